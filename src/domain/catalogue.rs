@@ -1,0 +1,111 @@
+//! The catalogue: which businesses exist, what may be done to each, by whom, and how.
+//!
+//! It comes from configuration (`config/default.toml`); nothing in the code knows a business by
+//! name. A *line* is one business and one operation.
+
+use super::cell::{Channel, Class, Operation, words};
+use super::ids::{Business, UpstreamName};
+use super::policy::Disposition;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+words!(
+    /// The type of an attribute's value.
+    AttributeKind, "attribute type", {
+        /// `true` or `false`.
+        Boolean = "boolean",
+        /// One of a list of words.
+        Choice = "choice",
+        /// A short text.
+        Text = "text",
+        /// A civil date, `yyyy-MM-dd`.
+        Date = "date",
+    }
+);
+
+/// One typed attribute of a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attribute {
+    /// The type of its value.
+    pub kind: AttributeKind,
+    /// For `choice`: the words allowed.
+    pub choices: Vec<String>,
+    /// Whether a submission must carry it.
+    pub required: bool,
+    /// Whether policy and gates may distinguish by it. Never for `text` or `date`.
+    pub in_cell: bool,
+}
+
+/// One business and one operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The business.
+    pub business: Business,
+    /// The operation.
+    pub operation: Operation,
+    /// Its name for people, in Chinese and in English.
+    pub title_zh: String,
+    /// See `title_zh`.
+    pub title_en: String,
+    /// Who may submit it.
+    pub classes: Vec<Class>,
+    /// Through which channels.
+    pub channels: Vec<Channel>,
+    /// Where it goes.
+    pub upstream: UpstreamName,
+    /// Where it goes instead for some classes.
+    pub upstream_for: BTreeMap<Class, UpstreamName>,
+    /// Transactions of one visit (else person) and one order group keep their order.
+    pub order_group: String,
+    /// Whether stored bytes are enough to send it later.
+    pub self_contained: bool,
+    /// Whether a live attempt needs the patient's credential.
+    pub needs_credential: bool,
+    /// Whether it may be kept at all; `false` for questions, which are answered now or not.
+    pub queued: bool,
+    /// What is done with it on an ordinary day.
+    pub normal: Disposition,
+    /// How long a live attempt is tried before `pass_or_ticket` gives a ticket.
+    pub live_limit: Duration,
+    /// Whether an amount is mandatory.
+    pub needs_amount: bool,
+    /// Its attributes, by name.
+    pub attributes: BTreeMap<String, Attribute>,
+}
+
+impl Line {
+    /// Where a submission of `class` goes.
+    #[must_use]
+    pub fn upstream(&self, class: Class) -> &UpstreamName {
+        self.upstream_for.get(&class).unwrap_or(&self.upstream)
+    }
+
+    /// The order group's business name for a ticket or log line: `business.operation`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.business, self.operation)
+    }
+}
+
+/// Every line there is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Catalogue {
+    /// The lines.
+    pub lines: Vec<Line>,
+    /// Names of fields that hold a patient's credential; a payload with one is refused.
+    pub credential_fields: Vec<String>,
+}
+
+impl Catalogue {
+    /// The line of `business` and `operation`.
+    #[must_use]
+    pub fn line(&self, business: &Business, operation: Operation) -> Option<&Line> {
+        self.lines.iter().find(|l| l.business == *business && l.operation == operation)
+    }
+
+    /// Whether any line has this business.
+    #[must_use]
+    pub fn knows(&self, business: &Business) -> bool {
+        self.lines.iter().any(|l| l.business == *business)
+    }
+}

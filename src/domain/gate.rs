@@ -1,0 +1,311 @@
+//! Gates: may an effect start in this cell now?
+//!
+//! A gate is open when nothing closes it: no window's lock, no operator's override, no doubt
+//! about the upstream's health. The first two are facts about windows and overrides; the third
+//! is the [`Health`] of the upstream, which this file moves between its four phases:
+//!
+//! ```text
+//!          bad probes                good probe              enough good probes, or signed
+//!   open ────────────► down ────────────────────► verifying ─────────────────────────────┐
+//!    ▲                  ▲  ◄──── bad probe ───────────┘ ▲                                 ▼
+//!    └── ramp done ─────┼───────────────────────────────┴──── burst of one refusal ── reopening
+//!                       └──────────────────────── bad probes ─────────────────────────────┘
+//! ```
+//!
+//! While verifying or reopening, refusals are provisional: a core that is just coming up says
+//! no to everything. They count when the gate has opened fully, and are taken back when a burst
+//! of one code closes it again.
+
+use super::cell::{Cell, Selector, words};
+use super::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+words!(
+    /// The phase of an upstream's health.
+    HealthPhase, "upstream phase", {
+        /// Working.
+        Open = "open",
+        /// Not answering its probe.
+        Down = "down",
+        /// Answering again, not often enough yet.
+        Verifying = "verifying",
+        /// Proved back; sends at a rising rate.
+        Reopening = "reopening",
+    }
+);
+
+words!(
+    /// What an operator or a metric is told about a gate.
+    GateState, "gate state", {
+        /// Effects may start.
+        Open = "open",
+        /// Closed by a window.
+        ClosedByWindow = "closed_by_window",
+        /// Closed until a named person releases it.
+        AwaitingRelease = "awaiting_release",
+        /// Closed by an operator.
+        ClosedByOperator = "closed_by_operator",
+        /// Closed because the upstream does not answer.
+        ClosedByProbe = "closed_by_probe",
+        /// Waiting for proof that the core is back.
+        Verifying = "verifying",
+        /// Open at a rising rate; refusals are provisional.
+        Reopening = "reopening",
+    }
+);
+
+impl GateState {
+    /// Whether an effect may start.
+    #[must_use]
+    pub const fn lets_through(self) -> bool {
+        match self {
+            Self::Open | Self::Reopening => true,
+            Self::ClosedByWindow
+            | Self::AwaitingRelease
+            | Self::ClosedByOperator
+            | Self::ClosedByProbe
+            | Self::Verifying => false,
+        }
+    }
+}
+
+/// How an upstream is probed and let back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HealthPolicy {
+    /// Good probes in a row that prove it back. At least 1.
+    pub good_needed: u32,
+    /// Bad probes in a row after which it counts as down. At least 1.
+    pub bad_needed: u32,
+    /// How long the rate rises after a reopening.
+    pub ramp: Duration,
+    /// Sends per second at the beginning of the ramp. At least 1.
+    pub ramp_from: u32,
+    /// Sends per second at its end, and from then on. `None`: no limit but concurrency.
+    pub steady: Option<u32>,
+    /// Refusals of one code in a row, during a reopening, that close the gate again.
+    pub burst: u32,
+}
+
+/// The health of one upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// The phase.
+    pub phase: HealthPhase,
+    /// When the phase began.
+    pub since: Timestamp,
+    /// Good probes in a row.
+    pub good: u32,
+    /// Bad probes in a row.
+    pub bad: u32,
+    /// The code of the latest refusals during a reopening, and how many came in a row.
+    pub refusals: Option<(String, u32)>,
+}
+
+/// A change of phase that must be journaled and acted upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// Where it was.
+    pub from: HealthPhase,
+    /// Where it is now.
+    pub to: HealthPhase,
+}
+
+impl Health {
+    /// Working, as of `now`.
+    #[must_use]
+    pub fn open(now: Timestamp) -> Self {
+        Self { phase: HealthPhase::Open, since: now, good: 0, bad: 0, refusals: None }
+    }
+
+    /// Puts the upstream into `phase`.
+    pub fn turn(&mut self, phase: HealthPhase, now: Timestamp) -> Option<Turn> {
+        if self.phase == phase {
+            return None;
+        }
+        let from = std::mem::replace(&mut self.phase, phase);
+        self.since = now;
+        self.refusals = None;
+        if phase == HealthPhase::Verifying {
+            self.good = 0;
+        }
+        Some(Turn { from, to: phase })
+    }
+
+    /// Takes in one probe. `may_reopen` is false while a window or a signed-only policy forbids
+    /// reopening on probes alone.
+    pub fn probed(
+        &mut self,
+        good: bool,
+        may_reopen: bool,
+        policy: &HealthPolicy,
+        now: Timestamp,
+    ) -> Option<Turn> {
+        if good {
+            self.good = self.good.saturating_add(1);
+            self.bad = 0;
+        } else {
+            self.bad = self.bad.saturating_add(1);
+            self.good = 0;
+        }
+        match self.phase {
+            HealthPhase::Open | HealthPhase::Reopening if self.bad >= policy.bad_needed => {
+                self.turn(HealthPhase::Down, now)
+            }
+            HealthPhase::Down if good => {
+                let turn = self.turn(HealthPhase::Verifying, now);
+                self.good = 1;
+                if may_reopen && policy.good_needed <= 1 {
+                    return self.turn(HealthPhase::Reopening, now);
+                }
+                turn
+            }
+            HealthPhase::Verifying if !good => self.turn(HealthPhase::Down, now),
+            HealthPhase::Verifying if may_reopen && self.good >= policy.good_needed => {
+                self.turn(HealthPhase::Reopening, now)
+            }
+            HealthPhase::Open
+            | HealthPhase::Down
+            | HealthPhase::Verifying
+            | HealthPhase::Reopening => None,
+        }
+    }
+
+    /// Takes in the end of an attempt during a reopening: a refusal's code, or `None` for
+    /// anything the core applied.
+    pub fn settled(
+        &mut self,
+        refused: Option<&str>,
+        policy: &HealthPolicy,
+        now: Timestamp,
+    ) -> Option<Turn> {
+        if self.phase != HealthPhase::Reopening {
+            return None;
+        }
+        let Some(code) = refused else {
+            self.refusals = None;
+            return None;
+        };
+        let count = match &self.refusals {
+            Some((last, count)) if last == code => count + 1,
+            Some(_) | None => 1,
+        };
+        self.refusals = Some((code.to_owned(), count));
+        if count >= policy.burst {
+            return self.turn(HealthPhase::Verifying, now);
+        }
+        None
+    }
+
+    /// Opens fully once the ramp is over.
+    pub fn tick(&mut self, policy: &HealthPolicy, now: Timestamp) -> Option<Turn> {
+        let ramp_over =
+            self.phase == HealthPhase::Reopening && now.since(self.since) >= policy.ramp;
+        if ramp_over { self.turn(HealthPhase::Open, now) } else { None }
+    }
+
+    /// Sends per second allowed at `now`; `None` where only concurrency limits.
+    #[must_use]
+    pub fn rate(&self, policy: &HealthPolicy, now: Timestamp) -> Option<u32> {
+        if self.phase != HealthPhase::Reopening {
+            return policy.steady;
+        }
+        let target = u64::from(policy.steady.unwrap_or(policy.ramp_from.saturating_mul(64)));
+        let from = u64::from(policy.ramp_from).min(target);
+        let ramp = u64::try_from(policy.ramp.as_millis()).unwrap_or(u64::MAX).max(1);
+        let passed = u64::try_from(now.since(self.since).as_millis()).unwrap_or(u64::MAX).min(ramp);
+        let rate = from + (target - from) * passed / ramp;
+        Some(u32::try_from(rate).unwrap_or(u32::MAX).max(1))
+    }
+}
+
+/// An operator's word that effects must not start in some cells. It always has an end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Override {
+    /// The cells.
+    pub cells: Selector,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when at the latest.
+    pub until: Timestamp,
+}
+
+impl Override {
+    /// Whether it closes `cell` at `now`.
+    #[must_use]
+    pub fn closes(&self, cell: &Cell, now: Timestamp) -> bool {
+        self.since <= now && now < self.until && self.cells.matches(cell)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> HealthPolicy {
+        HealthPolicy {
+            good_needed: 3,
+            bad_needed: 2,
+            ramp: Duration::from_secs(60),
+            ramp_from: 10,
+            steady: Some(100),
+            burst: 3,
+        }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    #[test]
+    fn three_good_probes_in_a_row_reopen_and_a_bad_one_starts_again() {
+        let (p, mut h) = (policy(), Health::open(at(0)));
+        let phases: Vec<HealthPhase> = [false, false, true, true, false, true, true, true]
+            .iter()
+            .zip(1i64..)
+            .map(|(&good, t)| {
+                h.probed(good, true, &p, at(t));
+                h.phase
+            })
+            .collect();
+        use HealthPhase::{Down, Open, Reopening, Verifying};
+        assert_eq!(
+            phases,
+            [Open, Down, Verifying, Verifying, Down, Verifying, Verifying, Reopening]
+        );
+    }
+
+    #[test]
+    fn probes_do_not_reopen_what_only_a_person_may_restore() {
+        let (p, mut h) = (policy(), Health::open(at(0)));
+        h.turn(HealthPhase::Verifying, at(1));
+        for t in 2..20 {
+            assert_eq!(h.probed(true, false, &p, at(t)), None);
+        }
+    }
+
+    #[test]
+    fn a_burst_of_one_code_closes_again_but_mixed_codes_do_not() {
+        let (p, mut h) = (policy(), Health::open(at(0)));
+        h.turn(HealthPhase::Reopening, at(1));
+        for code in ["a", "a", "b", "b", "a", "a"] {
+            assert_eq!(h.settled(Some(code), &p, at(2)), None);
+        }
+        assert!(h.settled(Some("a"), &p, at(3)).is_some());
+        assert_eq!(h.phase, HealthPhase::Verifying);
+    }
+
+    #[test]
+    fn the_rate_rises_over_the_ramp_and_never_exceeds_the_steady_rate() {
+        let (p, mut h) = (policy(), Health::open(at(0)));
+        h.turn(HealthPhase::Reopening, at(0));
+        let rates: Vec<u32> = [0, 30, 60, 600].iter().filter_map(|&t| h.rate(&p, at(t))).collect();
+        assert_eq!(rates, [10, 55, 100, 100]);
+        assert!(h.tick(&p, at(59)).is_none());
+        assert!(h.tick(&p, at(60)).is_some());
+    }
+}

@@ -1,0 +1,287 @@
+//! Identities: every one a type of its own, made only by a parser that checks it.
+//!
+//! A number that Holdover gives out (transaction, ticket, refusal, registered deadline) is the
+//! place of a record in the journal: partition and sequence, written in Crockford's base 32 so
+//! that it sorts by age and can be read over the telephone.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// A text that is not the identity it was taken for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {why}")]
+pub struct InvalidId {
+    /// Which identity was expected, for instance `transaction id`.
+    pub what: &'static str,
+    /// What is wrong with the text.
+    pub why: &'static str,
+}
+
+/// The number of a record in its partition's journal: 1 for the first, rising by 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Seq(pub u64);
+
+impl Seq {
+    /// The record after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+const DIGITS: usize = 16;
+
+fn encode(partition: u16, seq: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let value = (u128::from(partition) << 64) | u128::from(seq);
+    for digit in (0..DIGITS).rev() {
+        let index = usize::try_from((value >> (5 * digit)) & 31).unwrap_or(0);
+        write!(f, "{}", ALPHABET[index] as char)?;
+    }
+    Ok(())
+}
+
+fn decode(text: &str) -> Option<(u16, u64)> {
+    if text.len() != DIGITS {
+        return None;
+    }
+    let mut value = 0u128;
+    for byte in text.bytes() {
+        let digit = ALPHABET.iter().position(|&a| a == byte.to_ascii_uppercase())?;
+        value = (value << 5) | digit as u128;
+    }
+    let partition = u16::try_from(value >> 64).ok()?;
+    let seq = u64::try_from(value & u128::from(u64::MAX)).ok()?;
+    Some((partition, seq))
+}
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name {
+            /// The journal partition that holds the record.
+            pub partition: u16,
+            /// The record's number in that partition.
+            pub seq: Seq,
+        }
+
+        impl $name {
+            /// The identity of the record `seq` in `partition`.
+            #[must_use]
+            pub fn new(partition: u16, seq: Seq) -> Self {
+                Self { partition, seq }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str($prefix)?;
+                encode(self.partition, self.seq.0, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                text.strip_prefix($prefix)
+                    .and_then(decode)
+                    .map(|(partition, seq)| Self { partition, seq: Seq(seq) })
+                    .ok_or(InvalidId {
+                        what: $what,
+                        why: concat!("expected ", $prefix, " and 16 letters or digits"),
+                    })
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+number!(
+    /// A transaction: the place of its accept record.
+    TransactionId, "txn_", "transaction id"
+);
+number!(
+    /// A ticket. It shares its place with the transaction that it belongs to.
+    TicketId, "tkt_", "ticket id"
+);
+number!(
+    /// A refusal by policy: the place of its record.
+    RefusalNumber, "ref_", "refusal number"
+);
+number!(
+    /// A registered deadline: the place of its record.
+    DeadlineId, "dln_", "deadline id"
+);
+
+impl From<TransactionId> for TicketId {
+    fn from(id: TransactionId) -> Self {
+        Self { partition: id.partition, seq: id.seq }
+    }
+}
+
+impl From<TicketId> for TransactionId {
+    fn from(id: TicketId) -> Self {
+        Self { partition: id.partition, seq: id.seq }
+    }
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal, $allowed:expr, $why:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The text itself.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                let allowed: fn(u8) -> bool = $allowed;
+                if text.is_empty() || text.len() > $max || !text.bytes().all(allowed) {
+                    return Err(InvalidId { what: $what, why: $why });
+                }
+                Ok(Self(Arc::from(text)))
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+name!(
+    /// The code of a submitting institution, pharmacy, agency or employer.
+    ///
+    /// Medical institutions use `H` or `P` and eleven digits; agencies have no such rule, so
+    /// the type allows 1 to 32 upper-case letters, digits and `-`.
+    InstitutionCode, "institution code", 32,
+    |b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-',
+    "expected 1 to 32 upper-case letters, digits or '-'"
+);
+name!(
+    /// A client's identity of its intent: same key, same transaction. 1 to 128 visible ASCII bytes.
+    IdempotencyKey, "idempotency key", 128, |b| b.is_ascii_graphic(),
+    "expected 1 to 128 visible ASCII characters"
+);
+name!(
+    /// The name of a window, chosen by whoever declares it.
+    WindowId, "window id", 64,
+    |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-',
+    "expected 1 to 64 lower-case letters, digits or '-'"
+);
+name!(
+    /// The name of an upstream: one core system or a part of it.
+    UpstreamName, "upstream name", 32,
+    |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_',
+    "expected 1 to 32 lower-case letters, digits, '-' or '_'"
+);
+name!(
+    /// A line of the catalogue, such as `filing.out_of_area`.
+    Business, "business", 64,
+    |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'_',
+    "expected 1 to 64 lower-case letters, digits, '.' or '_'"
+);
+name!(
+    /// A district: six digits of GB/T 2260, or a name where there is no code (`kaifaqu`).
+    District, "district", 32,
+    |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-',
+    "expected a six-digit code or a lower-case name"
+);
+name!(
+    /// A label that an institution carries, for instance `tcm`.
+    Label, "label", 32,
+    |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_',
+    "expected 1 to 32 lower-case letters, digits, '-' or '_'"
+);
+
+/// The number of a try at the core, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct AttemptNo(pub u32);
+
+/// A keyed hash (HMAC-SHA-256 cut to 128 bits) of institution and idempotency key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyHash(pub u128);
+
+/// A keyed hash of what a submission means: its typed fields and its payload's bytes. 64 bits:
+/// it is only ever compared under an equal [`KeyHash`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub u64);
+
+/// A keyed hash of institution, visit (else insured person) and order group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OrderingKey(pub u128);
+
+/// A keyed hash of the reference to an insured person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct InsuredHash(pub u128);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_survive_a_round_trip_and_sort_by_age() {
+        let ids: Vec<TransactionId> =
+            [1, 31, 32, u64::MAX].map(|n| TransactionId::new(7, Seq(n))).to_vec();
+        let texts: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        assert!(texts.is_sorted());
+        for (id, text) in ids.iter().zip(&texts) {
+            assert_eq!(text.parse(), Ok(*id));
+        }
+        assert!("txn_short".parse::<TransactionId>().is_err());
+        assert!(texts[0].replace("txn_", "tkt_").parse::<TransactionId>().is_err());
+    }
+
+    #[test]
+    fn an_idempotency_key_is_visible_ascii() {
+        assert!("a b".parse::<IdempotencyKey>().is_err());
+        assert!("键".parse::<IdempotencyKey>().is_err());
+        assert!("x".repeat(129).parse::<IdempotencyKey>().is_err());
+        assert!("x".repeat(128).parse::<IdempotencyKey>().is_ok());
+    }
+}

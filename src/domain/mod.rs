@@ -1,0 +1,24 @@
+//! The rules of the product as plain values: no I/O, no async, no clock, no randomness.
+//!
+//! Everything here is decided by its arguments. `now` is one of them wherever time matters.
+
+#![warn(missing_docs)]
+
+pub mod calendar;
+pub mod catalogue;
+pub mod cell;
+pub mod deadline;
+pub mod gate;
+pub mod identity;
+pub mod ids;
+pub mod ledger;
+pub mod money;
+pub mod notice;
+pub mod outcome;
+pub mod pacing;
+pub mod policy;
+pub mod retry;
+pub mod state;
+pub mod ticket;
+pub mod time;
+pub mod window;

@@ -1,0 +1,331 @@
+//! Windows: planned stops, what they say about each cell, and the acts that end them.
+//!
+//! One window is one object however many days and parts it has; a row may stop and restart
+//! earlier or later than the rest. "The clock reached the end" never opens anything: a part is
+//! over when a *restore* act names it. Dispositions that a person must let go (per district)
+//! need a *release* act as well.
+
+use super::cell::{Cell, Selector, words};
+use super::deadline::DeadlineRule;
+use super::ids::WindowId;
+use super::policy::{Advice, Disposition, Row, RowRef};
+use super::time::{Interval, Timestamp, Zone};
+use serde::{Deserialize, Serialize};
+
+/// The notice that a window rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Notice {
+    /// Who published it, and where.
+    pub source: String,
+    /// When.
+    pub published_at: Timestamp,
+    /// Its document number, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<String>,
+    /// SHA-256 of its text, in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+words!(
+    /// How a part of the core is proved to be back.
+    RestoreBy, "restore policy", {
+        /// N good probes in a row after the planned end, or a signed act at any time.
+        Probes = "probes",
+        /// A signed act only.
+        Signed = "signed",
+    }
+);
+
+words!(
+    /// How a restore came about.
+    Proof, "proof", {
+        /// A named person signed for it.
+        Signed = "signed",
+        /// The probes were good often enough.
+        Probes = "probes",
+    }
+);
+
+/// A restore or a release: the cells that it names are let go from `at` on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Act {
+    /// The cells.
+    pub cells: Selector,
+    /// When it took effect.
+    pub at: Timestamp,
+    /// Who did it; `probes` where nobody had to.
+    pub by: String,
+    /// What it rests on.
+    pub proof: Proof,
+    /// Why.
+    pub reason: String,
+}
+
+/// One planned stop, as of one version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// Its name.
+    pub id: WindowId,
+    /// 1 when declared, rising by one with each change.
+    pub version: u32,
+    /// The zone its times are meant in.
+    pub zone: Zone,
+    /// From when to when it is planned now.
+    pub planned: Interval,
+    /// What the public was ever told: from the earliest start to the latest end. Deadlines
+    /// count on this; ending early or cancelling shrinks nothing.
+    pub published: Interval,
+    /// Who made this version.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+    /// When this version was made.
+    pub changed_at: Timestamp,
+    /// The notice it rests on.
+    pub notice: Option<Notice>,
+    /// What it says, cell by cell.
+    pub policy: Vec<Row>,
+    /// How it moves deadlines, if it does.
+    pub deadlines: Option<DeadlineRule>,
+    /// How its parts are proved to be back.
+    pub restore_by: RestoreBy,
+    /// When it was cancelled, if it was.
+    pub cancelled_at: Option<Timestamp>,
+    /// What has been restored.
+    pub restores: Vec<Act>,
+    /// What has been released.
+    pub releases: Vec<Act>,
+}
+
+words!(
+    /// Where a window stands in its life.
+    Phase, "window phase", {
+        /// Its start is still to come.
+        Scheduled = "scheduled",
+        /// Between start and planned end, not everything restored.
+        Active = "active",
+        /// Past its planned end, not everything restored yet.
+        Verifying = "verifying",
+        /// Everything restored; something still waits for a release.
+        Replaying = "replaying",
+        /// Over.
+        Completed = "completed",
+        /// Taken back before it began.
+        Cancelled = "cancelled",
+    }
+);
+
+/// Why a window keeps a cell's gate closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// The stop is on.
+    Stopped,
+    /// The planned end has passed; the core is not proved back yet.
+    Verifying,
+    /// The core is back; a named person has not let these cells go yet.
+    AwaitingRelease,
+}
+
+/// What a submission is told, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// What is done with it.
+    pub disposition: Disposition,
+    /// What the counter is told.
+    pub advice: Advice,
+    /// The row that said so; `None` where no window speaks of the cell.
+    pub row: Option<RowRef>,
+    /// When the stop is planned to be over.
+    pub resume_at: Option<Timestamp>,
+    /// Where to go instead.
+    pub alternative: Option<String>,
+    /// What to bring or keep.
+    pub bring: Vec<String>,
+    /// Whether a report file must be attached.
+    pub needs_report_file: bool,
+}
+
+impl Window {
+    /// The row that speaks of `cell`: the narrowest that matches, the earlier one of equals.
+    #[must_use]
+    pub fn row_for(&self, cell: &Cell) -> Option<(u32, &Row)> {
+        let mut best: Option<(u32, &Row)> = None;
+        for (index, row) in (0u32..).zip(&self.policy) {
+            let narrower = |kept: &Row| row.cells.narrowness() > kept.cells.narrowness();
+            if row.cells.matches(cell) && best.is_none_or(|(_, kept)| narrower(kept)) {
+                best = Some((index, row));
+            }
+        }
+        best
+    }
+
+    /// The stretch that `row` is planned to be stopped for.
+    #[must_use]
+    pub fn interval_of(&self, row: &Row) -> Interval {
+        Interval {
+            start: row.starts_at.unwrap_or(self.planned.start),
+            end: row.ends_at.unwrap_or(self.planned.end),
+        }
+    }
+
+    /// When `cell` was restored, if it was.
+    #[must_use]
+    pub fn restored_at(&self, cell: &Cell) -> Option<Timestamp> {
+        self.restores.iter().filter(|act| act.cells.matches(cell)).map(|act| act.at).min()
+    }
+
+    /// When `cell` was released, if it was.
+    #[must_use]
+    pub fn released_at(&self, cell: &Cell) -> Option<Timestamp> {
+        self.releases.iter().filter(|act| act.cells.matches(cell)).map(|act| act.at).min()
+    }
+
+    /// The row that is in force for new submissions of `cell` at `now`.
+    #[must_use]
+    pub fn row_in_force(&self, cell: &Cell, now: Timestamp) -> Option<(u32, &Row)> {
+        let (index, row) = self.row_for(cell)?;
+        let planned = self.interval_of(row);
+        let disposition = row.disposition?;
+        let begun = self.cancelled_at.is_none() && planned.start <= now;
+        let over = self.restored_at(cell).is_some_and(|at| at <= now)
+            || (disposition.passes() && planned.end <= now);
+        (begun && !over).then_some((index, row))
+    }
+
+    /// Why this window keeps the gate of `cell` closed at `now`, if it does.
+    #[must_use]
+    pub fn lock(&self, cell: &Cell, now: Timestamp) -> Option<Lock> {
+        let (_, row) = self.row_for(cell)?;
+        let disposition = row.disposition?;
+        let planned = self.interval_of(row);
+        if disposition.passes() || self.cancelled_at.is_some() || now < planned.start {
+            return None;
+        }
+        if self.restored_at(cell).is_none_or(|at| now < at) {
+            return Some(if now < planned.end { Lock::Stopped } else { Lock::Verifying });
+        }
+        let released = self.released_at(cell).is_some_and(|at| at <= now);
+        (disposition.needs_release() && !released).then_some(Lock::AwaitingRelease)
+    }
+
+    /// The next instant after `now` at which this window closes `cell` by itself.
+    #[must_use]
+    pub fn closes_at(&self, cell: &Cell, now: Timestamp) -> Option<Timestamp> {
+        let (_, row) = self.row_for(cell)?;
+        let start = self.interval_of(row).start;
+        let closes = !row.disposition?.passes()
+            && self.cancelled_at.is_none()
+            && self.restored_at(cell).is_none();
+        (closes && now < start).then_some(start)
+    }
+
+    /// The next planned instant after `now` at which anything about this window changes.
+    #[must_use]
+    pub fn next_edge(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.cancelled_at.is_some() {
+            return None;
+        }
+        self.policy
+            .iter()
+            .map(|row| self.interval_of(row))
+            .chain([self.planned])
+            .flat_map(|i| [i.start, i.end])
+            .filter(|&edge| now < edge)
+            .min()
+    }
+
+    /// Where the window stands at `now`, given every cell that has been seen.
+    #[must_use]
+    pub fn phase<'a>(&self, cells: impl IntoIterator<Item = &'a Cell>, now: Timestamp) -> Phase {
+        if self.cancelled_at.is_some() {
+            return Phase::Cancelled;
+        }
+        let start = self.policy.iter().map(|r| self.interval_of(r).start).min();
+        if now < start.map_or(self.planned.start, |s| s.min(self.planned.start)) {
+            return Phase::Scheduled;
+        }
+        let mut phase = if now < self.planned.end && self.restores.is_empty() {
+            Phase::Active
+        } else {
+            Phase::Completed
+        };
+        for cell in cells {
+            phase = match (self.lock(cell, now), phase) {
+                (Some(Lock::Stopped), _) | (_, Phase::Active) => Phase::Active,
+                (Some(Lock::Verifying), _) | (_, Phase::Verifying) => Phase::Verifying,
+                (Some(Lock::AwaitingRelease), _) => Phase::Replaying,
+                (None, other) => other,
+            };
+        }
+        phase
+    }
+}
+
+/// Decides what is done with a submission to `cell` at `now`: the strictest answer of all the
+/// windows in force, or `normal`, the catalogue's answer for an ordinary day.
+#[must_use]
+pub fn decide<'a>(
+    windows: impl IntoIterator<Item = &'a Window>,
+    cell: &Cell,
+    normal: Disposition,
+    now: Timestamp,
+) -> Decision {
+    let mut decision = Decision {
+        disposition: normal,
+        advice: Advice::None,
+        row: None,
+        resume_at: None,
+        alternative: None,
+        bring: Vec::new(),
+        needs_report_file: false,
+    };
+    for window in windows {
+        let Some((index, row)) = window.row_in_force(cell, now) else {
+            continue;
+        };
+        let Some(disposition) = row.disposition else {
+            continue;
+        };
+        let resume_at = Some(window.interval_of(row).end).max(decision.resume_at);
+        if decision.row.is_none() || disposition > decision.disposition {
+            decision = Decision {
+                disposition,
+                advice: row.advice,
+                row: Some(RowRef {
+                    window: window.id.clone(),
+                    version: window.version,
+                    row: index,
+                    clause: row.clause.clone(),
+                }),
+                resume_at,
+                alternative: row.alternative.clone(),
+                bring: row.bring.clone(),
+                needs_report_file: row.needs_report_file,
+            };
+        } else {
+            decision.resume_at = resume_at;
+        }
+    }
+    decision
+}
+
+/// The first lock that any window puts on `cell` at `now`, with the window's name; a stop
+/// outranks a missing release.
+#[must_use]
+pub fn lock<'a>(
+    windows: impl IntoIterator<Item = &'a Window>,
+    cell: &Cell,
+    now: Timestamp,
+) -> Option<(&'a WindowId, Lock)> {
+    let mut found = None;
+    for window in windows {
+        match window.lock(cell, now) {
+            Some(lock @ (Lock::Stopped | Lock::Verifying)) => return Some((&window.id, lock)),
+            Some(lock @ Lock::AwaitingRelease) => found = found.or(Some((&window.id, lock))),
+            None => {}
+        }
+    }
+    found
+}

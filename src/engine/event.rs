@@ -1,0 +1,377 @@
+//! What can happen to the engine, and what it answers.
+
+use super::change::{Accepted, Private, TurnedAway};
+use super::ports::Answer;
+use crate::domain::cell::{Cell, Selector};
+use crate::domain::deadline::Computed;
+use crate::domain::gate::GateState;
+use crate::domain::ids::{
+    AttemptNo, Business, Fingerprint, InstitutionCode, InsuredHash, KeyHash, OrderingKey, Seq,
+    UpstreamName, WindowId,
+};
+use crate::domain::money::Money;
+use crate::domain::outcome::{Finding, Outcome};
+use crate::domain::policy::Disposition;
+use crate::domain::state::State;
+use crate::domain::ticket::TicketState;
+use crate::domain::time::{CivilDate, Timestamp};
+use crate::domain::window::{Proof, Window};
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where an answer goes. Given out by `run`; the machine only hands it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ReplyTo(pub u64);
+
+/// A submission that has been authenticated, validated and sealed.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// The submitter.
+    pub institution: InstitutionCode,
+    /// The cell.
+    pub cell: Cell,
+    /// The ordering key.
+    pub ordering_key: OrderingKey,
+    /// The hash of institution and idempotency key.
+    pub key_hash: KeyHash,
+    /// The hash of the content.
+    pub fingerprint: Fingerprint,
+    /// The hash of the insured person's reference.
+    pub insured: InsuredHash,
+    /// The amount; zero where the business has none.
+    pub amount: Money,
+    /// When the business happened.
+    pub occurred_at: Timestamp,
+    /// When the person handed it in.
+    pub received_from_person_at: Option<Timestamp>,
+    /// The deadline that it carries.
+    pub deadline: Option<CivilDate>,
+    /// The transaction whose place it takes.
+    pub replaces: Option<Seq>,
+    /// The transaction that must be applied first.
+    pub depends_on: Option<Seq>,
+    /// For a backfill: the first day that it covers.
+    pub covers_from: Option<CivilDate>,
+    /// Whether it carries a report file.
+    pub has_report_file: bool,
+    /// Whether the institution opted in to credit.
+    pub credit: bool,
+    /// What the catalogue's line says.
+    pub line: LineFacts,
+    /// Whether somebody waits for the core's answer, and for how long at most.
+    pub wait: Option<Duration>,
+    /// The patient's credential for the one live attempt. Never stored.
+    pub credential: Option<Bytes>,
+    /// The private part in the clear, for a live attempt without a look into the journal.
+    pub private: Arc<Private>,
+    /// The private part as it is stored.
+    pub sealed: super::change::Sealed,
+}
+
+/// What a submission takes from its line of the catalogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineFacts {
+    /// See `Line::normal`.
+    pub normal: Disposition,
+    /// See `Line::self_contained`.
+    pub self_contained: bool,
+    /// See `Line::needs_credential`.
+    pub needs_credential: bool,
+    /// See `Line::queued`.
+    pub queued: bool,
+    /// See `Line::live_limit`.
+    pub live_limit: Duration,
+}
+
+/// An operator's command. The author comes from the credential, the reason from the operator.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// What.
+    pub command: Command,
+}
+
+/// What an operator can order.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Declare a window. `version`, `author`, `reason`, `changed_at` and `published` are set by
+    /// the engine.
+    DeclareWindow(Box<Window>),
+    /// Move a window's planned end; later is an extension, earlier ends it early.
+    MoveWindowEnd {
+        /// The window.
+        window: WindowId,
+        /// The new planned end.
+        ends_at: Timestamp,
+        /// The version that the operator saw.
+        if_version: Option<u32>,
+    },
+    /// Take back a window that has not begun.
+    CancelWindow {
+        /// The window.
+        window: WindowId,
+        /// The version that the operator saw.
+        if_version: Option<u32>,
+    },
+    /// Certify that cells are back.
+    Restore {
+        /// The window.
+        window: WindowId,
+        /// The cells.
+        cells: Selector,
+        /// What it rests on.
+        proof: Proof,
+    },
+    /// Let cells go that wait for a named person.
+    Release {
+        /// The window.
+        window: WindowId,
+        /// The cells.
+        cells: Selector,
+    },
+    /// Close gates; answered when every send begun before has ended or is in doubt.
+    CloseGate {
+        /// The cells.
+        cells: Selector,
+        /// Until when at the latest.
+        until: Timestamp,
+    },
+    /// Move the end of an override.
+    ExtendGate {
+        /// Exactly the cells that were closed.
+        cells: Selector,
+        /// The new end.
+        until: Timestamp,
+    },
+    /// Take an override back.
+    OpenGate {
+        /// Exactly the cells that were closed.
+        cells: Selector,
+    },
+    /// Put a dead letter back.
+    Redrive(Seq),
+    /// Skip a dead letter for good.
+    Skip(Seq),
+    /// Say what became of a doubtful transaction.
+    ResolveDoubt {
+        /// The transaction.
+        transaction: Seq,
+        /// What the person found out: `Applied`, `Refused`, or `Waiting` for not applied.
+        verdict: State,
+    },
+    /// Ask the core now about a doubtful transaction.
+    AskNow(Seq),
+    /// Say that the result of a pre-accepted transaction was told.
+    ResultTold {
+        /// The transaction.
+        transaction: Seq,
+        /// How.
+        how: String,
+    },
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A submission came in.
+    Submit(ReplyTo, Box<Submission>),
+    /// An attempt ended.
+    Settled {
+        /// The transaction.
+        transaction: Seq,
+        /// The attempt.
+        attempt: AttemptNo,
+        /// How.
+        outcome: Outcome<Answer>,
+    },
+    /// The core was asked.
+    Found {
+        /// The transaction.
+        transaction: Seq,
+        /// What it said.
+        finding: Finding<Answer>,
+    },
+    /// An upstream was probed.
+    Probed {
+        /// The upstream.
+        upstream: UpstreamName,
+        /// Whether it answered well.
+        good: bool,
+    },
+    /// An operator ordered something.
+    Order(ReplyTo, Box<Order>),
+    /// A submitter takes a transaction back.
+    Withdraw {
+        /// Where the answer goes.
+        reply: ReplyTo,
+        /// The submitter.
+        institution: InstitutionCode,
+        /// The transaction.
+        transaction: Seq,
+        /// Why.
+        reason: String,
+    },
+    /// A submitter closes a ticket by hand.
+    CloseTicket {
+        /// Where the answer goes.
+        reply: ReplyTo,
+        /// The submitter.
+        institution: InstitutionCode,
+        /// The ticket.
+        transaction: Seq,
+        /// `ReimbursedManually` or `Waived`.
+        how: TicketState,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// A case is registered.
+    RegisterDeadline {
+        /// Where the answer goes.
+        reply: ReplyTo,
+        /// Who registers it.
+        institution: InstitutionCode,
+        /// The business.
+        business: Business,
+        /// The date.
+        original: CivilDate,
+        /// The registrant's reference, hashed.
+        reference: InsuredHash,
+    },
+    /// Somebody asks for a date; the answer counts as told.
+    CheckDeadline {
+        /// Where the answer goes.
+        reply: ReplyTo,
+        /// The business.
+        business: Business,
+        /// The date.
+        original: CivilDate,
+    },
+    /// Somebody who waited for the core's answer has waited long enough.
+    WaitOver {
+        /// The transaction.
+        transaction: Seq,
+    },
+    /// Time has passed.
+    Tick,
+    /// The process is stopping: no attempt may start any more.
+    Stop,
+}
+
+/// What the engine answers. Sent only after everything it rests on is durable.
+#[derive(Debug, Clone)]
+pub enum Reply {
+    /// Accepted, or a repeat of something accepted; the receipt is built from the record.
+    Accepted {
+        /// The transaction.
+        transaction: Seq,
+        /// The record, at hand when this very call made it.
+        accepted: Option<Arc<Accepted>>,
+        /// Whether it is a repeat.
+        duplicate: bool,
+        /// What came of a live attempt, for somebody who waited.
+        live: Option<Live>,
+    },
+    /// The key is known with other content.
+    KeyReused {
+        /// The transaction that has the key.
+        transaction: Seq,
+    },
+    /// Turned away by policy.
+    TurnedAway {
+        /// The refusal's number.
+        number: Seq,
+        /// The record.
+        record: Arc<TurnedAway>,
+        /// What the decision said.
+        decision: Box<crate::domain::window::Decision>,
+    },
+    /// Refused because of what it says; nothing was journaled.
+    Invalid(Fault),
+    /// An order was carried out.
+    Done(Done),
+    /// A deadline, as it holds.
+    Deadline {
+        /// Its number, where it was registered.
+        id: Option<Seq>,
+        /// The date.
+        computed: Box<Computed>,
+    },
+    /// The engine cannot take it: it is stopping or its journal is poisoned.
+    Unavailable,
+}
+
+/// What came of a live attempt within the time that somebody waited.
+#[derive(Debug, Clone)]
+pub enum Live {
+    /// Applied, with the core's answer.
+    Applied(Answer),
+    /// Refused, with the core's code and answer.
+    Refused {
+        /// The core's code.
+        code: String,
+        /// Its answer.
+        answer: Answer,
+    },
+    /// It surely did not happen; there is a ticket.
+    Ticketed,
+    /// Nobody knows yet: the counter must not finalise.
+    DoNotFinalise,
+    /// It is kept and will be sent later.
+    Waiting,
+}
+
+/// An order that was carried out.
+#[derive(Debug, Clone)]
+pub enum Done {
+    /// A window, as it stands now.
+    Window(Arc<Window>),
+    /// Gates, as they stand now.
+    Gates(Vec<(Cell, GateState)>),
+    /// A transaction, as it stands now.
+    Transaction(Seq, State),
+    /// A ticket, as it stands now.
+    Ticket(Seq, TicketState),
+}
+
+/// Why a request was refused for what it says. Each has a stable code.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// There is no such thing, or it is not the asker's.
+    #[error("there is no {0} of that name")]
+    NotFound(&'static str),
+    /// It is not in a state that allows this.
+    #[error("{what} is {state}, which does not allow this")]
+    WrongState {
+        /// What.
+        what: &'static str,
+        /// Its state.
+        state: String,
+    },
+    /// Somebody changed it in between.
+    #[error("it has been changed since: version {current} now")]
+    Changed {
+        /// The version now.
+        current: u32,
+    },
+    /// A replacement is on its way.
+    #[error("a replacement is already on its way")]
+    BeingReplaced,
+    /// The submission lacks something that policy demands.
+    #[error("{0}")]
+    PolicyDemands(&'static str),
+    /// The day is outside what the notice covers.
+    #[error("{0} is not covered by any stop")]
+    NotCovered(CivilDate),
+    /// A value makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// The calendar does not know the year.
+    #[error(transparent)]
+    NoCalendar(#[from] crate::domain::calendar::NoCalendar),
+}

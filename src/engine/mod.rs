@@ -1,0 +1,31 @@
+//! The engine: one owner of the state, a pure step, commit first and perform after.
+//!
+//! ```text
+//!  intake, admin ──Event──► step(now, event) ──Decision──► commit thread ──► journal (fsync)
+//!       ▲                     ▲    │ apply                     │
+//!       └──────Answer─────────┼────┼───────────────────────────┤ only after the commit
+//!                             │    └── state (machine)         ▼
+//!                             └──────Settled────────── dispatch ──► upstream
+//! ```
+//!
+//! Invariants, each asserted or tested:
+//!
+//! 1. Nothing leaves (answer, send, question) before its change is durable.
+//! 2. At most one attempt per ordering key is out at any time.
+//! 3. Per ordering key, sends happen in the order of acceptance.
+//! 4. Every accepted transaction ends in exactly one final state, which never changes.
+//! 5. A crash between any two steps leaves a state that `recovery` names.
+//! 6. The state is a fold of the changes: `step` decides changes and applies them with the very
+//!    code that recovery uses.
+//!
+//! The machine holds identities and positions, never payloads.
+
+#![warn(missing_docs)]
+
+pub mod change;
+pub mod event;
+pub mod machine;
+pub mod ports;
+pub mod recovery;
+pub mod run;
+pub mod view;

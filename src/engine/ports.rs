@@ -1,0 +1,245 @@
+//! What the engine needs from the world. Adapters implement these; the engine never names one.
+
+use super::change::{Change, Private, Sealed};
+use crate::domain::ids::{
+    AttemptNo, Fingerprint, IdempotencyKey, InstitutionCode, InsuredHash, KeyHash, OrderingKey,
+    Seq, TransactionId,
+};
+use crate::domain::outcome::{Finding, Outcome};
+use crate::domain::time::{Now, Timestamp};
+use bytes::Bytes;
+use std::future::Future;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+
+/// Why a commit failed. None of these was acknowledged to anybody.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// There was no room; nothing was written and the journal is intact.
+    #[error("the journal's disk is full: {0}")]
+    Full(std::io::Error),
+    /// Another owner has taken over; this one must stop.
+    #[error("another owner has taken the journal over")]
+    Fenced,
+    /// Nobody knows what is on the disk: the journal is poisoned and the process must exit.
+    #[error("a write to the journal failed, its end is unknown until recovery: {0}")]
+    Unknown(std::io::Error),
+}
+
+/// The truth: an append-only list of changes.
+///
+/// Contract: `append` returns `Ok` only when every change given, and everything before it, will
+/// survive a power cut. After `Unknown` every further call returns `Unknown`. One owner only.
+pub trait Journal: Send {
+    /// Makes `changes` durable. Sequences are consecutive and continue the last call's.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    fn append(&mut self, changes: &[(Seq, Change)]) -> Result<(), AppendError>;
+
+    /// Writes the marker of a clean stop and closes.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    fn close(self: Box<Self>) -> Result<(), AppendError>;
+}
+
+/// Why a record could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// There is no such record.
+    #[error("no record {0}")]
+    Missing(Seq),
+    /// The record is damaged.
+    #[error("record {seq} is damaged: {file} at byte {offset}")]
+    Damaged {
+        /// Its sequence.
+        seq: Seq,
+        /// The file.
+        file: String,
+        /// The byte offset in it.
+        offset: u64,
+    },
+    /// The disk did not answer.
+    #[error("the journal cannot be read: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// Reads what has been committed. Cheap to share; safe beside the writer.
+pub trait JournalReader: Send + Sync {
+    /// The change `seq`.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    fn read(&self, seq: Seq) -> Result<Change, ReadError>;
+
+    /// Visits the changes from `from` to the last committed one, in order, until told to stop.
+    ///
+    /// # Errors
+    /// See [`ReadError`]; the visit ends there.
+    fn scan(
+        &self,
+        from: Seq,
+        visit: &mut dyn FnMut(Seq, Change) -> ControlFlow<()>,
+    ) -> Result<(), ReadError>;
+
+    /// The last committed sequence; 0 when there is none.
+    fn last(&self) -> Seq;
+}
+
+/// A transaction found by its idempotency key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyEntry {
+    /// The transaction.
+    pub transaction: Seq,
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+}
+
+/// Idempotency keys of sealed segments, in immutable sorted runs.
+pub trait KeyRuns: Send {
+    /// Looks a key up.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    fn find(&self, key: KeyHash) -> Result<Option<KeyEntry>, ReadError>;
+
+    /// Every key up to and including this sequence is in the runs.
+    fn covers(&self) -> Seq;
+}
+
+/// Keyed hashes and sealing. One object so that key material stays in one place.
+pub trait Vault: Send + Sync {
+    /// The hash of institution and idempotency key.
+    fn key_hash(&self, institution: &InstitutionCode, key: &IdempotencyKey) -> KeyHash;
+    /// The hash of a submission's content.
+    fn fingerprint(&self, content: &[u8]) -> Fingerprint;
+    /// The hash of institution, visit (else insured) and order group.
+    fn ordering_key(
+        &self,
+        institution: &InstitutionCode,
+        subject: &str,
+        group: &str,
+    ) -> OrderingKey;
+    /// The hash of a reference to an insured person.
+    fn insured(&self, insured: &str) -> InsuredHash;
+
+    /// Seals a submission's private part with the institution's data key of the month of `at`.
+    ///
+    /// # Errors
+    /// When the data key cannot be made durable.
+    fn seal(
+        &self,
+        institution: &InstitutionCode,
+        at: Timestamp,
+        private: &Private,
+    ) -> Result<Sealed, SealError>;
+
+    /// Opens what [`Vault::seal`] sealed.
+    ///
+    /// # Errors
+    /// When the key is gone or the bytes were changed.
+    fn open(&self, institution: &InstitutionCode, sealed: &Sealed) -> Result<Private, SealError>;
+
+    /// Seals a core's answer.
+    ///
+    /// # Errors
+    /// As [`Vault::seal`].
+    fn seal_answer(
+        &self,
+        institution: &InstitutionCode,
+        at: Timestamp,
+        answer: &[u8],
+    ) -> Result<Sealed, SealError>;
+
+    /// Opens what [`Vault::seal_answer`] sealed.
+    ///
+    /// # Errors
+    /// As [`Vault::open`].
+    fn open_answer(
+        &self,
+        institution: &InstitutionCode,
+        sealed: &Sealed,
+    ) -> Result<Bytes, SealError>;
+}
+
+/// Why something could not be sealed or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// The data key has been destroyed or never was.
+    #[error("data key {0} is not in the key file")]
+    NoKey(u32),
+    /// The bytes are not what was sealed.
+    #[error("sealed bytes were changed, or the key is another one")]
+    Damaged,
+    /// A new data key could not be written.
+    #[error("a new data key could not be written: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// What a core said, as plain bytes and as they are stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The body, for a client that waits. Never logged.
+    pub body: Bytes,
+    /// The body as journaled.
+    pub sealed: Option<Sealed>,
+    /// The core's own word for the business status.
+    pub business_status: Option<String>,
+}
+
+/// One effect-bearing call, fully made up.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The transaction.
+    pub id: TransactionId,
+    /// Which try it is.
+    pub attempt: AttemptNo,
+    /// The cell, for the headers.
+    pub cell: crate::domain::cell::Cell,
+    /// The client's key.
+    pub idempotency_key: IdempotencyKey,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// When the business happened.
+    pub occurred_at: Timestamp,
+    /// When the person handed it in.
+    pub received_from_person_at: Option<Timestamp>,
+    /// The patient's credential; in memory for this one call only.
+    pub credential: Option<Bytes>,
+    /// The payload, byte for byte.
+    pub payload: Bytes,
+}
+
+/// A boxed future, so that upstreams can be told apart at run time.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A core system or a part of it.
+///
+/// Contract: `send` answers `Transient` only where the adapter knows that nothing was applied.
+/// Whatever it cannot tell is `InDoubt`. `may_start` is asked immediately before the first byte;
+/// when it says no, nothing is sent and the outcome is `Transient(GateClosed)`.
+pub trait Upstream: Send + Sync {
+    /// Makes one effect-bearing call.
+    fn send<'a>(
+        &'a self,
+        call: Call,
+        may_start: &'a (dyn Fn() -> bool + Sync),
+    ) -> Later<'a, Outcome<Bytes>>;
+
+    /// Asks what became of a transaction. Has no effect.
+    fn ask<'a>(&'a self, id: TransactionId) -> Later<'a, Finding<Bytes>>;
+
+    /// Asks whether the core is there. Has no effect.
+    fn probe(&self) -> Later<'_, bool>;
+}
+
+/// The only source of time.
+pub trait Clock: Send + Sync {
+    /// Both readings.
+    fn now(&self) -> Now;
+    /// Returns at or after `at` by the wall clock (also when a driven clock jumps past it).
+    fn sleep_until(&self, at: Timestamp) -> Later<'_, ()>;
+    /// Whether a driver moves this clock.
+    fn is_virtual(&self) -> bool;
+}

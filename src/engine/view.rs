@@ -1,0 +1,107 @@
+//! What the edges may see of the state: plain values, copied out while the engine stands still.
+
+use crate::domain::cell::Cell;
+use crate::domain::gate::{GateState, Health};
+use crate::domain::ids::{Business, InstitutionCode, OrderingKey, Seq, UpstreamName, WindowId};
+use crate::domain::money::Money;
+use crate::domain::state::State;
+use crate::domain::ticket::TicketState;
+use crate::domain::time::{CivilDate, Timestamp};
+use std::sync::Arc;
+
+/// A transaction that is not final, as the machine knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransactionView {
+    /// The transaction.
+    pub transaction: Seq,
+    /// Its submitter.
+    pub institution: InstitutionCode,
+    /// Its cell.
+    pub cell: Arc<Cell>,
+    /// Where it stands.
+    pub state: State,
+    /// Its ordering key.
+    pub ordering_key: OrderingKey,
+    /// Its amount.
+    pub amount: Money,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Sure failures in a row.
+    pub failures: u32,
+    /// When it may be tried or asked about next.
+    pub not_before: Timestamp,
+    /// Whether its gate is what keeps it.
+    pub gate: GateState,
+    /// The transaction of the same key that it waits behind.
+    pub behind: Option<Seq>,
+    /// The code of its provisional refusal.
+    pub provisional: Option<String>,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// For a pre-accepted transaction: whether its result has been told. `None` for others.
+    pub result_told: Option<bool>,
+}
+
+/// A ticket that is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TicketView {
+    /// The ticket.
+    pub transaction: Seq,
+    /// Its submitter.
+    pub institution: InstitutionCode,
+    /// The cell of its transaction.
+    pub cell: Arc<Cell>,
+    /// Its amount.
+    pub amount: Money,
+    /// Where it stands.
+    pub state: TicketState,
+    /// The settlement that is on its way to replace it.
+    pub replaced_by: Option<Seq>,
+    /// When its transaction was accepted.
+    pub at: Timestamp,
+}
+
+/// The gate of one cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GateView {
+    /// The cell.
+    pub cell: Arc<Cell>,
+    /// Whether effects may start.
+    pub state: GateState,
+    /// The window that closes it.
+    pub window: Option<WindowId>,
+    /// Transactions of this cell that wait.
+    pub waiting: u64,
+    /// Attempts of this cell that are out.
+    pub in_flight: u64,
+    /// Rises with every closing.
+    pub epoch: u64,
+}
+
+/// One upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamView {
+    /// Its name.
+    pub name: UpstreamName,
+    /// Its health.
+    pub health: Health,
+    /// Sends per second allowed now; `None` where only concurrency limits.
+    pub rate: Option<u32>,
+    /// Attempts that are out.
+    pub in_flight: u64,
+}
+
+/// A registered deadline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadlineView {
+    /// Its number.
+    pub id: Seq,
+    /// Who registered it.
+    pub institution: InstitutionCode,
+    /// The business.
+    pub business: Business,
+    /// The date given.
+    pub original: CivilDate,
+    /// When it was registered.
+    pub at: Timestamp,
+}
