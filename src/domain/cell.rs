@@ -208,6 +208,27 @@ impl Selector {
             })
     }
 
+    /// Whether every cell that `other` means is meant by this selector too.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        fn all<T: PartialEq>(wide: &[T], narrow: &[T]) -> bool {
+            wide.is_empty() || (!narrow.is_empty() && narrow.iter().all(|x| wide.contains(x)))
+        }
+        let businesses = self.business.is_empty()
+            || (!other.business.is_empty()
+                && other.business.iter().all(|n| self.business.iter().any(|w| w.covers(n))));
+        businesses
+            && all(&self.upstream, &other.upstream)
+            && all(&self.operation, &other.operation)
+            && all(&self.class, &other.class)
+            && all(&self.channel, &other.channel)
+            && all(&self.district, &other.district)
+            && all(&self.label, &other.label)
+            && self.attributes.iter().all(|(name, values)| {
+                other.attributes.get(name).is_some_and(|narrow| all(values, narrow))
+            })
+    }
+
     /// How narrow the selector is: the number of dimensions that it names, an exact business
     /// counting for more than a family. Where two rows match, the narrower one is meant.
     #[must_use]
@@ -253,6 +274,16 @@ impl BusinessPattern {
                 .as_str()
                 .strip_prefix(family.as_str())
                 .is_some_and(|rest| rest.starts_with('.')),
+        }
+    }
+
+    /// Whether every business that `other` means is meant by this pattern too.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::Exact(business)) => self.matches(business),
+            (Self::Exact(_), Self::Family(_)) => false,
+            (Self::Family(wide), Self::Family(narrow)) => wide == narrow || self.matches(narrow),
         }
     }
 

@@ -2,15 +2,20 @@
 //!
 //! No rule is built in: a window that moves deadlines names its rule and its legal basis. The
 //! stop counts from its start to the later of its published end and its actual restart.
+//!
+//! Telling people and remembering what they were told is the machine's job; here a date is
+//! computed afresh each time.
 
 use super::calendar::{Calendar, NoCalendar};
-use super::cell::BusinessPattern;
-use super::ids::{Business, WindowId};
+use super::cell::{BusinessPattern, Selector};
+use super::ids::{Business, UpstreamName, WindowId};
+use super::policy::Row;
 use super::time::Timestamp;
 use super::time::{CivilDate, Interval, Zone};
 use super::window::Window;
 use chrono::NaiveTime;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// How far a deadline inside a stop is moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +43,11 @@ pub struct DeadlineRule {
     pub legal_basis: String,
     /// The businesses whose deadlines it moves.
     pub business: Vec<BusinessPattern>,
+    /// The parts of the core whose restart ends the stop for these deadlines. Needed where the
+    /// policy rows of the business name no upstream: a restore that names an upstream counts
+    /// only when that upstream is known to be the business's own.
+    #[serde(default)]
+    pub restart_of: Vec<UpstreamName>,
     /// When the agencies open, for `first_full_working_day`.
     #[serde(default = "nine")]
     pub opens_at: NaiveTime,
@@ -81,4 +91,203 @@ pub struct Extension {
     pub version: u32,
     /// The calendar's version.
     pub calendar: String,
+}
+
+/// The stop of one business, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stop {
+    /// From the business's stop to the later of its published end and its restart; to `now`
+    /// where the published end has passed without a restart.
+    pub interval: Interval,
+    /// Whether the interval can no longer grow.
+    pub is_final: bool,
+}
+
+impl DeadlineRule {
+    fn speaks_of(&self, business: &Business) -> bool {
+        self.rule != Rule::None && self.business.iter().any(|p| p.matches(business))
+    }
+
+    /// The date that `date`, which lies inside `stop`, is moved to. Never before `date`.
+    fn moved(
+        &self,
+        date: CivilDate,
+        stop: &Interval,
+        zone: Zone,
+        calendar: &Calendar,
+    ) -> Result<CivilDate, NoCalendar> {
+        let restart = stop.end.civil(zone);
+        let to = match self.rule {
+            Rule::None => date,
+            Rule::FirstFullWorkingDay => {
+                let open_in_time = restart.time() <= self.opens_at;
+                let first = calendar.first_working_day_from(restart.date())?;
+                if first > restart.date() || open_in_time {
+                    first
+                } else {
+                    calendar.nth_working_day_after(first, 1)?
+                }
+            }
+            Rule::RestorePlusWorkingDays(n) => calendar.nth_working_day_after(restart.date(), n)?,
+            Rule::ShiftByOutage => {
+                let moved = end_of(date, zone, self.day_ends_at).after(stop.length());
+                let mut to = moved.civil(zone).date().max(date);
+                // The day whose end is not before the moved instant: at 24:00 sharp that is
+                // the day which ends then, not the one which begins.
+                if let Some(earlier) = to.pred_opt().filter(|&d| d >= date)
+                    && moved <= end_of(earlier, zone, self.day_ends_at)
+                {
+                    to = earlier;
+                } else if end_of(to, zone, self.day_ends_at) < moved {
+                    to = to.succ_opt().unwrap_or(to);
+                }
+                to
+            }
+        };
+        Ok(to.max(date))
+    }
+}
+
+impl Window {
+    /// How long `business` is stopped by this window, for the deadlines that `rule` moves.
+    ///
+    /// Its stretch is the published one, or that of the rows which stop the business where
+    /// they have one of their own. It has restarted when, for each of those rows, restores have
+    /// named everything in the row that belongs to the business: one that names only a
+    /// district, a class or a channel which the row does not name is a part, and does not count.
+    #[must_use]
+    pub fn stop_of(&self, rule: &DeadlineRule, business: &Business, now: Timestamp) -> Stop {
+        let rows: Vec<&Row> = self
+            .policy
+            .iter()
+            .filter(|row| row.disposition.is_some_and(|d| !d.passes()))
+            .filter(|row| {
+                row.cells.business.is_empty()
+                    || row.cells.business.iter().any(|p| p.matches(business))
+            })
+            .collect();
+        let start = rows.iter().map(|row| row.starts_at.unwrap_or(self.published.start)).min();
+        let end = rows.iter().map(|row| row.ends_at.unwrap_or(self.published.end)).max();
+        let start = start.unwrap_or(self.published.start);
+        let end = end.unwrap_or(self.published.end);
+        if self.cancelled_at.is_some() {
+            return Stop { interval: Interval { start, end }, is_final: true };
+        }
+        let restarted = if rows.is_empty() {
+            self.restart(&Selector::default(), rule, business)
+        } else {
+            let each: Option<Vec<Timestamp>> =
+                rows.iter().map(|row| self.restart(&row.cells, rule, business)).collect();
+            each.and_then(|all| all.into_iter().max())
+        };
+        let (end, is_final) = match restarted.filter(|&at| at <= now) {
+            Some(at) => (end.max(at), end <= now),
+            None => (end.max(now), false),
+        };
+        Stop { interval: Interval { start, end }, is_final }
+    }
+
+    /// When the part of `business` that `cells` means was restored, if all of it was.
+    fn restart(
+        &self,
+        cells: &Selector,
+        rule: &DeadlineRule,
+        business: &Business,
+    ) -> Option<Timestamp> {
+        let mut part = cells.clone();
+        part.business = vec![BusinessPattern::Exact(business.clone())];
+        let upstreams = if part.upstream.is_empty() { &rule.restart_of } else { &cells.upstream };
+        let first_cover = |part: &Selector| {
+            self.restores.iter().filter(|act| act.cells.covers(part)).map(|act| act.at).min()
+        };
+        if upstreams.is_empty() {
+            return first_cover(&part);
+        }
+        let each: Option<Vec<Timestamp>> = upstreams
+            .iter()
+            .map(|name| first_cover(&Selector { upstream: vec![name.clone()], ..part.clone() }))
+            .collect();
+        each.and_then(|all| all.into_iter().max())
+    }
+}
+
+/// Whether the day's last usable instant lies in the stop, so that the stop takes away the end
+/// of the term. `day_ends_at` is `None` for 24:00.
+#[must_use]
+pub fn is_inside(
+    original: CivilDate,
+    stop: &Interval,
+    zone: Zone,
+    day_ends_at: Option<NaiveTime>,
+) -> bool {
+    let end = end_of(original, zone, day_ends_at);
+    stop.start < end && end <= stop.end
+}
+
+/// The instant at which `day` ends as a deadline.
+fn end_of(day: CivilDate, zone: Zone, day_ends_at: Option<NaiveTime>) -> Timestamp {
+    match day_ends_at {
+        Some(time) => Timestamp::from_civil(day.and_time(time), zone),
+        None => {
+            let next = day.succ_opt().unwrap_or(day);
+            Timestamp::from_civil(next.and_time(NaiveTime::MIN), zone)
+        }
+    }
+}
+
+/// The date that holds at `now` for a deadline of `business` given as `original`.
+///
+/// A date moved out of one stop may land in another and moves again. Where stops overlap, every
+/// chain of moves is followed and the latest date wins, so that one more window never makes a
+/// date earlier. Every move leaves its stop for good, so the chains end.
+///
+/// # Errors
+/// [`NoCalendar`] where a working day is needed in a year without data.
+pub fn effective<'a>(
+    original: CivilDate,
+    business: &Business,
+    windows: impl IntoIterator<Item = &'a Window>,
+    calendar: &Calendar,
+    now: Timestamp,
+) -> Result<Computed, NoCalendar> {
+    let stops: Vec<(&Window, &DeadlineRule, Stop)> = windows
+        .into_iter()
+        .filter_map(|w| w.deadlines.as_ref().map(|rule| (w, rule)))
+        .filter(|(_, rule)| rule.speaks_of(business))
+        .map(|(w, rule)| (w, rule, w.stop_of(rule, business, now)))
+        .collect();
+    let mut is_final = true;
+    let mut latest: (CivilDate, Vec<Extension>) = (original, Vec::new());
+    let mut seen = BTreeSet::from([original]);
+    let mut open = vec![latest.clone()];
+    while let Some((date, moves)) = open.pop() {
+        for (window, rule, stop) in &stops {
+            let end = end_of(date, window.zone, rule.day_ends_at);
+            // A stop that can still grow may yet reach a date that it does not hold now.
+            is_final &= stop.is_final || end <= stop.interval.start;
+            if !is_inside(date, &stop.interval, window.zone, rule.day_ends_at) {
+                continue;
+            }
+            let to = rule.moved(date, &stop.interval, window.zone, calendar)?;
+            if to <= date || !seen.insert(to) {
+                continue;
+            }
+            let mut moves = moves.clone();
+            moves.push(Extension {
+                from: date,
+                to,
+                rule: rule.rule,
+                clause: rule.clause.clone(),
+                window: window.id.clone(),
+                version: window.version,
+                calendar: calendar.version.clone(),
+            });
+            if to > latest.0 {
+                latest = (to, moves.clone());
+            }
+            open.push((to, moves));
+        }
+    }
+    let (date, moves) = latest;
+    Ok(Computed { original, date, is_final, moves })
 }
