@@ -252,11 +252,6 @@ pub enum Event {
         /// The date.
         original: CivilDate,
     },
-    /// Somebody who waited for the core's answer has waited long enough.
-    WaitOver {
-        /// The transaction.
-        transaction: Seq,
-    },
     /// Time has passed.
     Tick,
     /// The process is stopping: no attempt may start any more.

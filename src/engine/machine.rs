@@ -1,92 +1,805 @@
-//! The state and its two functions: `step` decides, `apply` folds.
+//! The state of one partition, and its fold.
+//!
+//! `apply` is the only code that changes what is durable, and the only code recovery runs: the
+//! state is whatever the changes say. `step` (in `step.rs`, `orders.rs`, `flow.rs`) decides
+//! changes and applies them here. What is *not* folded stands under "this process only" below
+//! and may be lost at any time without breaking a promise.
 
-use super::view::{DeadlineView, GateView, TicketView, TransactionView, UpstreamView};
+use super::change::{Accepted, Carried, Change, Facts, Settlement};
+use super::live::{
+    Live, LiveSet, NEEDS_CREDENTIAL, NONE, NOT_SELF_CONTAINED, PRE_ACCEPTED, Slot, UNQUEUED,
+};
+use super::ports::{KeyEntry, KeyRuns};
+use super::settings::{Settings, sabotaged};
 use crate::domain::cell::Cell;
-use crate::domain::deadline::Computed;
-use crate::domain::gate::Override;
-use crate::domain::ids::{Business, InstitutionCode, Seq};
+use crate::domain::deadline::Extension;
+use crate::domain::gate::{GateState, Health, Override};
+use crate::domain::ids::{Business, InstitutionCode, KeyHash, OrderingKey, Seq, UpstreamName};
 use crate::domain::ledger::Books;
-use crate::domain::policy::Disposition;
+use crate::domain::outcome::TransientReason;
+use crate::domain::pacing::Pacer;
+use crate::domain::state::{Move, State};
+use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Timestamp};
-use crate::domain::window::{Decision, Window};
-use crate::engine::event::Fault;
+use crate::domain::window::Window;
+use crate::engine::event::{Done, ReplyTo};
+use crate::engine::ports::Answer;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// A cell that has been seen, its gate, and its transactions that could go now.
+pub(super) struct CellSlot {
+    pub(super) cell: Arc<Cell>,
+    pub(super) upstream: usize,
+    pub(super) gate: GateState,
+    /// Rises with every closing; shared with dispatch, which compares it before the first byte.
+    pub(super) epoch: Arc<AtomicU64>,
+    /// Heads of their keys that somebody waits for, and the others.
+    pub(super) live: VecDeque<Slot>,
+    pub(super) backlog: VecDeque<Slot>,
+    /// Whether the cell stands in its upstream's `turn`.
+    pub(super) in_turn: bool,
+    pub(super) waiting: u64,
+    pub(super) out: u64,
+}
+
+/// An upstream that has been seen.
+pub(super) struct UpstreamSlot {
+    pub(super) name: UpstreamName,
+    pub(super) health: Health,
+    pub(super) pacer: Pacer,
+    pub(super) out: u64,
+    /// Cells with an open gate and something ready, in turn.
+    pub(super) turn: VecDeque<u32>,
+    /// Refusals that count only when the gate has opened fully.
+    pub(super) provisional: BTreeSet<Seq>,
+}
+
+/// Something that becomes due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Due {
+    /// A head may be tried again.
+    Retry(Seq),
+    /// The core may be asked about a doubtful transaction.
+    Ask(Seq),
+    /// A live attempt has been tried long enough for a ticket.
+    Ticket(Seq),
+    /// Somebody has waited long enough.
+    WaitOver(Seq),
+    /// Gates must be looked at again.
+    Gates,
+    /// Dates must be computed again.
+    Deadlines,
+}
+
+/// Somebody who waits for the core's answer.
+pub(super) struct Waiter {
+    pub(super) reply: ReplyTo,
+    pub(super) accepted: Option<Arc<Accepted>>,
+}
+
+/// What a live attempt needs that is not, or not yet, in the journal.
+pub(super) struct AtHand {
+    pub(super) accepted: Arc<Accepted>,
+    pub(super) private: Arc<super::change::Private>,
+    pub(super) credential: Option<Bytes>,
+}
+
+/// An operator who waits until the sends of a closed gate have ended.
+pub(super) struct Closing {
+    pub(super) reply: ReplyTo,
+    pub(super) done: Done,
+    pub(super) out: HashSet<Seq>,
+}
+
+/// A pre-accepted transaction whose result has not been told.
+#[derive(Debug, Clone)]
+pub(super) struct Untold {
+    pub(super) institution: InstitutionCode,
+    pub(super) cell: Arc<Cell>,
+}
 
 /// The state of one partition.
-pub struct Machine;
+pub struct Machine {
+    pub(super) settings: Settings,
+    pub(super) next: Seq,
+    pub(super) epoch: u64,
+    pub(super) last_at: Timestamp,
+    pub(super) books: Books,
+    pub(super) turned_away: u64,
+    pub(super) live: LiveSet,
+    pub(super) cells: Vec<CellSlot>,
+    pub(super) cell_ids: HashMap<Arc<Cell>, u32>,
+    pub(super) institutions: Vec<InstitutionCode>,
+    pub(super) institution_ids: HashMap<InstitutionCode, u32>,
+    pub(super) upstreams: Vec<UpstreamSlot>,
+    pub(super) windows: Vec<Arc<Window>>,
+    pub(super) overrides: Vec<Override>,
+    /// Dates that somebody was told of or waits for, and the move told last.
+    pub(super) dates: BTreeMap<(Business, CivilDate), Option<Extension>>,
+    pub(super) registered: BTreeMap<Seq, super::view::DeadlineView>,
+    pub(super) ticketed: BTreeSet<Seq>,
+    pub(super) dead: BTreeSet<Seq>,
+    pub(super) doubtful: BTreeSet<Seq>,
+    pub(super) untold: BTreeMap<Seq, Untold>,
+    /// Keys of records that no sealed run covers yet.
+    pub(super) recent: HashMap<KeyHash, KeyEntry>,
+    pub(super) runs: Box<dyn KeyRuns>,
+    pub(super) agenda: BTreeSet<(Timestamp, Due)>,
+    /// Transactions that wait for another one to be applied.
+    pub(super) dependents: HashMap<Seq, Vec<Seq>>,
+
+    // This process only.
+    pub(super) waiters: HashMap<Seq, Vec<Waiter>>,
+    pub(super) at_hand: HashMap<Seq, AtHand>,
+    pub(super) out: HashMap<Seq, u32>,
+    pub(super) asking: HashSet<Seq>,
+    pub(super) asked: HashMap<Seq, u32>,
+    pub(super) answers: HashMap<Seq, Answer>,
+    pub(super) closings: Vec<Closing>,
+    pub(super) gates_dirty: bool,
+    pub(super) dates_dirty: bool,
+    pub(super) gates_next: Option<Timestamp>,
+    pub(super) stopping: bool,
+}
 
 impl Machine {
-    /// The books.
+    /// An empty partition.
     #[must_use]
-    pub fn books(&self) -> &Books {
-        unimplemented!()
+    pub fn new(settings: Settings, runs: Box<dyn KeyRuns>) -> Self {
+        let upstreams = settings
+            .upstreams
+            .keys()
+            .map(|name| UpstreamSlot {
+                name: name.clone(),
+                health: Health::open(Timestamp::default()),
+                pacer: Pacer::default(),
+                out: 0,
+                turn: VecDeque::new(),
+                provisional: BTreeSet::new(),
+            })
+            .collect();
+        Self {
+            settings,
+            next: Seq(1),
+            epoch: 0,
+            last_at: Timestamp::default(),
+            books: Books::default(),
+            turned_away: 0,
+            live: LiveSet::new(),
+            cells: Vec::new(),
+            cell_ids: HashMap::new(),
+            institutions: Vec::new(),
+            institution_ids: HashMap::new(),
+            upstreams,
+            windows: Vec::new(),
+            overrides: Vec::new(),
+            dates: BTreeMap::new(),
+            registered: BTreeMap::new(),
+            ticketed: BTreeSet::new(),
+            dead: BTreeSet::new(),
+            doubtful: BTreeSet::new(),
+            untold: BTreeMap::new(),
+            recent: HashMap::new(),
+            runs,
+            agenda: BTreeSet::new(),
+            dependents: HashMap::new(),
+            waiters: HashMap::new(),
+            at_hand: HashMap::new(),
+            out: HashMap::new(),
+            asking: HashSet::new(),
+            asked: HashMap::new(),
+            answers: HashMap::new(),
+            closings: Vec::new(),
+            gates_dirty: true,
+            dates_dirty: false,
+            gates_next: None,
+            stopping: false,
+        }
     }
-    /// Submissions turned away, ever.
-    #[must_use]
-    pub fn turned_away(&self) -> u64 {
-        unimplemented!()
-    }
-    /// Every window that is known, oldest first.
-    #[must_use]
-    pub fn windows(&self) -> Vec<Arc<Window>> {
-        unimplemented!()
-    }
-    /// Every operator's override in force.
-    #[must_use]
-    pub fn overrides(&self) -> &[Override] {
-        unimplemented!()
-    }
-    /// The gate of every cell that has been seen.
-    #[must_use]
-    pub fn gates(&self, _now: Timestamp) -> Vec<GateView> {
-        unimplemented!()
-    }
-    /// Every upstream.
-    #[must_use]
-    pub fn upstreams(&self, _now: Timestamp) -> Vec<UpstreamView> {
-        unimplemented!()
-    }
-    /// A transaction that is not final (a ticketed one included).
-    #[must_use]
-    pub fn transaction(&self, _seq: Seq, _now: Timestamp) -> Option<TransactionView> {
-        unimplemented!()
-    }
-    /// Transactions that are not final, by acceptance, for which `keep` says yes; at most `limit`.
-    #[must_use]
-    pub fn transactions(
-        &self,
-        _now: Timestamp,
-        _after: Seq,
-        _limit: usize,
-        _keep: &dyn Fn(&TransactionView) -> bool,
-    ) -> Vec<TransactionView> {
-        unimplemented!()
-    }
-    /// Open tickets, of one institution or of all.
-    #[must_use]
-    pub fn tickets(&self, _of: Option<&InstitutionCode>) -> Vec<TicketView> {
-        unimplemented!()
-    }
-    /// Registered deadlines, of one institution or of all.
-    #[must_use]
-    pub fn deadlines(&self, _of: Option<&InstitutionCode>) -> Vec<DeadlineView> {
-        unimplemented!()
-    }
-    /// A date as it holds at `now`: the later of what was told and what is computed.
+
+    /// Folds one change into the state.
     ///
-    /// # Errors
-    /// [`Fault::NoCalendar`] where the calendar does not reach.
-    pub fn deadline(
-        &self,
-        _business: &Business,
-        _original: CivilDate,
-        _now: Timestamp,
-    ) -> Result<Computed, Fault> {
-        unimplemented!()
+    /// # Panics
+    /// When the change asks for a move that does not exist: the journal and the rules disagree,
+    /// and going on could move money twice.
+    pub fn apply(&mut self, seq: Seq, change: &Change) {
+        if let Some(at) = instant_of(change) {
+            self.last_at = self.last_at.max(at);
+        }
+        if seq >= self.next {
+            self.next = seq.next();
+        }
+        match change {
+            Change::Started { epoch, .. } => self.epoch = self.epoch.max(*epoch),
+            Change::Accepted(accepted) => self.apply_accepted(seq, accepted),
+            Change::TurnedAway(record) => {
+                self.turned_away += 1;
+                // A part of the core that only ever turned work away must be restored too.
+                self.intern_cell(&record.cell);
+                if let Some(extension) = &record.deadline {
+                    self.note_told(&record.cell.business, extension);
+                }
+            }
+            Change::AttemptStarted { transaction, .. } => {
+                let slot = self.slot(*transaction);
+                self.shift(slot, Move::Start);
+                let live = self.live.get_mut(slot);
+                live.attempts = live.attempts.saturating_add(1);
+                let cell = live.cell;
+                self.cells[cell as usize].out += 1;
+                let upstream = self.cells[cell as usize].upstream;
+                self.upstreams[upstream].out += 1;
+                self.out.insert(*transaction, cell);
+            }
+            Change::Settled { transaction, settlement, at, .. } => {
+                self.end_attempt(*transaction);
+                let slot = self.slot(*transaction);
+                self.apply_settlement(slot, settlement, *at);
+            }
+            Change::Resolved { transaction, settlement, at, .. } => {
+                let slot = self.slot(*transaction);
+                self.apply_settlement(slot, settlement, *at);
+            }
+            Change::StillInDoubt { transaction, ask_at } => {
+                let slot = self.slot(*transaction);
+                self.live.get_mut(slot).not_before = *ask_at;
+                self.agenda.insert((*ask_at, Due::Ask(*transaction)));
+            }
+            Change::ProvisionalDecided { upstream, confirmed, .. } => {
+                self.apply_provisional(upstream, *confirmed);
+            }
+            Change::Ticketed { transaction, .. } => {
+                let slot = self.slot(*transaction);
+                self.shift(slot, Move::Ticket);
+                self.leave(slot);
+                if !sabotaged!(self.settings, DropTicket) {
+                    self.books.issue(self.live.get(slot).amount);
+                }
+                self.ticketed.insert(*transaction);
+            }
+            Change::TicketClosed { transaction, how, .. } => {
+                let slot = self.slot(*transaction);
+                let amount = self.live.get(slot).amount;
+                let step =
+                    if *how == TicketState::Resettled { Move::Supersede } else { Move::Withdraw };
+                self.finish(slot, step);
+                self.books.close(*how, amount);
+            }
+            Change::Withdrawn { transaction, .. } => {
+                let slot = self.slot(*transaction);
+                self.finish(slot, Move::Withdraw);
+            }
+            Change::DeadLettered { transaction, .. } => {
+                let slot = self.slot(*transaction);
+                self.shift(slot, Move::GiveUp);
+                self.dead.insert(*transaction);
+            }
+            Change::Redriven { transaction, .. } => {
+                let slot = self.slot(*transaction);
+                self.shift(slot, Move::Redrive);
+                self.dead.remove(transaction);
+                let now = self.last_at;
+                let live = self.live.get_mut(slot);
+                (live.failures, live.not_before) = (0, now);
+                self.wake(slot);
+            }
+            Change::ActionRequired { transaction, .. } => {
+                let slot = self.slot(*transaction);
+                self.shift(slot, Move::RequireAction);
+            }
+            Change::Superseded { transaction, .. } => {
+                let slot = self.slot(*transaction);
+                self.finish(slot, Move::Supersede);
+            }
+            Change::ResultTold { transaction, .. } => {
+                self.untold.remove(transaction);
+            }
+            Change::WindowSet(window) => self.apply_window(window),
+            Change::OverridesSet(list) => {
+                self.overrides.clone_from(list);
+                self.gates_dirty = true;
+            }
+            Change::HealthSet { upstream, health } => {
+                let index = self.upstream(upstream);
+                self.upstreams[index].health = health.clone();
+                self.gates_dirty = true;
+            }
+            Change::DeadlineRegistered { institution, business, original, at, .. } => {
+                self.apply_registered(seq, institution, business, *original, *at);
+            }
+            Change::DeadlineTold { business, extension, .. } => {
+                self.note_told(business, extension);
+            }
+            Change::Totals { books, turned_away, epoch, last_at, up_to } => {
+                self.books = Books::from_entries(books).unwrap_or_default();
+                self.turned_away = *turned_away;
+                self.epoch = *epoch;
+                self.last_at = *last_at;
+                self.next = up_to.next();
+            }
+            Change::Carried(carried) => self.apply_carried(carried),
+            Change::DeadlineCarried { id, registered } => {
+                if let Change::DeadlineRegistered { institution, business, original, at, .. } =
+                    registered.as_ref()
+                {
+                    self.apply_registered(*id, institution, business, *original, *at);
+                }
+            }
+        }
     }
-    /// What would be done with a submission to `cell` at any instant `at`.
+
+    fn apply_accepted(&mut self, seq: Seq, accepted: &Arc<Accepted>) {
+        self.recent.insert(
+            accepted.key_hash,
+            KeyEntry { transaction: seq, fingerprint: accepted.fingerprint },
+        );
+        self.books.accept(accepted.amount);
+        if let Some(extension) = &accepted.told.deadline {
+            self.note_told(&accepted.cell.business, extension);
+        }
+        self.enter(seq, &accepted.facts(), State::Waiting, accepted.at);
+    }
+
+    /// Puts a transaction among the live ones.
+    fn enter(&mut self, seq: Seq, facts: &Facts, state: State, not_before: Timestamp) -> Slot {
+        let cell = self.intern_cell(&facts.cell);
+        let institution = self.intern_institution(&facts.institution);
+        let mut flags = 0;
+        for (flag, on) in [
+            (NEEDS_CREDENTIAL, facts.needs_credential),
+            (NOT_SELF_CONTAINED, !facts.self_contained),
+            (PRE_ACCEPTED, facts.pre_accepted),
+            (UNQUEUED, facts.cell.operation == crate::domain::cell::Operation::Query),
+        ] {
+            if on {
+                flags |= flag;
+            }
+        }
+        let place = facts
+            .replaces
+            .and_then(|old| self.live.find(old))
+            .filter(|&old| self.live.get(old).state == State::ActionRequired);
+        let live = Live::new(seq, facts.amount, facts.at, not_before, cell, institution, state, flags);
+        let slot = self.live.insert(live, facts.ordering_key, place);
+        if facts.deadline.is_some()
+            || facts.replaces.is_some()
+            || facts.depends_on.is_some()
+            || facts.ticket_after.is_some()
+        {
+            let extra = self.live.extra_mut(slot);
+            extra.deadline = facts.deadline;
+            extra.replaces = facts.replaces;
+            extra.depends_on = facts.depends_on;
+            extra.ticket_after = facts.ticket_after;
+        }
+        if let Some(date) = facts.deadline {
+            self.dates.entry((facts.cell.business.clone(), date)).or_default();
+        }
+        if let Some(old) = facts.replaces.and_then(|old| self.live.find(old)) {
+            self.live.extra_mut(old).replaced_by = Some(seq);
+        }
+        if let Some(first) = facts.depends_on.filter(|&first| self.live.find(first).is_some()) {
+            self.dependents.entry(first).or_default().push(seq);
+        }
+        if let Some(at) = facts.ticket_after {
+            self.agenda.insert((at, Due::Ticket(seq)));
+        }
+        if facts.pre_accepted {
+            let cell = self.cells[cell as usize].cell.clone();
+            self.untold.insert(seq, Untold { institution: facts.institution.clone(), cell });
+        }
+        if state == State::Waiting {
+            self.cells[cell as usize].waiting += 1;
+            self.wake(slot);
+        }
+        slot
+    }
+
+    fn apply_carried(&mut self, carried: &Carried) {
+        if carried.state.is_final() {
+            // Only a pre-accepted transaction whose result has not been told is carried on.
+            let cell = self.intern_cell(&carried.facts.cell);
+            let cell = self.cells[cell as usize].cell.clone();
+            let institution = carried.facts.institution.clone();
+            self.untold.insert(carried.transaction, Untold { institution, cell });
+            return;
+        }
+        let seq = carried.transaction;
+        let slot = self.enter(seq, &carried.facts, carried.state, carried.not_before);
+        let live = self.live.get_mut(slot);
+        live.attempts = u16::try_from(carried.attempts).unwrap_or(u16::MAX);
+        live.failures = u16::try_from(carried.failures).unwrap_or(u16::MAX);
+        let (cell, since) = (live.cell, self.last_at);
+        match carried.state {
+            State::InDoubt => {
+                self.live.extra_mut(slot).doubt_since = Some(since);
+                self.doubtful.insert(seq);
+                self.agenda.insert((carried.not_before, Due::Ask(seq)));
+            }
+            State::InFlight => match &carried.provisional {
+                Some(code) => {
+                    self.live.extra_mut(slot).provisional = Some(code.clone());
+                    let upstream = self.cells[cell as usize].upstream;
+                    self.upstreams[upstream].provisional.insert(seq);
+                }
+                None => {
+                    self.cells[cell as usize].out += 1;
+                    let upstream = self.cells[cell as usize].upstream;
+                    self.upstreams[upstream].out += 1;
+                    self.out.insert(seq, cell);
+                }
+            },
+            State::Ticketed => {
+                self.ticketed.insert(seq);
+            }
+            State::DeadLettered => {
+                self.dead.insert(seq);
+            }
+            State::Waiting
+            | State::ActionRequired
+            | State::Applied
+            | State::Refused
+            | State::Withdrawn
+            | State::Superseded => {}
+        }
+    }
+
+    fn apply_settlement(&mut self, slot: Slot, settlement: &Settlement, at: Timestamp) {
+        let transaction = self.live.get(slot).transaction;
+        self.doubtful.remove(&transaction);
+        match settlement {
+            Settlement::Applied { .. } => self.finish(slot, Move::Apply),
+            Settlement::Refused { provisional: false, .. } => self.finish(slot, Move::Refuse),
+            Settlement::Refused { code, provisional: true, .. } => {
+                self.live.extra_mut(slot).provisional = Some(code.clone());
+                let upstream = self.cells[self.live.get(slot).cell as usize].upstream;
+                self.upstreams[upstream].provisional.insert(transaction);
+            }
+            Settlement::Transient { reason, not_before } => {
+                self.shift(slot, Move::Return);
+                let counts = match reason {
+                    TransientReason::GateClosed | TransientReason::Stopping => false,
+                    TransientReason::Unreachable
+                    | TransientReason::Busy
+                    | TransientReason::Unavailable
+                    | TransientReason::NotFound
+                    | TransientReason::ByPerson => true,
+                };
+                let live = self.live.get_mut(slot);
+                live.failures = live.failures.saturating_add(u16::from(counts));
+                live.not_before = *not_before;
+                self.wake(slot);
+            }
+            Settlement::InDoubt { ask_at, .. } => {
+                self.shift(slot, Move::Doubt);
+                self.live.get_mut(slot).not_before = *ask_at;
+                self.live.extra_mut(slot).doubt_since = Some(at);
+                self.doubtful.insert(transaction);
+                self.agenda.insert((*ask_at, Due::Ask(transaction)));
+            }
+        }
+    }
+
+    fn apply_provisional(&mut self, upstream: &UpstreamName, confirmed: bool) {
+        let index = self.upstream(upstream);
+        for transaction in std::mem::take(&mut self.upstreams[index].provisional) {
+            let slot = self.slot(transaction);
+            self.live.extra_mut(slot).provisional = None;
+            if confirmed {
+                self.finish(slot, Move::Refuse);
+            } else {
+                self.shift(slot, Move::Return);
+                self.live.get_mut(slot).not_before = self.last_at;
+                self.wake(slot);
+            }
+        }
+    }
+
+    fn apply_window(&mut self, window: &Arc<Window>) {
+        match self.windows.iter_mut().find(|w| w.id == window.id) {
+            Some(known) => *known = window.clone(),
+            None => self.windows.push(window.clone()),
+        }
+        self.gates_dirty = true;
+        self.dates_dirty = true;
+    }
+
+    fn apply_registered(
+        &mut self,
+        id: Seq,
+        institution: &InstitutionCode,
+        business: &Business,
+        original: CivilDate,
+        at: Timestamp,
+    ) {
+        self.dates.entry((business.clone(), original)).or_default();
+        self.dates_dirty = true;
+        self.registered.insert(
+            id,
+            super::view::DeadlineView {
+                id,
+                institution: institution.clone(),
+                business: business.clone(),
+                original,
+                at,
+            },
+        );
+    }
+
+    /// Keeps the latest move told for a date; an earlier one never replaces a later one.
+    fn note_told(&mut self, business: &Business, extension: &Extension) {
+        let told = self.dates.entry((business.clone(), extension.from)).or_default();
+        if told.as_ref().is_none_or(|old| old.to < extension.to) {
+            *told = Some(extension.clone());
+        }
+    }
+
+    /// The attempt of `transaction` is no longer out.
+    fn end_attempt(&mut self, transaction: Seq) {
+        if let Some(cell) = self.out.remove(&transaction) {
+            let cell = &mut self.cells[cell as usize];
+            cell.out = cell.out.saturating_sub(1);
+            let upstream = &mut self.upstreams[cell.upstream];
+            upstream.out = upstream.out.saturating_sub(1);
+        }
+    }
+
+    /// Moves a transaction and the books with it.
+    fn shift(&mut self, slot: Slot, step: Move) {
+        let live = *self.live.get(slot);
+        #[expect(clippy::panic, reason = "an illegal move would move money; stop and recover")]
+        let next = match self.live.shift(slot, step) {
+            Ok(next) => next,
+            Err(error) => panic!("transaction {}: {error}", live.transaction),
+        };
+        self.books.shift(live.state, next, live.amount);
+        let cell = &mut self.cells[live.cell as usize];
+        if live.state == State::Waiting {
+            cell.waiting = cell.waiting.saturating_sub(1);
+        }
+        if next == State::Waiting {
+            cell.waiting += 1;
+        }
+    }
+
+    /// Takes a transaction out of its key's order and wakes the next one.
+    fn leave(&mut self, slot: Slot) {
+        if let Some(next) = self.live.leave_chain(slot) {
+            self.wake(next);
+        }
+    }
+
+    /// Moves a transaction to its final state and forgets it.
+    fn finish(&mut self, slot: Slot, step: Move) {
+        let live = *self.live.get(slot);
+        self.shift(slot, step);
+        let transaction = live.transaction;
+        self.ticketed.remove(&transaction);
+        self.dead.remove(&transaction);
+        if let Some(extra) = self.live.extra(slot).cloned() {
+            // A replacement that did not come about leaves the ticket open for another one.
+            if let Some(old) = extra.replaces.and_then(|old| self.live.find(old))
+                && self.live.extra(old).is_some_and(|e| e.replaced_by == Some(transaction))
+            {
+                self.live.extra_mut(old).replaced_by = None;
+            }
+        }
+        if let Some(next) = self.live.remove(slot) {
+            self.wake(next);
+        }
+        for dependent in self.dependents.remove(&transaction).unwrap_or_default() {
+            if let Some(slot) = self.live.find(dependent) {
+                self.live.extra_mut(slot).depends_on = None;
+                self.wake(slot);
+            }
+        }
+    }
+
+    pub(super) fn slot(&self, transaction: Seq) -> Slot {
+        #[expect(clippy::panic, reason = "a change about nothing: stop and recover")]
+        self.live
+            .find(transaction)
+            .unwrap_or_else(|| panic!("a change names {transaction}, which is not live"))
+    }
+
+    pub(super) fn upstream(&mut self, name: &UpstreamName) -> usize {
+        if let Some(index) = self.upstreams.iter().position(|u| u.name == *name) {
+            return index;
+        }
+        // An upstream that configuration no longer has: its cells stay, its gate never opens.
+        let mut health = Health::open(self.last_at);
+        health.phase = crate::domain::gate::HealthPhase::Down;
+        self.upstreams.push(UpstreamSlot {
+            name: name.clone(),
+            health,
+            pacer: Pacer::default(),
+            out: 0,
+            turn: VecDeque::new(),
+            provisional: BTreeSet::new(),
+        });
+        self.upstreams.len() - 1
+    }
+
+    pub(super) fn intern_cell(&mut self, cell: &Cell) -> u32 {
+        if let Some(&id) = self.cell_ids.get(cell) {
+            return id;
+        }
+        let upstream = self.upstream(&cell.upstream);
+        let cell = Arc::new(cell.clone());
+        let id = u32::try_from(self.cells.len()).unwrap_or(u32::MAX);
+        self.cells.push(CellSlot {
+            cell: cell.clone(),
+            upstream,
+            gate: GateState::Open,
+            epoch: Arc::new(AtomicU64::new(0)),
+            live: VecDeque::new(),
+            backlog: VecDeque::new(),
+            in_turn: false,
+            waiting: 0,
+            out: 0,
+        });
+        self.cell_ids.insert(cell, id);
+        let gate = self.gate_of(id, self.last_at);
+        self.cells[id as usize].gate = gate;
+        id
+    }
+
+    fn intern_institution(&mut self, code: &InstitutionCode) -> u32 {
+        if let Some(&id) = self.institution_ids.get(code) {
+            return id;
+        }
+        let id = u32::try_from(self.institutions.len()).unwrap_or(u32::MAX);
+        self.institutions.push(code.clone());
+        self.institution_ids.insert(code.clone(), id);
+        id
+    }
+
+    /// The keys up to `covered` stand in sealed runs now.
+    pub fn keys_sealed(&mut self, covered: Seq) {
+        self.recent.retain(|_, entry| entry.transaction > covered);
+    }
+
+    /// The state as the shortest list of changes with the same fold.
     #[must_use]
-    pub fn decide(&self, _cell: &Cell, _normal: Disposition, _at: Timestamp) -> Decision {
-        unimplemented!()
+    pub fn snapshot(&self) -> Vec<Change> {
+        let up_to = Seq(self.next.0 - 1);
+        let mut changes = vec![Change::Totals {
+            books: self.books.to_entries(),
+            turned_away: self.turned_away,
+            epoch: self.epoch,
+            last_at: self.last_at,
+            up_to,
+        }];
+        changes.extend(self.windows.iter().map(|w| Change::WindowSet(w.clone())));
+        changes.push(Change::OverridesSet(self.overrides.clone()));
+        changes.extend(self.upstreams.iter().map(|u| Change::HealthSet {
+            upstream: u.name.clone(),
+            health: u.health.clone(),
+        }));
+        changes.extend(self.registered.values().map(|d| Change::DeadlineCarried {
+            id: d.id,
+            registered: Box::new(Change::DeadlineRegistered {
+                institution: d.institution.clone(),
+                business: d.business.clone(),
+                original: d.original,
+                reference: crate::domain::ids::InsuredHash(0),
+                at: d.at,
+            }),
+        }));
+        changes.extend(self.dates.iter().filter_map(|((business, original), told)| {
+            told.as_ref().map(|extension| Change::DeadlineTold {
+                business: business.clone(),
+                original: *original,
+                extension: extension.clone(),
+                cause: "snapshot".to_owned(),
+                at: self.last_at,
+            })
+        }));
+        let mut slots: Vec<Slot> = self.live.slots().collect();
+        slots.sort_unstable_by_key(|&slot| self.live.get(slot).transaction);
+        changes.extend(slots.into_iter().map(|slot| Change::Carried(Box::new(self.carried(slot)))));
+        changes.extend(
+            self.untold
+                .iter()
+                .filter(|(seq, _)| self.live.find(**seq).is_none())
+                .map(|(seq, untold)| Change::Carried(Box::new(carried_untold(*seq, untold)))),
+        );
+        changes
+    }
+
+    fn carried(&self, slot: Slot) -> Carried {
+        let live = self.live.get(slot);
+        let extra = self.live.extra(slot).cloned().unwrap_or_default();
+        Carried {
+            transaction: live.transaction,
+            facts: Facts {
+                institution: self.institutions[live.institution as usize].clone(),
+                cell: (*self.cells[live.cell as usize].cell).clone(),
+                ordering_key: self.live.ordering_key(slot),
+                amount: live.amount,
+                deadline: extra.deadline,
+                replaces: extra.replaces,
+                depends_on: extra.depends_on,
+                self_contained: !live.is(NOT_SELF_CONTAINED),
+                needs_credential: live.is(NEEDS_CREDENTIAL),
+                ticket_after: extra.ticket_after,
+                pre_accepted: live.is(PRE_ACCEPTED)
+                    && self.untold.contains_key(&live.transaction),
+                at: live.at,
+            },
+            state: live.state,
+            attempts: u32::from(live.attempts),
+            failures: u32::from(live.failures),
+            not_before: live.not_before,
+            provisional: extra.provisional,
+        }
+    }
+
+    /// Whether `slot` waits behind another transaction of its key.
+    pub(super) fn behind(&self, slot: Slot) -> Option<Seq> {
+        let head = self.live.head_of(slot);
+        if head == NONE || head == slot || !self.live.get(slot).state.blocks_its_key() {
+            return None;
+        }
+        self.live.before(slot).map(|before| self.live.get(before).transaction)
+    }
+}
+
+fn carried_untold(transaction: Seq, untold: &Untold) -> Carried {
+    Carried {
+        transaction,
+        facts: Facts {
+            institution: untold.institution.clone(),
+            cell: (*untold.cell).clone(),
+            ordering_key: OrderingKey(0),
+            amount: crate::domain::money::Money::ZERO,
+            deadline: None,
+            replaces: None,
+            depends_on: None,
+            self_contained: true,
+            needs_credential: false,
+            ticket_after: None,
+            pre_accepted: true,
+            at: Timestamp::default(),
+        },
+        state: State::Applied,
+        attempts: 0,
+        failures: 0,
+        not_before: Timestamp::default(),
+        provisional: None,
+    }
+}
+
+/// The instant that a change happened at, where it carries one.
+#[must_use]
+pub fn instant_of(change: &Change) -> Option<Timestamp> {
+    match change {
+        Change::Accepted(accepted) => Some(accepted.at),
+        Change::TurnedAway(record) => Some(record.at),
+        Change::WindowSet(window) => Some(window.changed_at),
+        Change::HealthSet { health, .. } => Some(health.since),
+        Change::Started { at, .. }
+        | Change::AttemptStarted { at, .. }
+        | Change::Settled { at, .. }
+        | Change::Resolved { at, .. }
+        | Change::ProvisionalDecided { at, .. }
+        | Change::Ticketed { at, .. }
+        | Change::TicketClosed { at, .. }
+        | Change::Withdrawn { at, .. }
+        | Change::DeadLettered { at, .. }
+        | Change::Redriven { at, .. }
+        | Change::ActionRequired { at, .. }
+        | Change::Superseded { at, .. }
+        | Change::ResultTold { at, .. }
+        | Change::DeadlineRegistered { at, .. }
+        | Change::DeadlineTold { at, .. } => Some(*at),
+        Change::StillInDoubt { .. }
+        | Change::OverridesSet(_)
+        | Change::Totals { .. }
+        | Change::Carried(_)
+        | Change::DeadlineCarried { .. } => None,
     }
 }

@@ -23,7 +23,14 @@
 #![warn(missing_docs)]
 
 pub mod change;
+pub mod settings;
 pub mod event;
+mod deadlines;
+mod flow;
+mod live;
+mod look;
+mod orders;
+mod step;
 pub mod machine;
 pub mod ports;
 pub mod recovery;

@@ -1,0 +1,93 @@
+//! Dates that somebody was told of: computed again when a stop changes, never moved earlier.
+
+use super::change::Change;
+use super::event::{Fault, Reply};
+use super::machine::Machine;
+use super::settings::sabotaged;
+use super::step::Decision;
+use crate::domain::deadline::{self, Computed, Extension};
+use crate::domain::ids::{Business, Seq};
+use crate::domain::time::{CivilDate, Timestamp};
+
+/// The moves of a date as one: from the original to the date that holds, resting on the last
+/// move. `None` where nothing moved it.
+pub(super) fn as_one_move(computed: &Computed) -> Option<Extension> {
+    let last = computed.moves.last()?;
+    Some(Extension { from: computed.original, to: computed.date, ..last.clone() })
+}
+
+impl Machine {
+    /// A date as it holds at `now`: the later of what was told and what is computed.
+    ///
+    /// # Errors
+    /// [`Fault::NoCalendar`] where the calendar does not reach.
+    pub fn deadline(
+        &self,
+        business: &Business,
+        original: CivilDate,
+        now: Timestamp,
+    ) -> Result<Computed, Fault> {
+        let windows = self.windows.iter().map(AsRef::as_ref);
+        let mut computed = if sabotaged!(self.settings, SkipExtension) {
+            Computed { original, date: original, is_final: true, moves: Vec::new() }
+        } else {
+            deadline::effective(original, business, windows, &self.settings.calendar, now)?
+        };
+        let told = self.dates.get(&(business.clone(), original)).and_then(Option::as_ref);
+        if let Some(told) = told.filter(|told| computed.date < told.to) {
+            computed.date = told.to;
+            computed.moves = vec![told.clone()];
+        }
+        Ok(computed)
+    }
+
+    /// Answers a date, and remembers that it was told.
+    pub(super) fn date_answer(
+        &mut self,
+        id: Option<Seq>,
+        business: &Business,
+        original: CivilDate,
+        now: Timestamp,
+        out: &mut Decision,
+    ) -> Reply {
+        match self.deadline(business, original, now) {
+            Ok(computed) => {
+                self.tell_if_later(business, &computed, "check", now, out);
+                Reply::Deadline { id, computed: Box::new(computed) }
+            }
+            Err(fault) => Reply::Invalid(fault),
+        }
+    }
+
+    /// Computes every known date again and commits the moves that are new.
+    pub(super) fn tell_dates(&mut self, cause: &str, now: Timestamp, out: &mut Decision) {
+        let known: Vec<(Business, CivilDate)> = self.dates.keys().cloned().collect();
+        for (business, original) in known {
+            // A year without calendar data was refused when the window was declared.
+            if let Ok(computed) = self.deadline(&business, original, now) {
+                self.tell_if_later(&business, &computed, cause, now, out);
+            }
+        }
+    }
+
+    fn tell_if_later(
+        &mut self,
+        business: &Business,
+        computed: &Computed,
+        cause: &str,
+        now: Timestamp,
+        out: &mut Decision,
+    ) {
+        let Some(extension) = as_one_move(computed) else { return };
+        let told = self.dates.get(&(business.clone(), computed.original)).and_then(Option::as_ref);
+        if told.is_none_or(|told| told.to < extension.to) {
+            self.push(out, Change::DeadlineTold {
+                business: business.clone(),
+                original: computed.original,
+                extension,
+                cause: cause.to_owned(),
+                at: now,
+            });
+        }
+    }
+}

@@ -1,0 +1,622 @@
+//! What may go now: gates, turns, pacing, and the agenda of things that become due.
+//!
+//! A cell's gate is computed from windows, overrides and the upstream's health, and kept until
+//! one of them changes or the next planned edge passes. Closing raises the cell's epoch at
+//! once, before anything is durable: closing early is always safe.
+
+use super::change::{Change, Settlement};
+use super::event::{Done, Live as LiveAnswer, Reply};
+use super::live::{NEEDS_CREDENTIAL, NONE, READY, Slot, UNQUEUED};
+use super::machine::{Due, Machine};
+use super::settings::sabotaged;
+use super::step::{Decision, Effect, SendOrder};
+use crate::domain::gate::{GateState, HealthPhase};
+use crate::domain::ids::{AttemptNo, Seq};
+use crate::domain::outcome::TransientReason;
+use crate::domain::state::State;
+use crate::domain::time::Timestamp;
+use crate::domain::window::{self, Act, Lock, Proof, RestoreBy};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How often dates are computed again while a stop overruns its plan.
+const OVERRUN_CHECK: Duration = Duration::from_secs(3600);
+
+impl Machine {
+    /// What the gate of cell `id` is at `now`.
+    pub(super) fn gate_of(&self, id: u32, now: Timestamp) -> GateState {
+        let slot = &self.cells[id as usize];
+        if sabotaged!(self.settings, IgnoreGate) {
+            return GateState::Open;
+        }
+        if self.overrides.iter().any(|o| o.closes(&slot.cell, now)) {
+            return GateState::ClosedByOperator;
+        }
+        match window::lock(self.windows.iter().map(AsRef::as_ref), &slot.cell, now) {
+            Some((_, Lock::Stopped)) => return GateState::ClosedByWindow,
+            Some((_, Lock::Verifying)) => return GateState::Verifying,
+            Some((_, Lock::AwaitingRelease)) => return GateState::AwaitingRelease,
+            None => {}
+        }
+        match self.upstreams[slot.upstream].health.phase {
+            HealthPhase::Open => GateState::Open,
+            HealthPhase::Down => GateState::ClosedByProbe,
+            HealthPhase::Verifying => GateState::Verifying,
+            HealthPhase::Reopening => GateState::Reopening,
+        }
+    }
+
+    /// Looks at every gate again where something may have changed.
+    pub(super) fn refresh_gates(&mut self, now: Timestamp, out: &mut Decision) {
+        if !self.gates_dirty && self.gates_next.is_none_or(|at| now < at) {
+            return;
+        }
+        self.gates_dirty = false;
+        for id in 0..self.cells.len() {
+            let id32 = u32::try_from(id).unwrap_or(u32::MAX);
+            let (was, is) = (self.cells[id].gate, self.gate_of(id32, now));
+            if was == is {
+                continue;
+            }
+            self.cells[id].gate = is;
+            if was.lets_through() && !is.lets_through() {
+                self.cells[id].epoch.fetch_add(1, Ordering::SeqCst);
+            }
+            out.effects.push(Effect::GateTurned { cell: self.cells[id].cell.clone(), to: is });
+            self.take_turn(id32);
+        }
+        let edges = self.windows.iter().filter_map(|w| w.next_edge(now));
+        let lapses = self.overrides.iter().map(|o| o.until).filter(|&until| now < until);
+        self.gates_next = edges.chain(lapses).min();
+        if let Some(at) = self.gates_next {
+            self.agenda.insert((at, Due::Gates));
+        }
+        self.prove_or_wait(now, out);
+        self.dates_dirty = true;
+    }
+
+    /// At a window's planned end: begins to count probes afresh for upstreams that are wholly
+    /// stopped, so that what was good before the end proves nothing.
+    fn prove_or_wait(&mut self, now: Timestamp, out: &mut Decision) {
+        for index in 0..self.upstreams.len() {
+            let mut cells = self.cells.iter().filter(|c| c.upstream == index).peekable();
+            let wholly_stopped = cells.peek().is_some()
+                && cells.all(|c| {
+                    let windows = self.windows.iter().map(AsRef::as_ref);
+                    matches!(window::lock(windows, &c.cell, now), Some((_, Lock::Verifying)))
+                });
+            let upstream = &self.upstreams[index];
+            if wholly_stopped && upstream.health.phase == HealthPhase::Open {
+                let mut health = upstream.health.clone();
+                health.turn(HealthPhase::Verifying, now);
+                let upstream = upstream.name.clone();
+                self.push(out, Change::HealthSet { upstream, health });
+                // Gates of the cells are closed by the window anyway; nothing else changes.
+                self.gates_dirty = false;
+            }
+        }
+    }
+
+    /// Puts a transaction where it belongs if it is its key's next and waits.
+    pub(super) fn wake(&mut self, slot: Slot) {
+        let head = self.live.is_head(slot) || sabotaged!(self.settings, IgnoreKeyOrder);
+        let live = *self.live.get(slot);
+        if !head || live.state != State::Waiting || live.is(READY) {
+            return;
+        }
+        if self.live.extra(slot).is_some_and(|e| e.depends_on.is_some()) {
+            let first = self.live.extra(slot).and_then(|e| e.depends_on);
+            if first.is_some_and(|first| self.live.find(first).is_some()) {
+                return;
+            }
+        }
+        if live.not_before > self.last_at {
+            self.agenda.insert((live.not_before, Due::Retry(live.transaction)));
+            return;
+        }
+        self.live.get_mut(slot).flags |= READY;
+        let waited_for = self.waiters.contains_key(&live.transaction);
+        let cell = &mut self.cells[live.cell as usize];
+        if waited_for { cell.live.push_back(slot) } else { cell.backlog.push_back(slot) }
+        self.take_turn(live.cell);
+    }
+
+    fn take_turn(&mut self, id: u32) {
+        let cell = &mut self.cells[id as usize];
+        let something = !cell.live.is_empty() || !cell.backlog.is_empty();
+        if something && cell.gate.lets_through() && !cell.in_turn {
+            cell.in_turn = true;
+            self.upstreams[cell.upstream].turn.push_back(id);
+        }
+    }
+
+    /// Starts as many attempts as gates, pacing and concurrency allow.
+    pub fn dispatch(&mut self, now: Timestamp, out: &mut Decision) {
+        if self.stopping {
+            return;
+        }
+        for index in 0..self.upstreams.len() {
+            let name = self.upstreams[index].name.clone();
+            let Some(settings) = self.settings.upstreams.get(&name).cloned() else { continue };
+            let rate = self.upstreams[index].health.rate(&settings.health, now);
+            while self.upstreams[index].out < u64::from(settings.concurrency) {
+                let Some(slot) = self.next_in_turn(index) else { break };
+                if !self.upstreams[index].pacer.take(rate, now) {
+                    self.put_back(slot);
+                    let at = self.upstreams[index].pacer.refills_at(now);
+                    self.agenda.insert((at, Due::Gates));
+                    break;
+                }
+                self.start(slot, now, out);
+            }
+        }
+    }
+
+    /// The next ready transaction of an upstream: what somebody waits for first, then the cells
+    /// in turn.
+    fn next_in_turn(&mut self, index: usize) -> Option<Slot> {
+        let mut looked_at = 0;
+        while looked_at <= self.upstreams[index].turn.len() {
+            let id = self.upstreams[index].turn.pop_front()?;
+            let cell = &mut self.cells[id as usize];
+            cell.in_turn = false;
+            if !cell.gate.lets_through() {
+                continue;
+            }
+            let found = cell.live.pop_front().or_else(|| cell.backlog.pop_front());
+            self.take_turn(id);
+            let Some(slot) = found else { continue };
+            if self.is_ready(slot, id) {
+                self.live.get_mut(slot).flags &= !READY;
+                return Some(slot);
+            }
+            looked_at += usize::from(self.upstreams[index].turn.is_empty());
+        }
+        None
+    }
+
+    /// Whether an entry of a ready queue is still what it was put in for: places are used again.
+    fn is_ready(&self, slot: Slot, cell: u32) -> bool {
+        let live = self.live.get(slot);
+        let head = self.live.is_head(slot) || sabotaged!(self.settings, IgnoreKeyOrder);
+        live.cell == cell
+            && live.state == State::Waiting
+            && live.is(READY)
+            && head
+            && self.live.find(live.transaction) == Some(slot)
+    }
+
+    fn put_back(&mut self, slot: Slot) {
+        let live = self.live.get_mut(slot);
+        live.flags |= READY;
+        let cell = &mut self.cells[live.cell as usize];
+        cell.backlog.push_front(slot);
+        let id = self.live.get(slot).cell;
+        self.take_turn(id);
+    }
+
+    fn start(&mut self, slot: Slot, now: Timestamp, out: &mut Decision) {
+        let live = *self.live.get(slot);
+        let transaction = live.transaction;
+        let at_hand = self.at_hand.remove(&transaction);
+        let has_credential = at_hand.as_ref().is_some_and(|h| h.credential.is_some());
+        if live.is(NEEDS_CREDENTIAL) && !has_credential {
+            self.cannot_be_sent(slot, now, out);
+            return;
+        }
+        assert!(
+            self.live.is_head(slot) || sabotaged!(self.settings, IgnoreKeyOrder),
+            "transaction {transaction} would overtake its key"
+        );
+        let attempt = AttemptNo(u32::from(live.attempts) + 1);
+        self.push(out, Change::AttemptStarted { transaction, attempt, at: now });
+        let cell = &self.cells[live.cell as usize];
+        let windows = self.windows.iter().map(AsRef::as_ref);
+        out.effects.push(Effect::Send(Box::new(SendOrder {
+            transaction,
+            attempt,
+            institution: self.institutions[live.institution as usize].clone(),
+            cell: cell.cell.clone(),
+            gate: cell.epoch.clone(),
+            epoch: cell.epoch.load(Ordering::SeqCst),
+            not_after: windows.filter_map(|w| w.closes_at(&cell.cell, now)).min(),
+            at_hand: at_hand.map(|h| (h.accepted, h.private, h.credential)),
+        })));
+    }
+
+    /// What needs its submitter's credential and no longer has it.
+    pub(super) fn cannot_be_sent(&mut self, slot: Slot, now: Timestamp, out: &mut Decision) {
+        let transaction = self.live.get(slot).transaction;
+        if self.live.extra(slot).is_some_and(|e| e.ticket_after.is_some()) {
+            self.ticket(transaction, now, out);
+        } else {
+            let why = "credential".to_owned();
+            self.push(out, Change::ActionRequired { transaction, why, at: now });
+            self.answer_waiters(transaction, &LiveAnswer::Waiting, out);
+        }
+    }
+
+    /// Gives a ticket and tells whoever waits.
+    pub(super) fn ticket(&mut self, transaction: Seq, now: Timestamp, out: &mut Decision) {
+        self.push(out, Change::Ticketed { transaction, at: now });
+        self.at_hand.remove(&transaction);
+        self.answer_waiters(transaction, &LiveAnswer::Ticketed, out);
+    }
+
+    /// Does whatever has become due.
+    pub(super) fn run_agenda(&mut self, now: Timestamp, out: &mut Decision) {
+        self.refresh_gates(now, out);
+        while let Some(&(at, due)) = self.agenda.first() {
+            if at > now {
+                break;
+            }
+            self.agenda.remove(&(at, due));
+            match due {
+                Due::Retry(transaction) => {
+                    if let Some(slot) = self.live.find(transaction) {
+                        self.last_at = self.last_at.max(now);
+                        self.wake(slot);
+                    }
+                }
+                Due::Ask(transaction) => self.ask(transaction, now, out),
+                Due::Ticket(transaction) => self.ticket_due(transaction, now, out),
+                Due::WaitOver(transaction) => self.wait_over(transaction, out),
+                Due::Gates => {}
+                Due::Deadlines => self.dates_dirty = true,
+            }
+        }
+        for index in 0..self.upstreams.len() {
+            self.tick_health(index, now, out);
+        }
+        self.refresh_gates(now, out);
+        if self.dates_dirty {
+            self.dates_dirty = false;
+            self.tell_dates("window", now, out);
+            let overrun = self.windows.iter().any(|w| self.overruns(w, now));
+            if overrun {
+                self.agenda.insert((now.after(OVERRUN_CHECK), Due::Deadlines));
+            }
+        }
+    }
+
+    fn overruns(&self, window: &window::Window, now: Timestamp) -> bool {
+        window.planned.end <= now
+            && self.cells.iter().any(|c| window.lock(&c.cell, now) == Some(Lock::Verifying))
+    }
+
+    fn tick_health(&mut self, index: usize, now: Timestamp, out: &mut Decision) {
+        let upstream = &self.upstreams[index];
+        let Some(settings) = self.settings.upstreams.get(&upstream.name) else { return };
+        if upstream.health.phase != HealthPhase::Reopening {
+            return;
+        }
+        let mut health = upstream.health.clone();
+        let name = upstream.name.clone();
+        if health.tick(&settings.health, now).is_some() {
+            self.push(out, Change::HealthSet { upstream: name.clone(), health });
+            self.decide_provisional(index, true, now, out);
+        } else {
+            self.agenda.insert((health.since.after(settings.health.ramp), Due::Gates));
+        }
+    }
+
+    /// Lets the provisional refusals of an upstream count, or takes them back.
+    pub(super) fn decide_provisional(
+        &mut self,
+        index: usize,
+        confirmed: bool,
+        now: Timestamp,
+        out: &mut Decision,
+    ) {
+        if self.upstreams[index].provisional.is_empty() {
+            return;
+        }
+        let members: Vec<Seq> = self.upstreams[index].provisional.iter().copied().collect();
+        let mut dependents = Vec::new();
+        if confirmed {
+            for transaction in &members {
+                dependents.extend(self.dependents.get(transaction).cloned().unwrap_or_default());
+            }
+        }
+        let codes: Vec<Option<String>> = members
+            .iter()
+            .map(|&t| {
+                let slot = self.live.find(t)?;
+                self.live.extra(slot).and_then(|e| e.provisional.clone())
+            })
+            .collect();
+        let upstream = self.upstreams[index].name.clone();
+        self.push(out, Change::ProvisionalDecided { upstream, confirmed, at: now });
+        if confirmed {
+            for (transaction, code) in members.into_iter().zip(codes) {
+                if let Some(answer) = self.answers.remove(&transaction) {
+                    let code = code.unwrap_or_default();
+                    self.answer_waiters(transaction, &LiveAnswer::Refused { code, answer }, out);
+                }
+            }
+            self.orphan(&dependents, now, out);
+        }
+    }
+
+    /// Transactions whose dependency will never be applied need their submitter.
+    pub(super) fn orphan(&mut self, dependents: &[Seq], now: Timestamp, out: &mut Decision) {
+        for &transaction in dependents {
+            let waits = self
+                .live
+                .find(transaction)
+                .is_some_and(|slot| self.live.get(slot).state == State::Waiting);
+            if waits {
+                let why = "dependency".to_owned();
+                self.push(out, Change::ActionRequired { transaction, why, at: now });
+            }
+        }
+    }
+
+    fn ask(&mut self, transaction: Seq, now: Timestamp, out: &mut Decision) {
+        let Some(slot) = self.live.find(transaction) else { return };
+        let live = *self.live.get(slot);
+        if live.state != State::InDoubt || live.not_before > now {
+            return;
+        }
+        let upstream = &self.upstreams[self.cells[live.cell as usize].upstream];
+        let answers = self
+            .settings
+            .upstreams
+            .get(&upstream.name)
+            .is_some_and(|settings| settings.answers_questions);
+        if answers && self.asking.insert(transaction) {
+            out.effects.push(Effect::Ask {
+                transaction,
+                upstream: upstream.name.clone(),
+                institution: self.institutions[live.institution as usize].clone(),
+            });
+        }
+    }
+
+    fn ticket_due(&mut self, transaction: Seq, now: Timestamp, out: &mut Decision) {
+        let Some(slot) = self.live.find(transaction) else { return };
+        if self.live.get(slot).state == State::Waiting {
+            self.ticket(transaction, now, out);
+        }
+    }
+
+    fn wait_over(&mut self, transaction: Seq, out: &mut Decision) {
+        let state = self.live.find(transaction).map(|slot| self.live.get(slot).state);
+        let answer = match state {
+            Some(State::Waiting | State::ActionRequired | State::DeadLettered) => {
+                LiveAnswer::Waiting
+            }
+            Some(State::Ticketed) => LiveAnswer::Ticketed,
+            Some(
+                State::InFlight
+                | State::InDoubt
+                | State::Applied
+                | State::Refused
+                | State::Withdrawn
+                | State::Superseded,
+            )
+            | None => LiveAnswer::DoNotFinalise,
+        };
+        self.answer_waiters(transaction, &answer, out);
+    }
+
+    /// Answers everybody who waits for `transaction`.
+    pub(super) fn answer_waiters(
+        &mut self,
+        transaction: Seq,
+        live: &LiveAnswer,
+        out: &mut Decision,
+    ) {
+        for waiter in self.waiters.remove(&transaction).unwrap_or_default() {
+            let duplicate = waiter.accepted.is_none();
+            out.effects.push(Effect::Reply(
+                waiter.reply,
+                Reply::Accepted {
+                    transaction,
+                    accepted: waiter.accepted,
+                    duplicate,
+                    live: Some(live.clone()),
+                },
+            ));
+        }
+    }
+
+    /// Takes in one probe.
+    pub(super) fn probed(&mut self, index: usize, good: bool, now: Timestamp, out: &mut Decision) {
+        let name = self.upstreams[index].name.clone();
+        let Some(settings) = self.settings.upstreams.get(&name).cloned() else { return };
+        let cells: Vec<Arc<crate::domain::cell::Cell>> = self
+            .cells
+            .iter()
+            .filter(|c| c.upstream == index)
+            .map(|c| c.cell.clone())
+            .collect();
+        let lock_of = |cell: &Arc<crate::domain::cell::Cell>| {
+            window::lock(self.windows.iter().map(AsRef::as_ref), cell, now).map(|(_, lock)| lock)
+        };
+        let locks: Vec<Option<Lock>> = cells.iter().map(lock_of).collect();
+        let stopped = |l: &Option<Lock>| matches!(l, Some(Lock::Stopped | Lock::Verifying));
+        let wholly_stopped = !locks.is_empty() && locks.iter().all(stopped);
+        let mut health = self.upstreams[index].health.clone();
+        let turn = health.probed(good, !wholly_stopped, &settings.health, now);
+        let fell = turn.is_some_and(|t| t.from == HealthPhase::Reopening);
+        if turn.is_some() {
+            self.push(out, Change::HealthSet { upstream: name.clone(), health: health.clone() });
+        } else {
+            // Counting probes is no state that must survive: after a restart it begins again.
+            self.upstreams[index].health = health.clone();
+        }
+        if fell {
+            self.decide_provisional(index, false, now, out);
+        }
+        if health.good >= settings.health.good_needed {
+            self.restore_by_probes(index, now, out);
+        }
+    }
+
+    /// N good probes in a row after the planned end are proof, where the window allows it.
+    fn restore_by_probes(&mut self, index: usize, now: Timestamp, out: &mut Decision) {
+        let name = self.upstreams[index].name.clone();
+        for window in self.windows.clone() {
+            let waiting = self.cells.iter().any(|c| {
+                c.upstream == index && window.lock(&c.cell, now) == Some(Lock::Verifying)
+            });
+            // A part that no transaction has touched yet is restored together with the rest.
+            if !waiting || window.restore_by != RestoreBy::Probes {
+                continue;
+            }
+            let mut next = (*window).clone();
+            next.version += 1;
+            next.changed_at = now;
+            next.author = "probes".to_owned();
+            next.reason = "the core answered its probes".to_owned();
+            next.restores.push(Act {
+                cells: crate::domain::cell::Selector {
+                    upstream: vec![name.clone()],
+                    ..Default::default()
+                },
+                at: now,
+                by: "probes".to_owned(),
+                proof: Proof::Probes,
+                reason: "good probes in a row after the planned end".to_owned(),
+            });
+            self.push(out, Change::WindowSet(Arc::new(next)));
+            self.reopen(index, now, out);
+        }
+    }
+
+    /// Begins the ramp of an upstream that has been proved back.
+    pub(super) fn reopen(&mut self, index: usize, now: Timestamp, out: &mut Decision) {
+        let upstream = &self.upstreams[index];
+        let mut health = upstream.health.clone();
+        if health.turn(HealthPhase::Reopening, now).is_some() {
+            let upstream = upstream.name.clone();
+            self.push(out, Change::HealthSet { upstream, health });
+        }
+    }
+
+    /// Answers an operator when every attempt in the closed cells has ended or is in doubt.
+    pub(super) fn when_quiet(
+        &mut self,
+        reply: super::event::ReplyTo,
+        done: Done,
+        closed: &dyn Fn(&crate::domain::cell::Cell) -> bool,
+        out: &mut Decision,
+    ) {
+        let still_out = self
+            .out
+            .iter()
+            .filter(|(_, cell)| closed(&self.cells[**cell as usize].cell))
+            .map(|(transaction, _)| *transaction)
+            .collect::<std::collections::HashSet<Seq>>();
+        if still_out.is_empty() {
+            out.effects.push(Effect::Reply(reply, Reply::Done(done)));
+        } else {
+            self.closings.push(super::machine::Closing { reply, done, out: still_out });
+        }
+    }
+
+    /// An attempt has ended: somebody may have waited for the silence.
+    pub(super) fn attempt_ended(&mut self, transaction: Seq, out: &mut Decision) {
+        let mut quiet = Vec::new();
+        self.closings.retain_mut(|closing| {
+            closing.out.remove(&transaction);
+            let is_quiet = closing.out.is_empty();
+            if is_quiet {
+                quiet.push((closing.reply, closing.done.clone()));
+            }
+            !is_quiet
+        });
+        for (reply, done) in quiet {
+            out.effects.push(Effect::Reply(reply, Reply::Done(done)));
+        }
+    }
+
+    /// What to do after a sure failure: ticket, give up, drop, or wait for the next try.
+    pub(super) fn after_failure(
+        &mut self,
+        transaction: Seq,
+        reason: TransientReason,
+        now: Timestamp,
+        out: &mut Decision,
+    ) {
+        let Some(slot) = self.live.find(transaction) else { return };
+        let live = *self.live.get(slot);
+        if live.state != State::Waiting {
+            return;
+        }
+        let ticket_after = self.live.extra(slot).and_then(|e| e.ticket_after);
+        let gate_open = self.cells[live.cell as usize].gate.lets_through();
+        if let Some(limit) = ticket_after {
+            if live.not_before >= limit || !gate_open || live.is(NEEDS_CREDENTIAL) {
+                self.ticket(transaction, now, out);
+            }
+        } else if live.is(UNQUEUED) {
+            self.push(out, Change::Withdrawn {
+                transaction,
+                by: "holdover".to_owned(),
+                reason: "a question is answered now or not at all".to_owned(),
+                at: now,
+            });
+            self.answer_waiters(transaction, &LiveAnswer::Waiting, out);
+        } else if live.is(NEEDS_CREDENTIAL) {
+            self.cannot_be_sent(slot, now, out);
+        } else if u32::from(live.failures) >= self.settings.retry.failures_max {
+            self.push(out, Change::DeadLettered { transaction, reason, at: now });
+            self.answer_waiters(transaction, &LiveAnswer::Waiting, out);
+        }
+    }
+
+    /// The settlement of a sure failure: when to try again.
+    pub(super) fn transient(
+        &self,
+        transaction: Seq,
+        reason: TransientReason,
+        retry_after: Option<Duration>,
+        now: Timestamp,
+    ) -> Settlement {
+        let live = self.live.find(transaction).map(|slot| *self.live.get(slot));
+        let failures = live.map_or(0, |l| u32::from(l.failures));
+        let delay = match reason {
+            TransientReason::GateClosed | TransientReason::Stopping => Duration::ZERO,
+            TransientReason::Unreachable
+            | TransientReason::Busy
+            | TransientReason::Unavailable
+            | TransientReason::NotFound
+            | TransientReason::ByPerson => {
+                let random = jitter(transaction, failures);
+                self.settings.retry.delay(failures + 1, retry_after, random)
+            }
+        };
+        Settlement::Transient { reason, not_before: now.after(delay) }
+    }
+
+    /// When something becomes due next, if anything does.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.agenda.first().map(|(at, _)| *at)
+    }
+
+    /// Whether attempts or questions are out.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.out.is_empty() || !self.asking.is_empty()
+    }
+
+    /// The head of the key of `slot`, where another transaction is.
+    pub(super) fn head(&self, slot: Slot) -> Option<Slot> {
+        let head = self.live.head_of(slot);
+        (head != NONE && head != slot).then_some(head)
+    }
+}
+
+/// A number spread evenly over its range, the same for the same transaction and try: the step
+/// stays a function of its arguments, and the spread over many transactions is what counts.
+fn jitter(transaction: Seq, failures: u32) -> u32 {
+    let mixed = (transaction.0 ^ (u64::from(failures) << 48))
+        .wrapping_add(0x9E37_79B9_7F4A_7C15)
+        .wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let mixed = (mixed ^ (mixed >> 31)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    u32::try_from((mixed ^ (mixed >> 29)) >> 32).unwrap_or(u32::MAX)
+}

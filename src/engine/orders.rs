@@ -1,0 +1,412 @@
+//! What operators order: windows, restores, releases, gates, dead letters, doubts.
+//!
+//! Every order is one or more changes. Author and reason come with the order; the engine adds
+//! version, instant and what was published.
+
+use super::change::{Change, ResolvedBy};
+use super::event::{Command, Done, Fault, Order, Reply, ReplyTo};
+use super::machine::{Due, Machine};
+use super::ports::Answer;
+use super::step::{Decision, Effect};
+use crate::domain::cell::{Cell, Selector};
+use crate::domain::gate::Override;
+use crate::domain::ids::{Seq, WindowId};
+use crate::domain::outcome::{Outcome, TransientReason};
+use crate::domain::state::State;
+use crate::domain::time::{Interval, Timestamp};
+use crate::domain::window::{Act, Proof, Window};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Overrides that may be in force at once; each is looked at for every cell.
+const OVERRIDES_MAX: usize = 256;
+/// The longest window or override that is taken for meant: 400 days.
+const LONGEST: std::time::Duration = std::time::Duration::from_secs(400 * 24 * 3600);
+
+impl Machine {
+    pub(super) fn order(&mut self, reply: ReplyTo, o: Order, now: Timestamp, out: &mut Decision) {
+        let done = match o.command.clone() {
+            Command::DeclareWindow(window) => self.declare(*window, &o, now, out),
+            Command::MoveWindowEnd { window, ends_at, if_version } => {
+                self.move_end(&window, ends_at, if_version, &o, now, out)
+            }
+            Command::CancelWindow { window, if_version } => {
+                self.cancel(&window, if_version, &o, now, out)
+            }
+            Command::Restore { window, cells, proof } => {
+                self.restore(&window, cells, proof, &o, now, out)
+            }
+            Command::Release { window, cells } => self.release(&window, cells, &o, now, out),
+            Command::CloseGate { cells, until } => {
+                self.close_gate(reply, &o, (cells, until), now, out);
+                return;
+            }
+            Command::ExtendGate { cells, until } => self.extend_gate(&cells, until, now, out),
+            Command::OpenGate { cells } => self.open_gate(&cells, now, out),
+            Command::Redrive(transaction) => self.redrive(transaction, &o, now, out),
+            Command::Skip(transaction) => self.skip(transaction, &o, now, out),
+            Command::ResolveDoubt { transaction, verdict } => {
+                self.decide_doubt(transaction, verdict, &o, now, out)
+            }
+            Command::AskNow(transaction) => self.ask_now(transaction, now, out),
+            Command::ResultTold { transaction, how } => {
+                self.result_told(transaction, how, &o, now, out)
+            }
+        };
+        self.refresh_gates(now, out);
+        self.run_agenda(now, out);
+        match done {
+            Err(fault) => out.effects.push(Effect::Reply(reply, Reply::Invalid(fault))),
+            // A window may have closed gates just now: the answer waits for the sends begun
+            // before.
+            Ok(Done::Window(window)) => {
+                let id = window.id.clone();
+                let closed: Vec<Arc<Cell>> = self
+                    .cells
+                    .iter()
+                    .filter(|c| window.lock(&c.cell, now).is_some())
+                    .map(|c| c.cell.clone())
+                    .collect();
+                let window = self.windows.iter().find(|w| w.id == id).cloned().unwrap_or(window);
+                let is_closed = |cell: &Cell| closed.iter().any(|c| **c == *cell);
+                self.when_quiet(reply, Done::Window(window), &is_closed, out);
+            }
+            Ok(done) => out.effects.push(Effect::Reply(reply, Reply::Done(done))),
+        }
+    }
+
+    fn declare(
+        &mut self,
+        mut window: Window,
+        o: &Order,
+        now: Timestamp,
+        out: &mut Decision,
+    ) -> Result<Done, Fault> {
+        if self.windows.iter().any(|w| w.id == window.id) {
+            let state = "declared already".to_owned();
+            return Err(Fault::WrongState { what: "the window", state });
+        }
+        if Interval::new(window.planned.start, window.planned.end).is_none() {
+            return Err(Fault::Invalid("the window ends before it starts".to_owned()));
+        }
+        if window.planned.length() > LONGEST {
+            return Err(Fault::Invalid("the window is longer than 400 days".to_owned()));
+        }
+        if window.planned.end <= now {
+            return Err(Fault::Invalid("the window is over already".to_owned()));
+        }
+        if window.policy.is_empty() {
+            return Err(Fault::PolicyDemands("a window needs at least one policy row"));
+        }
+        if window.policy.iter().any(|row| row.disposition.is_none()) {
+            return Err(Fault::PolicyDemands("every policy row must be decided"));
+        }
+        if let Some(rule) = &window.deadlines {
+            if rule.legal_basis.trim().is_empty() {
+                return Err(Fault::PolicyDemands("a deadline rule needs its legal basis"));
+            }
+            let day = window.planned.end.civil(self.settings.zone).date();
+            self.settings.calendar.is_working_day(day)?;
+        }
+        window.version = 1;
+        window.author.clone_from(&o.by);
+        window.reason.clone_from(&o.reason);
+        window.changed_at = now;
+        window.published = window.planned;
+        window.cancelled_at = None;
+        window.restores = Vec::new();
+        window.releases = Vec::new();
+        Ok(self.set_window(window, out))
+    }
+
+    fn set_window(&mut self, window: Window, out: &mut Decision) -> Done {
+        let window = Arc::new(window);
+        self.push(out, Change::WindowSet(window.clone()));
+        Done::Window(window)
+    }
+
+    /// The next version of a window, made by `o`.
+    fn next_version(
+        &self,
+        id: &WindowId,
+        if_version: Option<u32>,
+        o: &Order,
+        now: Timestamp,
+    ) -> Result<Window, Fault> {
+        let known = self.windows.iter().find(|w| w.id == *id).ok_or(Fault::NotFound("window"))?;
+        if if_version.is_some_and(|seen| seen != known.version) {
+            return Err(Fault::Changed { current: known.version });
+        }
+        if known.cancelled_at.is_some() {
+            let state = "cancelled".to_owned();
+            return Err(Fault::WrongState { what: "the window", state });
+        }
+        let mut next = (**known).clone();
+        next.version += 1;
+        next.author.clone_from(&o.by);
+        next.reason.clone_from(&o.reason);
+        next.changed_at = now;
+        Ok(next)
+    }
+
+    fn move_end(
+        &mut self,
+        id: &WindowId,
+        ends_at: Timestamp,
+        if_version: Option<u32>,
+        o: &Order,
+        now: Timestamp,
+        out: &mut Decision,
+    ) -> Result<Done, Fault> {
+        let mut next = self.next_version(id, if_version, o, now)?;
+        let planned = Interval::new(next.planned.start, ends_at)
+            .ok_or_else(|| Fault::Invalid("the new end is not after the start".to_owned()))?;
+        if planned.length() > LONGEST {
+            return Err(Fault::Invalid("the window is longer than 400 days".to_owned()));
+        }
+        next.planned = planned;
+        next.published.end = next.published.end.max(ends_at);
+        Ok(self.set_window(next, out))
+    }
+
+    fn cancel(
+        &mut self,
+        id: &WindowId,
+        if_version: Option<u32>,
+        o: &Order,
+        now: Timestamp,
+        out: &mut Decision,
+    ) -> Result<Done, Fault> {
+        let mut next = self.next_version(id, if_version, o, now)?;
+        let begins = next.policy.iter().map(|row| next.interval_of(row).start).min();
+        if begins.is_some_and(|start| start <= now) {
+            let state = "running; end it or restore its parts".to_owned();
+            return Err(Fault::WrongState { what: "the window", state });
+        }
+        next.cancelled_at = Some(now);
+        Ok(self.set_window(next, out))
+    }
+
+    fn restore(
+        &mut self,
+        id: &WindowId,
+        cells: Selector,
+        proof: Proof,
+        o: &Order,
+        now: Timestamp,
+        out: &mut Decision,
+    ) -> Result<Done, Fault> {
+        let mut next = self.next_version(id, None, o, now)?;
+        if now < next.planned.start {
+            let state = "not begun; cancel it or move it".to_owned();
+            return Err(Fault::WrongState { what: "the window", state });
+        }
+        let by = o.by.clone();
+        let reason = o.reason.clone();
+        next.restores.push(Act { cells: cells.clone(), at: now, by, proof, reason });
+        let done = self.set_window(next, out);
+        for index in 0..self.upstreams.len() {
+            let named = self.cells.iter().any(|c| c.upstream == index && cells.matches(&c.cell));
+            if named {
+                self.reopen(index, now, out);
+            }
+        }
+        Ok(done)
+    }
+
+    fn release(
+        &mut self,
+        id: &WindowId,
+        cells: Selector,
+        o: &Order,
+        now: Timestamp,
+        out: &mut Decision,
+    ) -> Result<Done, Fault> {
+        let mut next = self.next_version(id, None, o, now)?;
+        let (by, reason, proof) = (o.by.clone(), o.reason.clone(), Proof::Signed);
+        next.releases.push(Act { cells, at: now, by, proof, reason });
+        Ok(self.set_window(next, out))
+    }
+
+    fn close_gate(
+        &mut self,
+        reply: ReplyTo,
+        o: &Order,
+        (cells, until): (Selector, Timestamp),
+        now: Timestamp,
+        out: &mut Decision,
+    ) {
+        let mut list = self.overrides_in_force(now);
+        list.retain(|known| known.cells != cells);
+        let fault = if until <= now {
+            Some(Fault::Invalid("the end is not in the future".to_owned()))
+        } else if until.since(now) > LONGEST {
+            Some(Fault::Invalid("an override lasts 400 days at most".to_owned()))
+        } else if list.len() >= OVERRIDES_MAX {
+            Some(Fault::Invalid("there are 256 overrides already".to_owned()))
+        } else {
+            None
+        };
+        if let Some(fault) = fault {
+            out.effects.push(Effect::Reply(reply, Reply::Invalid(fault)));
+            return;
+        }
+        let (by, reason) = (o.by.clone(), o.reason.clone());
+        list.push(Override { cells: cells.clone(), by, reason, since: now, until });
+        self.push(out, Change::OverridesSet(list));
+        self.refresh_gates(now, out);
+        let done = Done::Gates(self.gates_of(&cells));
+        self.when_quiet(reply, done, &|cell| cells.matches(cell), out);
+    }
+
+    fn overrides_in_force(&self, now: Timestamp) -> Vec<Override> {
+        self.overrides.iter().filter(|o| now < o.until).cloned().collect()
+    }
+
+    fn gates_of(&self, cells: &Selector) -> Vec<(Cell, crate::domain::gate::GateState)> {
+        self.cells
+            .iter()
+            .filter(|c| cells.matches(&c.cell))
+            .map(|c| ((*c.cell).clone(), c.gate))
+            .collect()
+    }
+
+    fn extend_gate(
+        &mut self,
+        cells: &Selector,
+        until: Timestamp,
+        now: Timestamp,
+        out: &mut Decision,
+    ) -> Result<Done, Fault> {
+        let mut list = self.overrides_in_force(now);
+        let found = list.iter_mut().find(|known| known.cells == *cells);
+        let known = found.ok_or(Fault::NotFound("override of these cells"))?;
+        if until <= now || until.since(now) > LONGEST {
+            return Err(Fault::Invalid("the end is past, or more than 400 days away".to_owned()));
+        }
+        known.until = until;
+        self.push(out, Change::OverridesSet(list));
+        self.refresh_gates(now, out);
+        Ok(Done::Gates(self.gates_of(cells)))
+    }
+
+    fn open_gate(
+        &mut self,
+        cells: &Selector,
+        now: Timestamp,
+        out: &mut Decision,
+    ) -> Result<Done, Fault> {
+        let mut list = self.overrides_in_force(now);
+        let before = list.len();
+        list.retain(|known| known.cells != *cells);
+        if list.len() == before {
+            return Err(Fault::NotFound("override of these cells"));
+        }
+        self.push(out, Change::OverridesSet(list));
+        self.refresh_gates(now, out);
+        Ok(Done::Gates(self.gates_of(cells)))
+    }
+
+    /// The state of a live transaction, where it is the one asked for.
+    fn in_state(&self, transaction: Seq, wanted: State) -> Result<(), Fault> {
+        let slot = self.live.find(transaction).ok_or(Fault::NotFound("transaction"))?;
+        let state = self.live.get(slot).state;
+        if state == wanted {
+            return Ok(());
+        }
+        Err(Fault::WrongState { what: "the transaction", state: state.to_string() })
+    }
+
+    fn redrive(
+        &mut self,
+        transaction: Seq,
+        o: &Order,
+        now: Timestamp,
+        out: &mut Decision,
+    ) -> Result<Done, Fault> {
+        self.in_state(transaction, State::DeadLettered)?;
+        let (by, reason) = (o.by.clone(), o.reason.clone());
+        self.push(out, Change::Redriven { transaction, by, reason, at: now });
+        Ok(Done::Transaction(transaction, State::Waiting))
+    }
+
+    fn skip(
+        &mut self,
+        transaction: Seq,
+        o: &Order,
+        now: Timestamp,
+        out: &mut Decision,
+    ) -> Result<Done, Fault> {
+        self.in_state(transaction, State::DeadLettered)?;
+        let dependents = self.dependents.get(&transaction).cloned().unwrap_or_default();
+        let (by, reason) = (o.by.clone(), o.reason.clone());
+        self.push(out, Change::Withdrawn { transaction, by, reason, at: now });
+        self.orphan(&dependents, now, out);
+        Ok(Done::Transaction(transaction, State::Withdrawn))
+    }
+
+    fn decide_doubt(
+        &mut self,
+        transaction: Seq,
+        verdict: State,
+        o: &Order,
+        now: Timestamp,
+        out: &mut Decision,
+    ) -> Result<Done, Fault> {
+        self.in_state(transaction, State::InDoubt)?;
+        let answer = Answer { body: Bytes::new(), sealed: None, business_status: None };
+        let outcome = match verdict {
+            State::Applied => Outcome::Applied(answer),
+            State::Refused => Outcome::Refused { code: "by_person".to_owned(), answer },
+            State::Waiting => {
+                Outcome::Transient { reason: TransientReason::ByPerson, retry_after: None }
+            }
+            State::InFlight
+            | State::InDoubt
+            | State::ActionRequired
+            | State::DeadLettered
+            | State::Ticketed
+            | State::Withdrawn
+            | State::Superseded => {
+                return Err(Fault::Invalid(
+                    "a doubt ends as applied, refused or waiting (not applied)".to_owned(),
+                ));
+            }
+        };
+        let who = (ResolvedBy::Person, Some(o.by.clone()), Some(o.reason.clone()));
+        self.resolve(transaction, outcome, who, now, out);
+        let state = self.live.find(transaction).map_or(verdict, |slot| self.live.get(slot).state);
+        Ok(Done::Transaction(transaction, state))
+    }
+
+    fn ask_now(
+        &mut self,
+        transaction: Seq,
+        now: Timestamp,
+        out: &mut Decision,
+    ) -> Result<Done, Fault> {
+        self.in_state(transaction, State::InDoubt)?;
+        self.push(out, Change::StillInDoubt { transaction, ask_at: now });
+        self.agenda.insert((now, Due::Ask(transaction)));
+        Ok(Done::Transaction(transaction, State::InDoubt))
+    }
+
+    fn result_told(
+        &mut self,
+        transaction: Seq,
+        how: String,
+        o: &Order,
+        now: Timestamp,
+        out: &mut Decision,
+    ) -> Result<Done, Fault> {
+        if !self.untold.contains_key(&transaction) {
+            return Err(Fault::NotFound("pre-accepted transaction with an untold result"));
+        }
+        if let Some(slot) = self.live.find(transaction) {
+            let state = self.live.get(slot).state;
+            return Err(Fault::WrongState { what: "the transaction", state: state.to_string() });
+        }
+        self.push(out, Change::ResultTold { transaction, how, by: o.by.clone(), at: now });
+        Ok(Done::Transaction(transaction, State::Applied))
+    }
+}

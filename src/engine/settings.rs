@@ -1,0 +1,91 @@
+//! What the engine is told once, at start.
+
+use crate::domain::calendar::Calendar;
+use crate::domain::gate::HealthPolicy;
+use crate::domain::ids::UpstreamName;
+use crate::domain::retry::RetryPolicy;
+use crate::domain::time::Zone;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// One upstream, as the engine sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpstreamSettings {
+    /// How it is probed and let back.
+    pub health: HealthPolicy,
+    /// Attempts that may be out at once. At least 1.
+    pub concurrency: u32,
+    /// How long after an attempt a "not found" still means nothing.
+    pub settle_time: Duration,
+    /// Whether it answers questions by transaction id.
+    pub answers_questions: bool,
+}
+
+/// Everything the machine must know besides the changes. The same changes under other settings
+/// give the same books; settings decide only what is done next.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The journal partition.
+    pub partition: u16,
+    /// The zone of civil dates.
+    pub zone: Zone,
+    /// Working days.
+    pub calendar: Calendar,
+    /// When to try again.
+    pub retry: RetryPolicy,
+    /// The upstreams.
+    pub upstreams: BTreeMap<UpstreamName, UpstreamSettings>,
+    /// The one promise to break, for tests that must see it noticed.
+    #[cfg(feature = "sabotage")]
+    pub sabotage: Option<Sabotage>,
+}
+
+/// Ways to break one promise each. Tests only.
+#[cfg(feature = "sabotage")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// P1: acknowledge before the write.
+    AckEarly,
+    /// P2: send again without asking.
+    ResendWithoutAsking,
+    /// P3: send regardless of the order of a key.
+    IgnoreKeyOrder,
+    /// P4: send regardless of the gate.
+    IgnoreGate,
+    /// P5: move no deadline.
+    SkipExtension,
+    /// P6: issue no ticket for what was ticketed.
+    DropTicket,
+}
+
+#[cfg(feature = "sabotage")]
+impl std::str::FromStr for Sabotage {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "ack-early" => Ok(Self::AckEarly),
+            "resend-without-asking" => Ok(Self::ResendWithoutAsking),
+            "ignore-key-order" => Ok(Self::IgnoreKeyOrder),
+            "ignore-gate" => Ok(Self::IgnoreGate),
+            "skip-extension" => Ok(Self::SkipExtension),
+            "drop-ticket" => Ok(Self::DropTicket),
+            other => Err(format!("no such sabotage: {other}")),
+        }
+    }
+}
+
+/// Whether a given promise is to be broken; always no in a build without the feature.
+macro_rules! sabotaged {
+    ($settings:expr, $which:ident) => {{
+        #[cfg(feature = "sabotage")]
+        {
+            $settings.sabotage == Some($crate::engine::settings::Sabotage::$which)
+        }
+        #[cfg(not(feature = "sabotage"))]
+        {
+            false
+        }
+    }};
+}
+pub(crate) use sabotaged;

@@ -1,0 +1,723 @@
+//! One step: an event in, changes and effects out.
+//!
+//! The step decides with the state as it is, pushes changes (each is applied at once, so the
+//! next decision in the same batch sees it) and lists effects. Nothing is performed here.
+
+use super::change::{Accepted, Change, Private, ResolvedBy, Settlement, Told, TurnedAway};
+use super::event::{Event, Fault, Live as LiveAnswer, Reply, ReplyTo, Submission};
+use super::live::UNQUEUED;
+use super::machine::{AtHand, Due, Machine, Waiter};
+use super::ports::Answer;
+use super::settings::sabotaged;
+use crate::domain::cell::Cell;
+use crate::domain::gate::{GateState, HealthPhase};
+use crate::domain::ids::{AttemptNo, InstitutionCode, Seq, UpstreamName};
+use crate::domain::outcome::{DoubtReason, Finding, Outcome, TransientReason};
+use crate::domain::policy::{Advice, Disposition};
+use crate::domain::state::State;
+use crate::domain::ticket::TicketState;
+use crate::domain::time::{Now, Timestamp};
+use crate::domain::window;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+/// How soon a doubtful transaction is asked about first: an answer may only be late.
+const FIRST_QUESTION: Duration = Duration::from_secs(1);
+/// Recently accepted transactions whose private part stays at hand for their first attempt.
+const AT_HAND_MAX: usize = 4096;
+
+/// What a step, or a batch of steps, decided.
+#[derive(Default)]
+pub struct Decision {
+    /// To be made durable, in order.
+    pub changes: Vec<(Seq, Change)>,
+    /// To be performed after that, in order.
+    pub effects: Vec<Effect>,
+}
+
+/// Something that leaves the engine.
+pub enum Effect {
+    /// An answer.
+    Reply(ReplyTo, Reply),
+    /// An attempt.
+    Send(Box<SendOrder>),
+    /// A question.
+    Ask {
+        /// The transaction.
+        transaction: Seq,
+        /// Whom to ask.
+        upstream: UpstreamName,
+        /// Whose data key seals the answer.
+        institution: InstitutionCode,
+    },
+    /// A gate turned; for logs and metrics.
+    GateTurned {
+        /// Its cell.
+        cell: Arc<Cell>,
+        /// What it is now.
+        to: GateState,
+    },
+}
+
+/// One attempt to be made. Its start is durable when this is seen.
+pub struct SendOrder {
+    /// The transaction.
+    pub transaction: Seq,
+    /// Which try it is.
+    pub attempt: AttemptNo,
+    /// Its submitter.
+    pub institution: InstitutionCode,
+    /// Its cell.
+    pub cell: Arc<Cell>,
+    /// The gate's epoch, as it changes.
+    pub gate: Arc<AtomicU64>,
+    /// The gate's epoch when this was decided; nothing is sent when they differ.
+    pub epoch: u64,
+    /// The gate is known to close then; nothing is sent from then on.
+    pub not_after: Option<Timestamp>,
+    /// The record, the private part and the credential, where they are still at hand.
+    pub at_hand: Option<(Arc<Accepted>, Arc<Private>, Option<Bytes>)>,
+}
+
+impl Machine {
+    /// Decides a change, which is applied at once.
+    pub(super) fn push(&mut self, out: &mut Decision, change: Change) -> Seq {
+        let seq = self.next;
+        self.apply(seq, &change);
+        out.changes.push((seq, change));
+        seq
+    }
+
+    /// Takes in one event at `now`.
+    pub fn step(&mut self, now: Now, event: Event, out: &mut Decision) {
+        let at = now.wall.max(self.last_at);
+        self.last_at = at;
+        self.run_agenda(at, out);
+        match event {
+            Event::Submit(reply, submission) => self.submit(reply, *submission, at, out),
+            Event::Settled { transaction, attempt, outcome } => {
+                self.settled(transaction, attempt, outcome, at, out);
+            }
+            Event::Found { transaction, finding } => self.found(transaction, finding, at, out),
+            Event::Probed { upstream, good } => {
+                let index = self.upstream(&upstream);
+                self.probed(index, good, at, out);
+            }
+            Event::Order(reply, order) => self.order(reply, *order, at, out),
+            Event::Withdraw { reply, institution, transaction, reason } => {
+                let answer = self.withdraw(&institution, transaction, reason, at, out);
+                out.effects.push(Effect::Reply(reply, answer));
+            }
+            Event::CloseTicket { reply, institution, transaction, how, by, reason } => {
+                let answer =
+                    self.close_ticket(&institution, transaction, how, (by, reason), at, out);
+                out.effects.push(Effect::Reply(reply, answer));
+            }
+            Event::RegisterDeadline { reply, institution, business, original, reference } => {
+                let change = Change::DeadlineRegistered {
+                    institution,
+                    business: business.clone(),
+                    original,
+                    reference,
+                    at,
+                };
+                let id = self.push(out, change);
+                let answer = self.date_answer(Some(id), &business, original, at, out);
+                out.effects.push(Effect::Reply(reply, answer));
+            }
+            Event::CheckDeadline { reply, business, original } => {
+                let answer = self.date_answer(None, &business, original, at, out);
+                out.effects.push(Effect::Reply(reply, answer));
+            }
+            Event::Tick => {}
+            Event::Stop => self.stopping = true,
+        }
+        self.refresh_gates(at, out);
+    }
+
+    fn submit(&mut self, reply: ReplyTo, s: Submission, now: Timestamp, out: &mut Decision) {
+        let answer = match self.known(&s) {
+            Some(answer) => {
+                self.wait_with_first(reply, &s, answer, now, out);
+                return;
+            }
+            None => self.admit(reply, s, now, out),
+        };
+        if let Some(answer) = answer {
+            out.effects.push(Effect::Reply(reply, answer));
+        }
+    }
+
+    /// A repeat waits for the same outcome as the first, where it asked to.
+    fn wait_with_first(
+        &mut self,
+        reply: ReplyTo,
+        s: &Submission,
+        answer: Reply,
+        now: Timestamp,
+        out: &mut Decision,
+    ) {
+        let transaction = match &answer {
+            Reply::Accepted { transaction, .. } => *transaction,
+            Reply::KeyReused { .. }
+            | Reply::TurnedAway { .. }
+            | Reply::Invalid(_)
+            | Reply::Done(_)
+            | Reply::Deadline { .. }
+            | Reply::Unavailable => {
+                out.effects.push(Effect::Reply(reply, answer));
+                return;
+            }
+        };
+        if let (Some(wait), true) = (s.wait, self.waiters.contains_key(&transaction)) {
+            let waiters = self.waiters.entry(transaction).or_default();
+            waiters.push(Waiter { reply, accepted: None });
+            self.agenda.insert((now.after(wait), Due::WaitOver(transaction)));
+        } else {
+            out.effects.push(Effect::Reply(reply, answer));
+        }
+    }
+
+    /// The answer for a key that is known.
+    fn known(&self, s: &Submission) -> Option<Reply> {
+        let found = match self.recent.get(&s.key_hash) {
+            Some(entry) => Some(*entry),
+            // An unreadable run must never lead to a second acceptance.
+            None => match self.runs.find(s.key_hash) {
+                Ok(found) => found,
+                Err(_) => return Some(Reply::Unavailable),
+            },
+        }?;
+        Some(if found.fingerprint == s.fingerprint {
+            Reply::Accepted {
+                transaction: found.transaction,
+                accepted: None,
+                duplicate: true,
+                live: None,
+            }
+        } else {
+            Reply::KeyReused { transaction: found.transaction }
+        })
+    }
+
+    /// Decides a new submission. `None` when the answer comes later.
+    fn admit(
+        &mut self,
+        reply: ReplyTo,
+        s: Submission,
+        now: Timestamp,
+        out: &mut Decision,
+    ) -> Option<Reply> {
+        if self.stopping {
+            return Some(Reply::Unavailable);
+        }
+        if let Err(fault) = self.check_links(&s) {
+            return Some(Reply::Invalid(fault));
+        }
+        let windows = || self.windows.iter().map(AsRef::as_ref);
+        let mut decision = window::decide(windows(), &s.cell, s.line.normal, now);
+        let cell = self.intern_cell(&s.cell);
+        let gate = self.cells[cell as usize].gate;
+        if !s.line.queued && !gate.lets_through() {
+            decision.disposition = Disposition::Refuse;
+        }
+        if decision.disposition == Disposition::PassOrHold && !s.credit {
+            decision.disposition = Disposition::PassOrTicket;
+        }
+        let (date, is_final) = match s.deadline {
+            Some(original) => match self.deadline(&s.cell.business, original, now) {
+                Ok(computed) => (super::deadlines::as_one_move(&computed), computed.is_final),
+                Err(fault) => return Some(Reply::Invalid(fault)),
+            },
+            None => (None, true),
+        };
+        if decision.disposition == Disposition::Refuse {
+            let record = Arc::new(TurnedAway {
+                at: now,
+                institution: s.institution,
+                cell: s.cell,
+                amount: s.amount,
+                row: decision.row.clone(),
+                resume_at: decision.resume_at,
+                deadline: date,
+            });
+            let number = self.push(out, Change::TurnedAway(record.clone()));
+            return Some(Reply::TurnedAway { number, record, decision: Box::new(decision) });
+        }
+        if decision.disposition == Disposition::PreAccept
+            && decision.needs_report_file
+            && !s.has_report_file
+        {
+            return Some(Reply::Invalid(Fault::PolicyDemands(
+                "a pre-accepted case needs its report file among the attachments",
+            )));
+        }
+        let advice = advice_for(decision.disposition, decision.advice, gate);
+        let told = Told {
+            disposition: decision.disposition,
+            advice,
+            row: decision.row,
+            resume_at: decision.resume_at,
+            alternative: decision.alternative,
+            bring: decision.bring,
+            deadline: date,
+            deadline_final: is_final,
+        };
+        self.accept(reply, s, told, gate, now, out)
+    }
+
+    fn accept(
+        &mut self,
+        reply: ReplyTo,
+        s: Submission,
+        told: Told,
+        gate: GateState,
+        now: Timestamp,
+        out: &mut Decision,
+    ) -> Option<Reply> {
+        let tickets = told.disposition == Disposition::PassOrTicket;
+        let accepted = Arc::new(Accepted {
+            at: now,
+            institution: s.institution,
+            cell: s.cell,
+            ordering_key: s.ordering_key,
+            key_hash: s.key_hash,
+            fingerprint: s.fingerprint,
+            insured: s.insured,
+            amount: s.amount,
+            occurred_at: s.occurred_at,
+            received_from_person_at: s.received_from_person_at,
+            deadline: s.deadline,
+            replaces: s.replaces,
+            depends_on: s.depends_on,
+            self_contained: s.line.self_contained,
+            needs_credential: s.line.needs_credential,
+            ticket_after: tickets.then(|| now.after(s.line.live_limit)),
+            told,
+            sealed: s.sealed,
+        });
+        // Known before the change, so that it joins the lane of those somebody waits for.
+        let live_wait = s.wait.filter(|_| gate.lets_through());
+        if live_wait.is_some() {
+            let waiter = Waiter { reply, accepted: Some(accepted.clone()) };
+            self.waiters.entry(self.next).or_default().push(waiter);
+        }
+        let transaction = self.push(out, Change::Accepted(accepted.clone()));
+        self.replace_action_required(transaction, s.replaces, now, out);
+        let receipt = Reply::Accepted {
+            transaction,
+            accepted: Some(accepted.clone()),
+            duplicate: false,
+            live: None,
+        };
+        if tickets && !gate.lets_through() {
+            if s.wait.is_some() {
+                let waiter = Waiter { reply, accepted: Some(accepted) };
+                self.waiters.entry(transaction).or_default().push(waiter);
+            }
+            self.ticket(transaction, now, out);
+            return s.wait.is_none().then_some(receipt);
+        }
+        if gate.lets_through() && (s.credential.is_some() || self.at_hand.len() < AT_HAND_MAX) {
+            let at_hand = AtHand {
+                accepted: accepted.clone(),
+                private: s.private,
+                credential: s.credential,
+            };
+            self.at_hand.insert(transaction, at_hand);
+        }
+        match s.wait {
+            Some(wait) if live_wait.is_some() => {
+                self.agenda.insert((now.after(wait), Due::WaitOver(transaction)));
+                None
+            }
+            Some(_) => Some(Reply::Accepted {
+                transaction,
+                accepted: Some(accepted),
+                duplicate: false,
+                live: Some(LiveAnswer::Waiting),
+            }),
+            None => Some(receipt),
+        }
+    }
+
+    /// What a submission points at must exist, be its submitter's, and be free.
+    fn check_links(&self, s: &Submission) -> Result<(), Fault> {
+        if let Some(old) = s.replaces {
+            let slot = self.own(&s.institution, old).ok_or(Fault::NotFound("transaction"))?;
+            let state = self.live.get(slot).state;
+            if !matches!(state, State::Ticketed | State::ActionRequired) {
+                let state = state.to_string();
+                return Err(Fault::WrongState { what: "the transaction to replace", state });
+            }
+            if self.live.extra(slot).is_some_and(|e| e.replaced_by.is_some()) {
+                return Err(Fault::BeingReplaced);
+            }
+        }
+        if let Some(first) = s.depends_on
+            && first >= self.next
+        {
+            return Err(Fault::NotFound("transaction"));
+        }
+        if let Some(day) = s.covers_from {
+            let zone = self.settings.zone;
+            let covered = self.windows.iter().any(|w| {
+                let restarted = w.restores.iter().map(|r| r.at).max().unwrap_or(w.published.end);
+                let from = w.published.start.civil(zone).date();
+                let to = w.published.end.max(restarted).civil(zone).date();
+                let speaks = |row: &crate::domain::policy::Row| {
+                    row.cells.business.iter().any(|b| b.matches(&s.cell.business))
+                };
+                w.cancelled_at.is_none() && w.policy.iter().any(speaks) && from <= day && day <= to
+            });
+            if !covered {
+                return Err(Fault::NotCovered(day));
+            }
+        }
+        Ok(())
+    }
+
+    /// A transaction that needed its submitter gives way to the one that replaces it.
+    fn replace_action_required(
+        &mut self,
+        transaction: Seq,
+        replaces: Option<Seq>,
+        now: Timestamp,
+        out: &mut Decision,
+    ) {
+        let Some(old) = replaces else { return };
+        let gives_way = self
+            .live
+            .find(old)
+            .is_some_and(|slot| self.live.get(slot).state == State::ActionRequired);
+        if gives_way {
+            let change =
+                Change::Superseded { transaction: old, by_transaction: transaction, at: now };
+            self.push(out, change);
+        }
+    }
+
+    fn settled(
+        &mut self,
+        transaction: Seq,
+        attempt: AttemptNo,
+        outcome: Outcome<Answer>,
+        now: Timestamp,
+        out: &mut Decision,
+    ) {
+        let Some(slot) = self.live.find(transaction) else { return };
+        let live = *self.live.get(slot);
+        let current = live.state == State::InFlight
+            && u32::from(live.attempts) == attempt.0
+            && self.out.contains_key(&transaction);
+        if !current {
+            return;
+        }
+        let upstream = self.cells[live.cell as usize].upstream;
+        let phase = self.upstreams[upstream].health.phase;
+        let unproved = matches!(phase, HealthPhase::Reopening | HealthPhase::Verifying);
+        let mut outcome = outcome;
+        if sabotaged!(self.settings, ResendWithoutAsking) && matches!(outcome, Outcome::InDoubt(_))
+        {
+            outcome =
+                Outcome::Transient { reason: TransientReason::Unavailable, retry_after: None };
+        }
+        let settlement = match &outcome {
+            Outcome::Applied(answer) => Settlement::Applied {
+                answer: answer.sealed.clone(),
+                business_status: answer.business_status.clone(),
+            },
+            Outcome::Refused { code, answer } => Settlement::Refused {
+                code: code.clone(),
+                answer: answer.sealed.clone(),
+                provisional: unproved,
+            },
+            Outcome::Transient { reason, retry_after } => {
+                self.transient(transaction, *reason, *retry_after, now)
+            }
+            Outcome::InDoubt(reason) => {
+                Settlement::InDoubt { reason: *reason, ask_at: now.after(FIRST_QUESTION) }
+            }
+        };
+        let links = self.links(slot);
+        self.push(out, Change::Settled { transaction, attempt, settlement, at: now });
+        self.attempt_ended(transaction, out);
+        self.after_end(transaction, outcome, unproved, links, now, out);
+        if unproved {
+            self.weigh_refusal(transaction, upstream, now, out);
+        }
+    }
+
+    /// What must be looked at when a transaction ends: what it replaces, and what waits for it.
+    fn links(&self, slot: super::live::Slot) -> (Option<Seq>, Vec<Seq>) {
+        let transaction = self.live.get(slot).transaction;
+        let replaces = self.live.extra(slot).and_then(|e| e.replaces);
+        (replaces, self.dependents.get(&transaction).cloned().unwrap_or_default())
+    }
+
+    fn after_end(
+        &mut self,
+        transaction: Seq,
+        outcome: Outcome<Answer>,
+        provisional: bool,
+        (replaces, dependents): (Option<Seq>, Vec<Seq>),
+        now: Timestamp,
+        out: &mut Decision,
+    ) {
+        match outcome {
+            Outcome::Applied(answer) => {
+                self.resettle(replaces, transaction, now, out);
+                self.answer_waiters(transaction, &LiveAnswer::Applied(answer), out);
+            }
+            Outcome::Refused { answer, .. } if provisional => {
+                if self.waiters.contains_key(&transaction) {
+                    self.answers.insert(transaction, answer);
+                }
+            }
+            Outcome::Refused { code, answer } => {
+                self.orphan(&dependents, now, out);
+                self.answer_waiters(transaction, &LiveAnswer::Refused { code, answer }, out);
+            }
+            Outcome::Transient { reason, .. } => {
+                self.after_failure(transaction, reason, now, out);
+            }
+            Outcome::InDoubt(_) => {
+                let unqueued = self
+                    .live
+                    .find(transaction)
+                    .is_some_and(|slot| self.live.get(slot).is(UNQUEUED));
+                if unqueued {
+                    self.answer_waiters(transaction, &LiveAnswer::DoNotFinalise, out);
+                }
+            }
+        }
+    }
+
+    /// The ticket that `transaction` makes good, if it does.
+    fn resettle(
+        &mut self,
+        replaces: Option<Seq>,
+        transaction: Seq,
+        now: Timestamp,
+        out: &mut Decision,
+    ) {
+        let Some(ticket) = replaces.filter(|old| self.ticketed.contains(old)) else { return };
+        self.push(out, Change::TicketClosed {
+            transaction: ticket,
+            how: TicketState::Resettled,
+            by_transaction: Some(transaction),
+            person: None,
+            reason: None,
+            at: now,
+        });
+    }
+
+    /// Counts refusals while an upstream is coming back; a burst of one code closes it again.
+    fn weigh_refusal(
+        &mut self,
+        transaction: Seq,
+        index: usize,
+        now: Timestamp,
+        out: &mut Decision,
+    ) {
+        let name = self.upstreams[index].name.clone();
+        let Some(settings) = self.settings.upstreams.get(&name).cloned() else { return };
+        let code = self
+            .live
+            .find(transaction)
+            .and_then(|slot| self.live.extra(slot))
+            .and_then(|e| e.provisional.clone());
+        let mut health = self.upstreams[index].health.clone();
+        let turn = health.settled(code.as_deref(), &settings.health, now);
+        if turn.is_some() {
+            self.push(out, Change::HealthSet { upstream: name, health });
+            self.decide_provisional(index, false, now, out);
+        } else {
+            self.upstreams[index].health = health;
+        }
+    }
+
+    fn found(
+        &mut self,
+        transaction: Seq,
+        finding: Finding<Answer>,
+        now: Timestamp,
+        out: &mut Decision,
+    ) {
+        self.asking.remove(&transaction);
+        let Some(slot) = self.live.find(transaction) else { return };
+        let live = *self.live.get(slot);
+        if live.state != State::InDoubt {
+            return;
+        }
+        let upstream = &self.upstreams[self.cells[live.cell as usize].upstream];
+        let settle_time =
+            self.settings.upstreams.get(&upstream.name).map_or(Duration::MAX, |u| u.settle_time);
+        let since = self.live.extra(slot).and_then(|e| e.doubt_since).unwrap_or(now);
+        let settles_at = since.after(settle_time);
+        let outcome = match finding {
+            Finding::Applied(answer) => Outcome::Applied(answer),
+            Finding::Refused { code, answer } => Outcome::Refused { code, answer },
+            Finding::NotFound { fenced } if fenced || settles_at <= now => {
+                Outcome::Transient { reason: TransientReason::NotFound, retry_after: None }
+            }
+            Finding::NotFound { .. } => {
+                self.push(out, Change::StillInDoubt { transaction, ask_at: settles_at });
+                return;
+            }
+            Finding::NoAnswer => {
+                let asked = self.asked.entry(transaction).or_default();
+                *asked = asked.saturating_add(1);
+                let delay = self.settings.retry.delay(*asked, None, u32::MAX);
+                self.push(out, Change::StillInDoubt { transaction, ask_at: now.after(delay) });
+                return;
+            }
+        };
+        self.resolve(transaction, outcome, (ResolvedBy::Asking, None, None), now, out);
+    }
+
+    /// Ends a doubt.
+    pub(super) fn resolve(
+        &mut self,
+        transaction: Seq,
+        outcome: Outcome<Answer>,
+        (by, person, reason): (ResolvedBy, Option<String>, Option<String>),
+        now: Timestamp,
+        out: &mut Decision,
+    ) {
+        let settlement = match &outcome {
+            Outcome::Applied(answer) => Settlement::Applied {
+                answer: answer.sealed.clone(),
+                business_status: answer.business_status.clone(),
+            },
+            Outcome::Refused { code, answer } => Settlement::Refused {
+                code: code.clone(),
+                answer: answer.sealed.clone(),
+                provisional: false,
+            },
+            Outcome::Transient { .. } => Settlement::Transient {
+                reason: TransientReason::NotFound,
+                not_before: now,
+            },
+            Outcome::InDoubt(_) => return,
+        };
+        let slot = self.slot(transaction);
+        let links = self.links(slot);
+        self.asked.remove(&transaction);
+        self.push(out, Change::Resolved { transaction, settlement, by, person, reason, at: now });
+        self.after_end(transaction, outcome, false, links, now, out);
+    }
+
+    /// After recovery: attempts without an outcome are in doubt, and what needed this very
+    /// process is taken care of.
+    pub fn recovered(&mut self, now: Timestamp, out: &mut Decision) {
+        self.last_at = self.last_at.max(now);
+        let now = self.last_at;
+        let mut lost: Vec<Seq> = self.out.keys().copied().collect();
+        lost.sort_unstable();
+        for transaction in lost {
+            let slot = self.slot(transaction);
+            let attempt = AttemptNo(u32::from(self.live.get(slot).attempts));
+            let ask_at = now.after(FIRST_QUESTION);
+            let settlement = Settlement::InDoubt { reason: DoubtReason::Restart, ask_at };
+            self.push(out, Change::Settled { transaction, attempt, settlement, at: now });
+        }
+        let mut waiting: Vec<Seq> = self
+            .live
+            .slots()
+            .filter(|&slot| {
+                let live = self.live.get(slot);
+                live.state == State::Waiting && live.is(super::live::NEEDS_CREDENTIAL | UNQUEUED)
+            })
+            .map(|slot| self.live.get(slot).transaction)
+            .collect();
+        waiting.sort_unstable();
+        for transaction in waiting {
+            self.after_failure(transaction, TransientReason::Stopping, now, out);
+        }
+        self.gates_dirty = true;
+        self.dates_dirty = true;
+        self.run_agenda(now, out);
+    }
+
+    fn withdraw(
+        &mut self,
+        institution: &InstitutionCode,
+        transaction: Seq,
+        reason: String,
+        now: Timestamp,
+        out: &mut Decision,
+    ) -> Reply {
+        let Some(slot) = self.own(institution, transaction) else {
+            return Reply::Invalid(Fault::NotFound("transaction"));
+        };
+        let state = self.live.get(slot).state;
+        if !matches!(state, State::Waiting | State::ActionRequired) {
+            let state = state.to_string();
+            return Reply::Invalid(Fault::WrongState { what: "the transaction", state });
+        }
+        let (_, dependents) = self.links(slot);
+        let by = institution.to_string();
+        self.push(out, Change::Withdrawn { transaction, by, reason, at: now });
+        self.orphan(&dependents, now, out);
+        Reply::Done(super::event::Done::Transaction(transaction, State::Withdrawn))
+    }
+
+    fn close_ticket(
+        &mut self,
+        institution: &InstitutionCode,
+        transaction: Seq,
+        how: TicketState,
+        (by, reason): (String, String),
+        now: Timestamp,
+        out: &mut Decision,
+    ) -> Reply {
+        let Some(slot) = self
+            .own(institution, transaction)
+            .filter(|&slot| self.live.get(slot).state == State::Ticketed)
+        else {
+            return Reply::Invalid(Fault::NotFound("open ticket"));
+        };
+        if self.live.extra(slot).is_some_and(|e| e.replaced_by.is_some()) {
+            return Reply::Invalid(Fault::BeingReplaced);
+        }
+        if !matches!(how, TicketState::ReimbursedManually | TicketState::Waived) {
+            return Reply::Invalid(Fault::Invalid(format!("a ticket is not closed as {how}")));
+        }
+        self.push(out, Change::TicketClosed {
+            transaction,
+            how,
+            by_transaction: None,
+            person: Some(by),
+            reason: Some(reason),
+            at: now,
+        });
+        Reply::Done(super::event::Done::Ticket(transaction, how))
+    }
+
+    /// The place of a live transaction that belongs to `institution`.
+    fn own(&self, institution: &InstitutionCode, transaction: Seq) -> Option<super::live::Slot> {
+        let slot = self.live.find(transaction)?;
+        let owner = &self.institutions[self.live.get(slot).institution as usize];
+        (owner == institution).then_some(slot)
+    }
+}
+
+/// What the counter is told when the row does not say.
+fn advice_for(disposition: Disposition, row: Advice, gate: GateState) -> Advice {
+    if row != Advice::None {
+        return row;
+    }
+    match disposition {
+        Disposition::Pass => Advice::None,
+        Disposition::PassOrTicket if !gate.lets_through() => Advice::ChargeFull,
+        Disposition::PassOrTicket => Advice::DoNotFinalise,
+        Disposition::PassOrHold => Advice::Credit,
+        Disposition::Hold => Advice::None,
+        Disposition::HoldForRelease => Advice::MaterialsTaken,
+        Disposition::PreAccept => Advice::MaterialsTaken,
+        Disposition::Refuse => Advice::ComeBack,
+    }
+}
