@@ -81,13 +81,16 @@ impl Machine {
         let Some(extension) = as_one_move(computed) else { return };
         let told = self.dates.get(&(business.clone(), computed.original)).and_then(Option::as_ref);
         if told.is_none_or(|told| told.to < extension.to) {
-            self.push(out, Change::DeadlineTold {
-                business: business.clone(),
-                original: computed.original,
-                extension,
-                cause: cause.to_owned(),
-                at: now,
-            });
+            self.push(
+                out,
+                Change::DeadlineTold {
+                    business: business.clone(),
+                    original: computed.original,
+                    extension,
+                    cause: cause.to_owned(),
+                    at: now,
+                },
+            );
         }
     }
 }

@@ -118,7 +118,11 @@ impl Machine {
         self.live.get_mut(slot).flags |= READY;
         let waited_for = self.waiters.contains_key(&live.transaction);
         let cell = &mut self.cells[live.cell as usize];
-        if waited_for { cell.live.push_back(slot) } else { cell.backlog.push_back(slot) }
+        if waited_for {
+            cell.live.push_back(slot)
+        } else {
+            cell.backlog.push_back(slot)
+        }
         self.take_turn(live.cell);
     }
 
@@ -426,12 +430,8 @@ impl Machine {
     pub(super) fn probed(&mut self, index: usize, good: bool, now: Timestamp, out: &mut Decision) {
         let name = self.upstreams[index].name.clone();
         let Some(settings) = self.settings.upstreams.get(&name).cloned() else { return };
-        let cells: Vec<Arc<crate::domain::cell::Cell>> = self
-            .cells
-            .iter()
-            .filter(|c| c.upstream == index)
-            .map(|c| c.cell.clone())
-            .collect();
+        let cells: Vec<Arc<crate::domain::cell::Cell>> =
+            self.cells.iter().filter(|c| c.upstream == index).map(|c| c.cell.clone()).collect();
         let lock_of = |cell: &Arc<crate::domain::cell::Cell>| {
             window::lock(self.windows.iter().map(AsRef::as_ref), cell, now).map(|(_, lock)| lock)
         };
@@ -459,9 +459,10 @@ impl Machine {
     fn restore_by_probes(&mut self, index: usize, now: Timestamp, out: &mut Decision) {
         let name = self.upstreams[index].name.clone();
         for window in self.windows.clone() {
-            let waiting = self.cells.iter().any(|c| {
-                c.upstream == index && window.lock(&c.cell, now) == Some(Lock::Verifying)
-            });
+            let waiting = self
+                .cells
+                .iter()
+                .any(|c| c.upstream == index && window.lock(&c.cell, now) == Some(Lock::Verifying));
             // A part that no transaction has touched yet is restored together with the rest.
             if !waiting || window.restore_by != RestoreBy::Probes {
                 continue;
@@ -553,12 +554,15 @@ impl Machine {
                 self.ticket(transaction, now, out);
             }
         } else if live.is(UNQUEUED) {
-            self.push(out, Change::Withdrawn {
-                transaction,
-                by: "holdover".to_owned(),
-                reason: "a question is answered now or not at all".to_owned(),
-                at: now,
-            });
+            self.push(
+                out,
+                Change::Withdrawn {
+                    transaction,
+                    by: "holdover".to_owned(),
+                    reason: "a question is answered now or not at all".to_owned(),
+                    at: now,
+                },
+            );
             self.answer_waiters(transaction, &LiveAnswer::Waiting, out);
         } else if live.is(NEEDS_CREDENTIAL) {
             self.cannot_be_sent(slot, now, out);

@@ -223,7 +223,12 @@ impl LiveSet {
 
     /// Puts a transaction in, at the end of its key's chain (or behind `behind`, whose place it
     /// takes over). One that blocks nothing stays outside the chain.
-    pub(super) fn insert(&mut self, mut live: Live, key: OrderingKey, behind: Option<Slot>) -> Slot {
+    pub(super) fn insert(
+        &mut self,
+        mut live: Live,
+        key: OrderingKey,
+        behind: Option<Slot>,
+    ) -> Slot {
         let chain = self.chain_of(chain_key(key));
         live.key = chain;
         live.next = NONE;
@@ -329,10 +334,9 @@ impl LiveSet {
         let woken = self.leave_chain(slot);
         let live = *self.get(slot);
         let entries = &self.entries;
-        if let Ok(entry) = self
-            .by_transaction
-            .find_entry(scatter(live.transaction.0), |&s| entries.get(s).transaction == live.transaction)
-        {
+        if let Ok(entry) = self.by_transaction.find_entry(scatter(live.transaction.0), |&s| {
+            entries.get(s).transaction == live.transaction
+        }) {
             entry.remove();
         }
         if live.is(HAS_EXTRA) {

@@ -362,7 +362,8 @@ impl Machine {
             .replaces
             .and_then(|old| self.live.find(old))
             .filter(|&old| self.live.get(old).state == State::ActionRequired);
-        let live = Live::new(seq, facts.amount, facts.at, not_before, cell, institution, state, flags);
+        let live =
+            Live::new(seq, facts.amount, facts.at, not_before, cell, institution, state, flags);
         let slot = self.live.insert(live, facts.ordering_key, place);
         if facts.deadline.is_some()
             || facts.replaces.is_some()
@@ -675,10 +676,11 @@ impl Machine {
         }];
         changes.extend(self.windows.iter().map(|w| Change::WindowSet(w.clone())));
         changes.push(Change::OverridesSet(self.overrides.clone()));
-        changes.extend(self.upstreams.iter().map(|u| Change::HealthSet {
-            upstream: u.name.clone(),
-            health: u.health.clone(),
-        }));
+        changes.extend(
+            self.upstreams
+                .iter()
+                .map(|u| Change::HealthSet { upstream: u.name.clone(), health: u.health.clone() }),
+        );
         changes.extend(self.registered.values().map(|d| Change::DeadlineCarried {
             id: d.id,
             registered: Box::new(Change::DeadlineRegistered {
@@ -726,8 +728,7 @@ impl Machine {
                 self_contained: !live.is(NOT_SELF_CONTAINED),
                 needs_credential: live.is(NEEDS_CREDENTIAL),
                 ticket_after: extra.ticket_after,
-                pre_accepted: live.is(PRE_ACCEPTED)
-                    && self.untold.contains_key(&live.transaction),
+                pre_accepted: live.is(PRE_ACCEPTED) && self.untold.contains_key(&live.transaction),
                 at: live.at,
             },
             state: live.state,

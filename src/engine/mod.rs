@@ -23,16 +23,16 @@
 #![warn(missing_docs)]
 
 pub mod change;
-pub mod settings;
-pub mod event;
 mod deadlines;
+pub mod event;
 mod flow;
 mod live;
 mod look;
-mod orders;
-mod step;
 pub mod machine;
+mod orders;
 pub mod ports;
 pub mod recovery;
 pub mod run;
+pub mod settings;
+pub mod step;
 pub mod view;

@@ -1,1 +1,70 @@
-//! recovery
+//! Building the state again from a snapshot and the changes after it.
+//!
+//! | the process died | what recovery finds | what it makes of it |
+//! |---|---|---|
+//! | before the accept was durable | nothing | the client was not answered and asks again |
+//! | after it, before the answer | a waiting transaction | the repeat gets the same receipt |
+//! | after the start of an attempt was durable | an attempt without an end | in doubt; asked, never sent again blindly |
+//! | after the core's answer, before it was durable | the same | the same |
+//! | after the end of an attempt was durable | that end | nothing to do |
+//! | while a gate was closing | the gate as last committed | computed again before anything is sent |
+//! | while a snapshot was written | the older snapshot | more changes to fold |
+
+use super::change::Change;
+use super::machine::Machine;
+use super::ports::{JournalReader, KeyEntry, KeyRuns, ReadError};
+use super::settings::Settings;
+use super::step::Decision;
+use crate::domain::ids::Seq;
+use crate::domain::time::Timestamp;
+use std::ops::ControlFlow;
+
+/// What a journal hands over when it is opened.
+pub struct Found {
+    /// The newest snapshot, or nothing.
+    pub snapshot: Vec<Change>,
+    /// The first change that the snapshot does not hold.
+    pub replay_from: Seq,
+    /// Idempotency keys of sealed segments.
+    pub runs: Box<dyn KeyRuns>,
+    /// The epoch of this start.
+    pub epoch: u64,
+    /// Whether the clock is a driver's.
+    pub virtual_clock: bool,
+}
+
+/// Builds the state and decides what the interruption made necessary. The decision must be
+/// committed before anything else.
+///
+/// # Errors
+/// [`ReadError`] when the journal cannot be read to its end.
+pub fn recover(
+    settings: Settings,
+    found: Found,
+    reader: &dyn JournalReader,
+    now: Timestamp,
+) -> Result<(Machine, Decision), ReadError> {
+    let covered = found.runs.covers();
+    let mut machine = Machine::new(settings, found.runs);
+    for change in &found.snapshot {
+        machine.apply(Seq(0), change);
+    }
+    let from = found.replay_from.min(covered.next());
+    reader.scan(from, &mut |seq, change| {
+        if seq >= found.replay_from {
+            machine.apply(seq, &change);
+        } else if let Change::Accepted(accepted) = &change {
+            // Folded into the snapshot, but its key stands in no sealed run yet.
+            let entry = KeyEntry { transaction: seq, fingerprint: accepted.fingerprint };
+            machine.recent.insert(accepted.key_hash, entry);
+        }
+        ControlFlow::Continue(())
+    })?;
+    machine.keys_sealed(covered);
+    let mut decision = Decision::default();
+    let started =
+        Change::Started { epoch: found.epoch, virtual_clock: found.virtual_clock, at: now };
+    machine.push(&mut decision, started);
+    machine.recovered(now, &mut decision);
+    Ok((machine, decision))
+}

@@ -1,11 +1,44 @@
 //! The engine at work: the queue of events, the step thread, the commit thread.
+//!
+//! ```text
+//!  queue ─► step thread: step each, then dispatch ─► batch ─► commit thread: append (one sync),
+//!           (owns the machine)                                then answers, sends, questions
+//! ```
+//!
+//! While the commit thread waits for the disk, the step thread goes on with what has arrived;
+//! everything that is queued meanwhile shares the next sync. Answers to reads pass through the
+//! same order, so that nobody sees a state that a crash could take back.
 
+use super::change::Change;
 use super::event::{Event, Order, Reply, ReplyTo, Submission};
 use super::machine::Machine;
-use crate::domain::ids::{Business, InstitutionCode, InsuredHash, Seq};
+use super::ports::{AppendError, Clock, Journal};
+use super::settings::sabotaged;
+use super::step::{Decision, Effect, SendOrder};
+use crate::domain::cell::Cell;
+use crate::domain::gate::GateState;
+use crate::domain::ids::{Business, InstitutionCode, InsuredHash, Seq, UpstreamName};
 use crate::domain::ticket::TicketState;
-use crate::domain::time::{CivilDate, Now};
-use tokio::sync::{mpsc, oneshot};
+use crate::domain::time::{CivilDate, Now, Timestamp};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::mpsc as blocking;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Inputs stepped before their changes go to the commit thread, at most.
+const BATCH_INPUTS: usize = 1024;
+/// Changes made durable by one sync, at most.
+const BATCH_CHANGES: usize = 8192;
+/// Batches that may wait for the commit thread: enough to keep it busy, few enough that a slow
+/// disk makes batches larger instead of longer queues.
+const BATCHES_WAITING: usize = 2;
+/// How soon a full disk is tried again.
+const FULL_RETRY: Duration = Duration::from_millis(500);
+
+type Delivery = Box<dyn FnOnce() + Send>;
+type Look = Box<dyn FnOnce(&Machine, Now) -> Delivery + Send>;
 
 /// What reaches the step thread.
 pub enum Input {
@@ -13,26 +46,310 @@ pub enum Input {
     Event(Box<dyn FnOnce(ReplyTo) -> Event + Send>, oneshot::Sender<Reply>),
     /// Something happened that nobody waits for.
     Told(Event),
-    /// Somebody wants to look at the state.
-    Read(Box<dyn FnOnce(&Machine, Now) + Send>),
+    /// Somebody wants to look at the state; what it returns is called after the commit.
+    Read(Look),
+    /// Idempotency keys up to this sequence stand in sealed runs now.
+    KeysSealed(Seq),
+}
+
+/// Where effects go. Called by the commit thread only, after the commit; must not block.
+pub trait Outlet: Send {
+    /// Makes an attempt.
+    fn send(&mut self, order: SendOrder);
+    /// Asks about a transaction.
+    fn ask(&mut self, transaction: Seq, upstream: UpstreamName, institution: InstitutionCode);
+    /// A gate turned.
+    fn gate_turned(&mut self, cell: &Cell, to: GateState);
+    /// Changes became durable.
+    fn committed(&mut self, changes: &[(Seq, Change)]);
+    /// The disk is full; the commit is tried again until there is room.
+    fn disk_full(&mut self, error: &AppendError);
+}
+
+/// What others may know of the engine at any time without asking it.
+#[derive(Debug, Default)]
+pub struct Pulse {
+    entered: AtomicU64,
+    left: AtomicU64,
+    out: AtomicBool,
+    next_due: AtomicI64,
+    poisoned: AtomicBool,
+}
+
+impl Pulse {
+    /// Whether anything is under way: inputs, commits, attempts or questions.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.entered.load(Ordering::SeqCst) != self.left.load(Ordering::SeqCst)
+            || self.out.load(Ordering::SeqCst)
+    }
+
+    /// When something becomes due, if anything does.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        match self.next_due.load(Ordering::SeqCst) {
+            0 => None,
+            ms => Some(Timestamp::from_millis(ms)),
+        }
+    }
+
+    /// Whether a commit failed: nothing is acknowledged any more.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::SeqCst)
+    }
+}
+
+/// Decided together, committed together.
+#[derive(Default)]
+struct Batch {
+    changes: Vec<(Seq, Change)>,
+    performances: Vec<Performance>,
+    inputs: u64,
+}
+
+enum Performance {
+    Answer(oneshot::Sender<Reply>, Reply),
+    Deliver(Delivery),
+    Send(Box<SendOrder>),
+    Ask(Seq, UpstreamName, InstitutionCode),
+    GateTurned(Arc<Cell>, GateState),
+}
+
+/// The step thread's half.
+pub struct Stepper {
+    machine: Machine,
+    queue: mpsc::Receiver<Input>,
+    commits: blocking::SyncSender<Batch>,
+    clock: Arc<dyn Clock>,
+    pulse: Arc<Pulse>,
+    due: watch::Sender<Option<Timestamp>>,
+    replies: HashMap<u64, oneshot::Sender<Reply>>,
+    next_reply: u64,
+}
+
+/// The commit thread's half.
+pub struct Committer {
+    journal: Box<dyn Journal>,
+    outlet: Box<dyn Outlet>,
+    batches: blocking::Receiver<Batch>,
+    pulse: Arc<Pulse>,
+    ack_early: bool,
+}
+
+/// The engine in its parts, ready to be put on two threads.
+pub struct Parts {
+    /// Runs on a thread of its own.
+    pub stepper: Stepper,
+    /// Runs on a thread of its own.
+    pub committer: Committer,
+    /// The way in.
+    pub handle: Handle,
+    /// What others may know.
+    pub pulse: Arc<Pulse>,
+    /// When something becomes due next; whoever watches it sends [`Event::Tick`] then.
+    pub due: watch::Receiver<Option<Timestamp>>,
+}
+
+/// Inputs that may wait for the step thread. More than the connections that are served, so that
+/// a full queue means overload and not a burst.
+pub const QUEUE: usize = 4096;
+
+/// Puts an engine together. `recovered` is what recovery decided and has not committed yet.
+#[must_use]
+pub fn assemble(
+    machine: Machine,
+    recovered: Decision,
+    journal: Box<dyn Journal>,
+    outlet: Box<dyn Outlet>,
+    clock: Arc<dyn Clock>,
+) -> Parts {
+    let (queue_in, queue) = mpsc::channel(QUEUE);
+    let (commits, batches) = blocking::sync_channel(BATCHES_WAITING);
+    let (due_in, due) = watch::channel(None);
+    let pulse = Arc::new(Pulse::default());
+    let ack_early = sabotaged!(machine.settings, AckEarly);
+    let mut stepper = Stepper {
+        machine,
+        queue,
+        commits,
+        clock,
+        pulse: pulse.clone(),
+        due: due_in,
+        replies: HashMap::new(),
+        next_reply: 0,
+    };
+    stepper.hand_over(recovered, 0);
+    let committer = Committer { journal, outlet, batches, pulse: pulse.clone(), ack_early };
+    let handle = Handle { queue: queue_in, pulse: pulse.clone() };
+    Parts { stepper, committer, handle, pulse, due }
+}
+
+impl Stepper {
+    /// Steps until every handle is gone, or until the commit thread ends.
+    pub fn run(mut self) {
+        while let Some(first) = self.queue.blocking_recv() {
+            let mut decision = Decision::default();
+            let mut deliveries = Vec::new();
+            let mut inputs = 0;
+            let mut next = Some(first);
+            while let Some(input) = next {
+                inputs += 1;
+                self.take(input, &mut decision, &mut deliveries);
+                next = if inputs < BATCH_INPUTS { self.queue.try_recv().ok() } else { None };
+            }
+            let now = self.clock.now();
+            self.machine.dispatch(now.wall, &mut decision);
+            if !self.hand_over_with(decision, deliveries, inputs as u64) {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input, out: &mut Decision, deliveries: &mut Vec<Delivery>) {
+        let now = self.clock.now();
+        match input {
+            Input::Event(make, sender) => {
+                self.next_reply += 1;
+                self.replies.insert(self.next_reply, sender);
+                let event = make(ReplyTo(self.next_reply));
+                self.machine.step(now, event, out);
+            }
+            Input::Told(event) => self.machine.step(now, event, out),
+            Input::Read(look) => deliveries.push(look(&self.machine, now)),
+            Input::KeysSealed(up_to) => self.machine.keys_sealed(up_to),
+        }
+    }
+
+    fn hand_over(&mut self, decision: Decision, inputs: u64) -> bool {
+        self.hand_over_with(decision, Vec::new(), inputs)
+    }
+
+    fn hand_over_with(
+        &mut self,
+        decision: Decision,
+        deliveries: Vec<Delivery>,
+        inputs: u64,
+    ) -> bool {
+        let mut performances: Vec<Performance> =
+            deliveries.into_iter().map(Performance::Deliver).collect();
+        for effect in decision.effects {
+            match effect {
+                Effect::Reply(ReplyTo(token), reply) => {
+                    if let Some(sender) = self.replies.remove(&token) {
+                        performances.push(Performance::Answer(sender, reply));
+                    }
+                }
+                Effect::Send(order) => performances.push(Performance::Send(order)),
+                Effect::Ask { transaction, upstream, institution } => {
+                    performances.push(Performance::Ask(transaction, upstream, institution));
+                }
+                Effect::GateTurned { cell, to } => {
+                    performances.push(Performance::GateTurned(cell, to));
+                }
+            }
+        }
+        self.pulse.out.store(self.machine.is_busy(), Ordering::SeqCst);
+        let due = self.machine.next_due();
+        self.pulse.next_due.store(due.map_or(0, Timestamp::as_millis), Ordering::SeqCst);
+        self.due.send_if_modified(|known| std::mem::replace(known, due) != due);
+        if decision.changes.is_empty() && performances.is_empty() {
+            self.pulse.left.fetch_add(inputs, Ordering::SeqCst);
+            return true;
+        }
+        self.commits.send(Batch { changes: decision.changes, performances, inputs }).is_ok()
+    }
+}
+
+impl Committer {
+    /// Commits until the step thread ends, then closes the journal.
+    ///
+    /// # Errors
+    /// The first failed commit. Nothing that rested on it was answered; the process must exit.
+    pub fn run(mut self) -> Result<(), AppendError> {
+        while let Ok(mut batch) = self.batches.recv() {
+            while batch.changes.len() < BATCH_CHANGES {
+                let Ok(more) = self.batches.try_recv() else { break };
+                batch.changes.extend(more.changes);
+                batch.performances.extend(more.performances);
+                batch.inputs += more.inputs;
+            }
+            if self.ack_early {
+                let performances = std::mem::take(&mut batch.performances);
+                self.perform(performances);
+                std::thread::sleep(FULL_RETRY);
+            }
+            if let Err(error) = self.commit(&batch.changes) {
+                self.pulse.poisoned.store(true, Ordering::SeqCst);
+                return Err(error);
+            }
+            if !batch.changes.is_empty() {
+                self.outlet.committed(&batch.changes);
+            }
+            self.perform(batch.performances);
+            self.pulse.left.fetch_add(batch.inputs, Ordering::SeqCst);
+        }
+        self.journal.close()
+    }
+
+    /// Makes changes durable. A full disk is waited for: nothing was written, nothing is
+    /// answered, and the state already holds the changes.
+    #[expect(clippy::disallowed_methods, reason = "a thread of its own, waiting for disk space")]
+    fn commit(&mut self, changes: &[(Seq, Change)]) -> Result<(), AppendError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        loop {
+            match self.journal.append(changes) {
+                Err(full @ AppendError::Full(_)) => self.outlet.disk_full(&full),
+                other => return other,
+            }
+            std::thread::sleep(FULL_RETRY);
+        }
+    }
+
+    fn perform(&mut self, performances: Vec<Performance>) {
+        for performance in performances {
+            match performance {
+                // A client that has gone away will ask again with its key.
+                Performance::Answer(sender, reply) => drop(sender.send(reply)),
+                Performance::Deliver(delivery) => delivery(),
+                Performance::Send(order) => self.outlet.send(*order),
+                Performance::Ask(transaction, upstream, institution) => {
+                    self.outlet.ask(transaction, upstream, institution);
+                }
+                Performance::GateTurned(cell, to) => self.outlet.gate_turned(&cell, to),
+            }
+        }
+    }
 }
 
 /// The way into the engine. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
     queue: mpsc::Sender<Input>,
+    pulse: Arc<Pulse>,
 }
 
 impl Handle {
     /// The way into the engine that reads `queue`.
     #[must_use]
     pub fn new(queue: mpsc::Sender<Input>) -> Self {
-        Self { queue }
+        Self { queue, pulse: Arc::new(Pulse::default()) }
+    }
+
+    async fn enter(&self, input: Input) -> bool {
+        self.pulse.entered.fetch_add(1, Ordering::SeqCst);
+        let sent = self.queue.send(input).await.is_ok();
+        if !sent {
+            self.pulse.left.fetch_add(1, Ordering::SeqCst);
+        }
+        sent
     }
 
     async fn ask(&self, make: impl FnOnce(ReplyTo) -> Event + Send + 'static) -> Reply {
         let (tx, rx) = oneshot::channel();
-        if self.queue.send(Input::Event(Box::new(make), tx)).await.is_err() {
+        if !self.enter(Input::Event(Box::new(make), tx)).await {
             return Reply::Unavailable;
         }
         rx.await.unwrap_or(Reply::Unavailable)
@@ -105,7 +422,16 @@ impl Handle {
     /// Tells the engine of something that nobody waits for.
     pub async fn tell(&self, event: Event) {
         // A closed queue means that the engine has ended; its supervisor reports that.
-        drop(self.queue.send(Input::Told(event)).await);
+        self.enter(Input::Told(event)).await;
+    }
+
+    /// Tells the engine that idempotency keys up to `up_to` stand in sealed runs.
+    pub fn keys_sealed(&self, up_to: Seq) {
+        // Where the queue is full the next sealed segment says it again.
+        self.pulse.entered.fetch_add(1, Ordering::SeqCst);
+        if self.queue.try_send(Input::KeysSealed(up_to)).is_err() {
+            self.pulse.left.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// Looks at the state between two steps. `None` when the engine has ended.
@@ -114,11 +440,14 @@ impl Handle {
         look: impl FnOnce(&Machine, Now) -> T + Send + 'static,
     ) -> Option<T> {
         let (tx, rx) = oneshot::channel();
-        let look = Box::new(move |machine: &Machine, now: Now| {
+        let look: Look = Box::new(move |machine: &Machine, now: Now| {
+            let seen = look(machine, now);
             // The asker may have gone away.
-            drop(tx.send(look(machine, now)));
+            Box::new(move || drop(tx.send(seen)))
         });
-        self.queue.send(Input::Read(look)).await.ok()?;
+        if !self.enter(Input::Read(look)).await {
+            return None;
+        }
         rx.await.ok()
     }
 }

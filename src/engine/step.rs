@@ -321,11 +321,8 @@ impl Machine {
             return s.wait.is_none().then_some(receipt);
         }
         if gate.lets_through() && (s.credential.is_some() || self.at_hand.len() < AT_HAND_MAX) {
-            let at_hand = AtHand {
-                accepted: accepted.clone(),
-                private: s.private,
-                credential: s.credential,
-            };
+            let at_hand =
+                AtHand { accepted: accepted.clone(), private: s.private, credential: s.credential };
             self.at_hand.insert(transaction, at_hand);
         }
         match s.wait {
@@ -504,14 +501,17 @@ impl Machine {
         out: &mut Decision,
     ) {
         let Some(ticket) = replaces.filter(|old| self.ticketed.contains(old)) else { return };
-        self.push(out, Change::TicketClosed {
-            transaction: ticket,
-            how: TicketState::Resettled,
-            by_transaction: Some(transaction),
-            person: None,
-            reason: None,
-            at: now,
-        });
+        self.push(
+            out,
+            Change::TicketClosed {
+                transaction: ticket,
+                how: TicketState::Resettled,
+                by_transaction: Some(transaction),
+                person: None,
+                reason: None,
+                at: now,
+            },
+        );
     }
 
     /// Counts refusals while an upstream is coming back; a burst of one code closes it again.
@@ -597,10 +597,9 @@ impl Machine {
                 answer: answer.sealed.clone(),
                 provisional: false,
             },
-            Outcome::Transient { .. } => Settlement::Transient {
-                reason: TransientReason::NotFound,
-                not_before: now,
-            },
+            Outcome::Transient { .. } => {
+                Settlement::Transient { reason: TransientReason::NotFound, not_before: now }
+            }
             Outcome::InDoubt(_) => return,
         };
         let slot = self.slot(transaction);
@@ -686,14 +685,17 @@ impl Machine {
         if !matches!(how, TicketState::ReimbursedManually | TicketState::Waived) {
             return Reply::Invalid(Fault::Invalid(format!("a ticket is not closed as {how}")));
         }
-        self.push(out, Change::TicketClosed {
-            transaction,
-            how,
-            by_transaction: None,
-            person: Some(by),
-            reason: Some(reason),
-            at: now,
-        });
+        self.push(
+            out,
+            Change::TicketClosed {
+                transaction,
+                how,
+                by_transaction: None,
+                person: Some(by),
+                reason: Some(reason),
+                at: now,
+            },
+        );
         Reply::Done(super::event::Done::Ticket(transaction, how))
     }
 
