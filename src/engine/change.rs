@@ -19,6 +19,7 @@ use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Timestamp};
 use crate::domain::window::Window;
 use bytes::Bytes;
+use std::fmt;
 use std::sync::Arc;
 
 /// Bytes that only the holder of the data key can read.
@@ -32,8 +33,9 @@ pub struct Sealed {
     pub bytes: Bytes,
 }
 
-/// What a submission says that is nobody else's business; stored only sealed.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+/// What a submission says that is nobody else's business; stored only sealed. `Debug` shows
+/// nothing of it.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Private {
     /// The client's key, as it was sent.
     pub idempotency_key: IdempotencyKey,
@@ -50,6 +52,12 @@ pub struct Private {
     /// The payload, byte for byte as it came. Not part of the JSON form.
     #[serde(skip)]
     pub payload: Bytes,
+}
+
+impl fmt::Debug for Private {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Private").finish_non_exhaustive()
+    }
 }
 
 /// A file that belongs to a submission, by digest.

@@ -17,6 +17,7 @@ use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Timestamp};
 use crate::domain::window::{Proof, Window};
 use bytes::Bytes;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +25,9 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ReplyTo(pub u64);
 
-/// A submission that has been authenticated, validated and sealed.
-#[derive(Debug, Clone)]
+/// A submission that has been authenticated, validated and sealed. `Debug` shows neither the
+/// credential nor anything private.
+#[derive(Clone)]
 pub struct Submission {
     /// The submitter.
     pub institution: InstitutionCode,
@@ -67,6 +69,21 @@ pub struct Submission {
     pub private: Arc<Private>,
     /// The private part as it is stored.
     pub sealed: super::change::Sealed,
+}
+
+impl fmt::Debug for Submission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Submission")
+            .field("institution", &self.institution)
+            .field("cell", &self.cell)
+            .field("amount", &self.amount)
+            .field("occurred_at", &self.occurred_at)
+            .field("deadline", &self.deadline)
+            .field("replaces", &self.replaces)
+            .field("depends_on", &self.depends_on)
+            .field("wait", &self.wait)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a submission takes from its line of the catalogue.

@@ -6,8 +6,10 @@ use crate::domain::ids::{
     Seq, TransactionId,
 };
 use crate::domain::outcome::{Finding, Outcome};
+use crate::domain::state::State;
 use crate::domain::time::{Now, Timestamp};
 use bytes::Bytes;
+use std::fmt;
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::pin::Pin;
@@ -108,6 +110,44 @@ pub trait KeyRuns: Send {
     fn covers(&self) -> Seq;
 }
 
+/// Where a transaction ended, as listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Indexed {
+    /// Its final state.
+    pub state: State,
+    /// The change that ended it.
+    pub last: Seq,
+    /// When it ended.
+    pub at: Timestamp,
+}
+
+/// Listings are being rebuilt, or cannot be read; the truth is not touched by that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("listings are being rebuilt from the journal; ask again in a moment")]
+pub struct IndexUnavailable;
+
+/// What has been listed of the journal. It runs behind the journal and may be away; whatever is
+/// not final is asked of the engine instead.
+pub trait Listing: Send + Sync {
+    /// Where `transaction` ended; `None` while no end of it has been listed.
+    ///
+    /// # Errors
+    /// [`IndexUnavailable`].
+    fn outcome(&self, transaction: Seq) -> Result<Option<Indexed>, IndexUnavailable>;
+
+    /// The transactions of `institution` accepted after `after`, final or not, by acceptance;
+    /// at most `limit`.
+    ///
+    /// # Errors
+    /// [`IndexUnavailable`].
+    fn of_institution(
+        &self,
+        institution: &InstitutionCode,
+        after: Seq,
+        limit: usize,
+    ) -> Result<Vec<Seq>, IndexUnavailable>;
+}
+
 /// Keyed hashes and sealing. One object so that key material stays in one place.
 pub trait Vault: Send + Sync {
     /// The hash of institution and idempotency key.
@@ -177,8 +217,8 @@ pub enum SealError {
     Io(#[from] std::io::Error),
 }
 
-/// What a core said, as plain bytes and as they are stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a core said, as plain bytes and as they are stored. `Debug` shows no body.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The body, for a client that waits. Never logged.
     pub body: Bytes,
@@ -188,8 +228,17 @@ pub struct Answer {
     pub business_status: Option<String>,
 }
 
-/// One effect-bearing call, fully made up.
-#[derive(Debug, Clone)]
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("bytes", &self.body.len())
+            .field("business_status", &self.business_status)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One effect-bearing call, fully made up. `Debug` shows neither credential nor payload.
+#[derive(Clone)]
 pub struct Call {
     /// The transaction.
     pub id: TransactionId,
@@ -209,6 +258,16 @@ pub struct Call {
     pub credential: Option<Bytes>,
     /// The payload, byte for byte.
     pub payload: Bytes,
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("id", &self.id)
+            .field("attempt", &self.attempt)
+            .field("cell", &self.cell)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A boxed future, so that upstreams can be told apart at run time.
