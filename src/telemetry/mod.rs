@@ -1,1 +1,2 @@
 //! telemetry
+pub mod events;
