@@ -10,6 +10,7 @@ use chrono::DateTime;
 use hyper::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::time::Duration;
 
 /// The header by which a core promises never to apply what it received of an id before the
@@ -55,8 +56,10 @@ struct Body {
     code: Option<String>,
 }
 
-fn read(body: &[u8]) -> Option<Body> {
-    serde_json::from_slice(body).ok()
+/// Reads a JSON object; without the look at its first byte an array would pass for one.
+fn read<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    is_object.then(|| serde_json::from_slice(body).ok())?
 }
 
 /// The table. Rows are tried from the top; the last one takes everything that is not listed.
@@ -91,7 +94,7 @@ pub fn outcome(ended: Ended) -> Outcome<Bytes> {
         let retry_after = retry_after(response.headers());
         return Outcome::Transient { reason: TransientReason::Busy, retry_after };
     }
-    let said = read(response.body());
+    let said = read::<Body>(response.body());
     if status == StatusCode::SERVICE_UNAVAILABLE {
         let own = has_type(response.headers(), "application/problem+json")
             || matches!(said, Some(Body { outcome: Word::Unavailable, .. }));
@@ -145,7 +148,7 @@ pub fn business_status(body: &[u8]) -> Option<String> {
     struct Status {
         business_status: Option<String>,
     }
-    let status = serde_json::from_slice::<Status>(body).ok()?.business_status?;
+    let status = read::<Status>(body)?.business_status?;
     let fits = !status.is_empty() && status.chars().count() <= BUSINESS_STATUS_CHARS_MAX;
     fits.then_some(status)
 }
@@ -249,7 +252,10 @@ mod tests {
             (answered(200, &[], r#"{"outcome":"done"}"#), "doubt unreadable"),
             (answered(200, &[], r#"{"outcome":"unavailable"}"#), "doubt unreadable"),
             (answered(200, &[], r#"["applied"]"#), "doubt unreadable"),
-            (answered(200, &[], r#"{"outcome":"applied","outcome":"refused"}"#), "doubt unreadable"),
+            (
+                answered(200, &[], r#"{"outcome":"applied","outcome":"refused"}"#),
+                "doubt unreadable",
+            ),
             (answered(204, &[], ""), "doubt unreadable"),
         ];
         for (ended, expected) in rows {
@@ -315,6 +321,7 @@ mod tests {
         assert_eq!(status(r#"{"outcome":"applied"}"#), None);
         assert_eq!(status(r#"{"business_status":7}"#), None);
         assert_eq!(status("<html>"), None);
+        assert_eq!(status(r#"["审核通过"]"#), None);
         let long = format!(r#"{{"business_status":"{}"}}"#, "x".repeat(33));
         assert_eq!(status(&long), None);
     }

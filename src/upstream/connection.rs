@@ -141,8 +141,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         let wire = Arc::new(Wire { stream, wrote: AtomicBool::new(false) });
         let socket = TokioIo::new(Socket(Arc::clone(&wire)));
-        let (sender, driver) =
-            Builder::new().handshake(socket).await.map_err(io::Error::other)?;
+        let (sender, driver) = Builder::new().handshake(socket).await.map_err(io::Error::other)?;
         Ok(Self { wire, sender, driver: Some(Box::new(driver)) })
     }
 

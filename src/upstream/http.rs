@@ -110,11 +110,8 @@ impl HttpUpstream {
     /// # Errors
     /// When the base URL or another option cannot be used.
     pub fn new(options: HttpOptions) -> Result<Self, Error> {
-        let bad_url = |why| Error::BaseUrl {
-            name: options.name.clone(),
-            url: options.base_url.clone(),
-            why,
-        };
+        let bad_url =
+            |why| Error::BaseUrl { name: options.name.clone(), url: options.base_url.clone(), why };
         let bad = |option, why| Error::Option { name: options.name.clone(), option, why };
         let base: Uri = options.base_url.parse().map_err(|_| bad_url("it cannot be parsed"))?;
         match base.scheme_str() {
@@ -138,7 +135,8 @@ impl HttpUpstream {
             return Err(bad("probe_path", "must begin with '/'"));
         }
         let path = base.path().trim_end_matches('/').to_owned();
-        let post = format!("{path}/transactions").parse().map_err(|_| bad_url("its path is bad"))?;
+        let post =
+            format!("{path}/transactions").parse().map_err(|_| bad_url("its path is bad"))?;
         let probe = format!("{path}{}", options.probe_path)
             .parse()
             .map_err(|_| bad("probe_path", "is not a path"))?;
@@ -266,6 +264,7 @@ fn write_headers(headers: &mut HeaderMap, call: &Call) {
     }
 }
 
+#[expect(clippy::expect_used, reason = "the types of the identities leave no other text")]
 fn header_value(text: String) -> HeaderValue {
     HeaderValue::from_maybe_shared(Bytes::from(text))
         .expect("every text is visible ASCII: identities by their types, the credential encoded")
@@ -273,13 +272,15 @@ fn header_value(text: String) -> HeaderValue {
 
 /// The credential as it travels: every byte that is not visible ASCII, and `%`, as `%XX`.
 fn percent_encoded(bytes: &[u8]) -> String {
-    use fmt::Write;
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut text = String::with_capacity(bytes.len());
     for &byte in bytes {
         if byte.is_ascii_graphic() && byte != b'%' {
             text.push(char::from(byte));
         } else {
-            write!(text, "%{byte:02X}").expect("writing to a string does not fail");
+            text.push('%');
+            text.push(char::from(HEX[usize::from(byte >> 4)]));
+            text.push(char::from(HEX[usize::from(byte & 15)]));
         }
     }
     text
