@@ -84,6 +84,12 @@ fn upstream(base_url: &str) -> HttpUpstream {
     HttpUpstream::new(options(base_url)).unwrap()
 }
 
+/// The same core, met with little patience.
+fn hurry(base_url: &str) -> HttpUpstream {
+    let answer_timeout = Duration::from_millis(50);
+    HttpUpstream::new(HttpOptions { answer_timeout, ..options(base_url) }).unwrap()
+}
+
 async fn send(upstream: &HttpUpstream, call: Call) -> String {
     outcome(upstream.send(call, &|| true).await)
 }

@@ -1,6 +1,6 @@
 //! The adapter before a server that does exactly what a test says, byte by byte.
 
-use super::{ask, bounded, call, call_of, id, options, outcome, send, until, upstream};
+use super::{ask, bounded, call, call_of, hurry, id, options, outcome, send, until, upstream};
 use bytes::Bytes;
 use holdover::domain::time::Timestamp;
 use holdover::engine::ports::Upstream;
@@ -80,7 +80,7 @@ async fn serve(mut stream: TcpStream, acts: Arc<(Vec<Act>, AtomicUsize)>, seen: 
         let mut byte = [0u8; 4096];
         let mut act = None;
         loop {
-            let room = if matches!(act, Some(Act::CutEarly)) { 1 } else { byte.len() };
+            let room = if act.is_none() { 1 } else { byte.len() };
             let count = stream.read(&mut byte[..room]).await.unwrap_or(0);
             if count == 0 {
                 seen.closed.fetch_add(1, SeqCst);
@@ -127,11 +127,6 @@ fn raw(status: &str, headers: &str, body: &str) -> String {
 
 fn applied() -> String {
     raw("200 OK", "content-type: application/json\r\n", r#"{"outcome":"applied"}"#)
-}
-
-fn hurried(url: &str) -> HttpUpstream {
-    let answer_timeout = Duration::from_millis(50);
-    HttpUpstream::new(HttpOptions { answer_timeout, ..options(url) }).unwrap()
 }
 
 #[tokio::test]
@@ -221,7 +216,7 @@ async fn a_connection_that_is_not_made_in_time_is_surely_not_reached() {
 async fn a_slow_answer_is_in_doubt_and_its_connection_is_not_used_again() {
     bounded(async {
         let server = Server::start(vec![Act::Silent, Act::Answer(applied())]).await;
-        let upstream = hurried(&server.url());
+        let upstream = hurry(&server.url());
         assert_eq!(send(&upstream, call(1)).await, "doubt timeout");
         assert_eq!(send(&upstream, call(2)).await, "applied");
         assert_eq!(server.seen.connections.load(SeqCst), 2);
@@ -235,7 +230,7 @@ async fn an_answer_that_stops_in_the_middle_is_in_doubt() {
     bounded(async {
         let half = "HTTP/1.1 200 OK\r\ncontent-length: 21\r\n\r\n{\"outcome\":".to_owned();
         let server = Server::start(vec![Act::Answer(half)]).await;
-        assert_eq!(send(&hurried(&server.url()), call(1)).await, "doubt timeout");
+        assert_eq!(send(&hurry(&server.url()), call(1)).await, "doubt timeout");
     })
     .await;
 }
@@ -401,7 +396,7 @@ async fn a_probe_is_good_only_with_the_expected_status_and_text() {
             Act::Silent,
         ])
         .await;
-        let upstream = hurried(&server.url());
+        let upstream = hurry(&server.url());
         for expected in [true, false, false, false, false] {
             assert_eq!(upstream.probe().await, expected);
         }
