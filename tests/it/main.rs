@@ -2,3 +2,4 @@
 
 mod clocks;
 mod engine_simulation;
+mod upstream_http;
