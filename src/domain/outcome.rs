@@ -20,6 +20,8 @@ words!(
         NotFound = "not_found",
         /// A person found out that it was not applied.
         ByPerson = "by_person",
+        /// The stored record cannot be read or opened; no byte was sent.
+        RecordDamaged = "record_damaged",
     }
 );
 

@@ -588,7 +588,8 @@ impl Machine {
             | TransientReason::Busy
             | TransientReason::Unavailable
             | TransientReason::NotFound
-            | TransientReason::ByPerson => {
+            | TransientReason::ByPerson
+            | TransientReason::RecordDamaged => {
                 let random = jitter(transaction, failures);
                 self.settings.retry.delay(failures + 1, retry_after, random)
             }

@@ -467,7 +467,8 @@ impl Machine {
                     | TransientReason::Busy
                     | TransientReason::Unavailable
                     | TransientReason::NotFound
-                    | TransientReason::ByPerson => true,
+                    | TransientReason::ByPerson
+                    | TransientReason::RecordDamaged => true,
                 };
                 let live = self.live.get_mut(slot);
                 live.failures = live.failures.saturating_add(u16::from(counts));

@@ -522,6 +522,11 @@ impl Machine {
         now: Timestamp,
         out: &mut Decision,
     ) {
+        if self.upstreams[index].health.phase == HealthPhase::Verifying {
+            // The burst has closed the gate while this one was out: it belongs to the burst.
+            self.decide_provisional(index, false, now, out);
+            return;
+        }
         let name = self.upstreams[index].name.clone();
         let Some(settings) = self.settings.upstreams.get(&name).cloned() else { return };
         let code = self

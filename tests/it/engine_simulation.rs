@@ -2,95 +2,23 @@
 //! overrides, crashes at any commit. The oracle keeps its own books and knows nothing of the
 //! engine's structures.
 //!
-//! A failing seed prints the command that repeats it: `HOLDOVER_SEED=n cargo test --test it
-//! engine_simulation`.
+//! A failing seed prints the command that repeats it.
 
-use bytes::Bytes;
-use holdover::domain::calendar::Calendar;
-use holdover::domain::cell::{Cell, Channel, Class, Operation, Selector};
-use holdover::domain::gate::HealthPolicy;
-use holdover::domain::ids::{
-    AttemptNo, Fingerprint, InsuredHash, KeyHash, OrderingKey, Seq, UpstreamName,
-};
+use crate::engine_support::{NoRuns, answer, cell, settings, submission};
+use holdover::domain::cell::Selector;
+use holdover::domain::ids::{AttemptNo, OrderingKey, Seq, UpstreamName};
+use holdover::domain::money::Money;
 use holdover::domain::outcome::{DoubtReason, Finding, Outcome, TransientReason};
 use holdover::domain::policy::Disposition;
-use holdover::domain::retry::RetryPolicy;
 use holdover::domain::state::State;
 use holdover::domain::time::{Monotonic, Now, Timestamp};
-use holdover::engine::change::{Change, Private, Sealed};
-use holdover::engine::event::{Command, Done, Event, LineFacts, Order, Reply, ReplyTo, Submission};
+use holdover::engine::change::Change;
+use holdover::engine::event::{Command, Done, Event, Order, Reply, ReplyTo};
 use holdover::engine::machine::Machine;
-use holdover::engine::ports::{Answer, KeyEntry, KeyRuns, ReadError};
-use holdover::engine::settings::{Settings, UpstreamSettings};
 use holdover::engine::step::{Decision, Effect, SendOrder};
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-struct NoRuns;
-
-impl KeyRuns for NoRuns {
-    fn find(&self, _key: KeyHash) -> Result<Option<KeyEntry>, ReadError> {
-        Ok(None)
-    }
-    fn covers(&self) -> Seq {
-        Seq(0)
-    }
-}
-
-#[cfg(feature = "sabotage")]
-thread_local! {
-    static SABOTAGE: std::cell::Cell<Option<holdover::engine::settings::Sabotage>> =
-        const { std::cell::Cell::new(None) };
-}
-
-fn settings() -> Settings {
-    let health = HealthPolicy {
-        good_needed: 3,
-        bad_needed: 3,
-        ramp: Duration::from_secs(60),
-        ramp_from: 5,
-        steady: Some(200),
-        burst: 4,
-    };
-    let upstream = UpstreamSettings {
-        health,
-        concurrency: 8,
-        settle_time: Duration::from_secs(30),
-        answers_questions: true,
-    };
-    Settings {
-        partition: 0,
-        zone: chrono_tz::Asia::Shanghai,
-        calendar: Calendar {
-            version: "test".to_owned(),
-            years: vec![2022],
-            exceptions: BTreeMap::new(),
-        },
-        retry: RetryPolicy {
-            first: Duration::from_secs(1),
-            longest: Duration::from_secs(30),
-            failures_max: 4,
-        },
-        upstreams: ["a", "b"].map(|n| (n.parse().unwrap(), upstream.clone())).into(),
-        #[cfg(feature = "sabotage")]
-        sabotage: SABOTAGE.get(),
-    }
-}
-
-fn cell(upstream: &str, business: &str) -> Cell {
-    Cell {
-        upstream: upstream.parse().unwrap(),
-        business: business.parse().unwrap(),
-        operation: Operation::Apply,
-        class: Class::Hospital,
-        channel: Channel::System,
-        district: "110101".parse().unwrap(),
-        labels: Vec::new(),
-        attributes: BTreeMap::new(),
-    }
-}
 
 /// The world around one machine.
 struct World {
@@ -262,50 +190,18 @@ impl World {
             _ => cell("b", "filing.two"),
         };
         let subject = u128::from(self.rng.u8(..20));
-        let private = Arc::new(Private {
-            idempotency_key: format!("k{number}").parse().unwrap(),
-            insured: "x".to_owned(),
-            visit: None,
-            ground: None,
-            attributes: BTreeMap::new(),
-            attachments: Vec::new(),
-            payload: Bytes::new(),
-        });
-        let submission = Submission {
-            institution: "H11010500001".parse().unwrap(),
-            ordering_key: OrderingKey((subject << 64) | u128::from(business)),
-            cell,
-            key_hash: KeyHash(number),
-            fingerprint: Fingerprint(7),
-            insured: InsuredHash(subject),
-            amount: holdover::domain::money::Money::from_fen(self.rng.i64(1..10_000)).unwrap(),
-            occurred_at: self.now,
-            received_from_person_at: None,
-            deadline: None,
-            replaces: None,
-            depends_on: None,
-            covers_from: None,
-            has_report_file: false,
-            credit: false,
-            line: LineFacts {
-                normal: if business == 0 { Disposition::PassOrTicket } else { Disposition::Pass },
-                self_contained: business != 0,
-                needs_credential: false,
-                queued: true,
-                live_limit: Duration::from_secs(20),
-            },
-            wait: (business == 0).then(|| Duration::from_secs(10)),
-            credential: None,
-            private,
-            sealed: Sealed { algorithm: 1, key_id: 1, bytes: Bytes::from_static(b"sealed") },
-        };
+        let mut submission = submission(cell, number, subject);
+        submission.amount = Money::from_fen(self.rng.i64(1..10_000)).unwrap();
+        submission.occurred_at = self.now;
+        submission.ordering_key = OrderingKey((subject << 64) | u128::from(business));
+        if business == 0 {
+            submission.line.normal = Disposition::PassOrTicket;
+            submission.line.self_contained = false;
+            submission.wait = Some(Duration::from_secs(10));
+        }
         self.submitted += 1;
         let reply = self.reply();
         self.step(Event::Submit(reply, Box::new(submission)));
-    }
-
-    fn answer(body: &'static str) -> Answer {
-        Answer { body: Bytes::from_static(body.as_bytes()), sealed: None, business_status: None }
     }
 
     /// Lets the core end one call.
@@ -323,9 +219,9 @@ impl World {
             Outcome::Transient { reason: TransientReason::Unreachable, retry_after: None }
         } else if dice < 70 {
             self.apply(order.transaction);
-            Outcome::Applied(Self::answer("ok"))
+            Outcome::Applied(answer("ok"))
         } else if dice < 78 {
-            Outcome::Refused { code: "no".to_owned(), answer: Self::answer("no") }
+            Outcome::Refused { code: "no".to_owned(), answer: answer("no") }
         } else if dice < 86 {
             Outcome::Transient { reason: TransientReason::Busy, retry_after: None }
         } else {
@@ -347,7 +243,7 @@ impl World {
         let finding = if self.down || self.rng.u8(..4) == 0 {
             Finding::NoAnswer
         } else if self.applied.contains(&transaction) {
-            Finding::Applied(Self::answer("ok"))
+            Finding::Applied(answer("ok"))
         } else {
             Finding::NotFound { fenced: false }
         };
@@ -513,9 +409,9 @@ fn the_oracle_notices_every_broken_promise() {
         Sabotage::IgnoreGate,
         Sabotage::DropTicket,
     ] {
-        SABOTAGE.set(Some(sabotage));
+        crate::engine_support::SABOTAGE.set(Some(sabotage));
         let noticed = (0..50).any(|seed| std::panic::catch_unwind(|| run(seed)).is_err());
-        SABOTAGE.set(None);
+        crate::engine_support::SABOTAGE.set(None);
         assert!(noticed, "{sabotage:?} went unnoticed");
     }
 }

@@ -1,0 +1,234 @@
+//! Dispatch: makes the attempts and asks the questions that the engine has committed.
+//!
+//! One task an attempt; the engine's concurrency limit per upstream bounds their number. Nothing
+//! is decided here: an outcome goes back to the engine as an event, whatever it is. A task that
+//! panics leaves its transaction in doubt.
+
+use super::tasks::{Kind, Tasks};
+use crate::domain::cell::Cell;
+use crate::domain::gate::GateState;
+use crate::domain::ids::{AttemptNo, InstitutionCode, Seq, TransactionId, UpstreamName};
+use crate::domain::outcome::{DoubtReason, Finding, Outcome, TransientReason};
+use crate::engine::change::{Accepted, Change, Private};
+use crate::engine::event::Event;
+use crate::engine::ports::{
+    Answer, AppendError, Call, Clock, JournalReader, ReadError, Upstream, Vault,
+};
+use crate::engine::run::{Handle, Outlet};
+use crate::engine::step::SendOrder;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+
+/// What every attempt needs.
+pub struct Dispatch {
+    /// The journal partition.
+    pub partition: u16,
+    /// The upstreams.
+    pub upstreams: HashMap<UpstreamName, Arc<dyn Upstream>>,
+    /// Where records are read from.
+    pub reader: Arc<dyn JournalReader>,
+    /// Opens what was stored sealed, and seals answers.
+    pub vault: Arc<dyn Vault>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Runs the attempts.
+    pub tasks: Tasks,
+    /// The way back to the engine; set when it has been put together.
+    pub engine: OnceLock<Handle>,
+    /// Called for every batch that has become durable.
+    pub committed: Box<dyn Fn(&[(Seq, Change)]) + Send + Sync>,
+    /// Called when an attempt or a question has ended, with how.
+    pub ended: Box<dyn Fn(&UpstreamName, &'static str, std::time::Duration) + Send + Sync>,
+    /// Called when a gate has turned.
+    pub turned: Box<dyn Fn(&Cell, GateState) + Send + Sync>,
+    /// Called when the disk is full.
+    pub full: Box<dyn Fn(&AppendError) + Send + Sync>,
+}
+
+/// The engine's outlet: hands every effect to a task.
+pub struct DispatchOutlet(pub Arc<Dispatch>);
+
+impl Outlet for DispatchOutlet {
+    fn send(&mut self, order: SendOrder) {
+        let dispatch = self.0.clone();
+        let (transaction, attempt) = (order.transaction, order.attempt);
+        let lost = self.0.clone();
+        self.0.tasks.spawn_attempt(
+            "attempt",
+            async move { dispatch.attempt(order).await },
+            move || lost.report_lost(transaction, attempt),
+        );
+    }
+
+    fn ask(&mut self, transaction: Seq, upstream: UpstreamName, institution: InstitutionCode) {
+        let dispatch = self.0.clone();
+        let lost = self.0.clone();
+        self.0.tasks.spawn_attempt(
+            "question",
+            async move { dispatch.question(transaction, &upstream, &institution).await },
+            move || lost.tell(Event::Found { transaction, finding: Finding::NoAnswer }),
+        );
+    }
+
+    fn gate_turned(&mut self, cell: &Cell, to: GateState) {
+        (self.0.turned)(cell, to);
+    }
+
+    fn committed(&mut self, changes: &[(Seq, Change)]) {
+        (self.0.committed)(changes);
+    }
+
+    fn disk_full(&mut self, error: &AppendError) {
+        (self.0.full)(error);
+    }
+}
+
+impl Dispatch {
+    async fn attempt(&self, order: SendOrder) {
+        let (transaction, attempt) = (order.transaction, order.attempt);
+        let institution = order.institution.clone();
+        let name = order.cell.upstream.clone();
+        let began = self.clock.now().monotonic;
+        let outcome = self.make(order).await;
+        let took = self.clock.now().monotonic.0.saturating_sub(began.0);
+        (self.ended)(&name, outcome_word(&outcome), std::time::Duration::from_millis(took));
+        let outcome = self.seal_outcome(&institution, outcome);
+        self.report(Event::Settled { transaction, attempt, outcome }).await;
+    }
+
+    async fn make(&self, order: SendOrder) -> Outcome<Bytes> {
+        let Some(upstream) = self.upstreams.get(&order.cell.upstream) else {
+            return transient(TransientReason::Unreachable);
+        };
+        let (accepted, private, credential) = match order.at_hand {
+            Some(at_hand) => at_hand,
+            None => match self.load(order.transaction) {
+                Ok((accepted, private)) => (accepted, Arc::new(private), None),
+                Err(error) => {
+                    tracing::error!(
+                        transaction_id = %self.id(order.transaction),
+                        error = error.as_str(),
+                        "the record cannot be read, nothing was sent"
+                    );
+                    return transient(TransientReason::RecordDamaged);
+                }
+            },
+        };
+        let call = Call {
+            id: self.id(order.transaction),
+            attempt: order.attempt,
+            cell: (*order.cell).clone(),
+            idempotency_key: private.idempotency_key.clone(),
+            accepted_at: accepted.at,
+            occurred_at: accepted.occurred_at,
+            received_from_person_at: accepted.received_from_person_at,
+            credential,
+            payload: private.payload.clone(),
+        };
+        let may_start = || {
+            order.gate.load(Ordering::SeqCst) == order.epoch
+                && order.not_after.is_none_or(|at| self.clock.now().wall < at)
+        };
+        upstream.send(call, &may_start).await
+    }
+
+    /// The record and the private part of an accepted transaction. The read is of pages that
+    /// were written lately, or of a sequential replay; it is not worth a thread change.
+    fn load(&self, transaction: Seq) -> Result<(Arc<Accepted>, Private), String> {
+        let change = self.reader.read(transaction).map_err(|e: ReadError| e.to_string())?;
+        let Change::Accepted(accepted) = change else {
+            return Err(format!("record {transaction} is no accepted transaction"));
+        };
+        let private = self
+            .vault
+            .open(&accepted.institution, &accepted.sealed)
+            .map_err(|error| error.to_string())?;
+        Ok((accepted, private))
+    }
+
+    async fn question(
+        &self,
+        transaction: Seq,
+        upstream: &UpstreamName,
+        institution: &InstitutionCode,
+    ) {
+        let finding = match self.upstreams.get(upstream) {
+            Some(upstream) => upstream.ask(self.id(transaction)).await,
+            None => Finding::NoAnswer,
+        };
+        let finding = match finding {
+            Finding::Applied(body) => Finding::Applied(self.answer(institution, body)),
+            Finding::Refused { code, answer } => {
+                Finding::Refused { code, answer: self.answer(institution, answer) }
+            }
+            Finding::NotFound { fenced } => Finding::NotFound { fenced },
+            Finding::NoAnswer => Finding::NoAnswer,
+        };
+        self.report(Event::Found { transaction, finding }).await;
+    }
+
+    fn seal_outcome(
+        &self,
+        institution: &InstitutionCode,
+        outcome: Outcome<Bytes>,
+    ) -> Outcome<Answer> {
+        match outcome {
+            Outcome::Applied(body) => Outcome::Applied(self.answer(institution, body)),
+            Outcome::Refused { code, answer } => {
+                Outcome::Refused { code, answer: self.answer(institution, answer) }
+            }
+            Outcome::Transient { reason, retry_after } => {
+                Outcome::Transient { reason, retry_after }
+            }
+            Outcome::InDoubt(reason) => Outcome::InDoubt(reason),
+        }
+    }
+
+    /// The core's answer as it is kept. One that cannot be sealed is not stored: the outcome
+    /// counts, the text is lost, and the log says so.
+    fn answer(&self, institution: &InstitutionCode, body: Bytes) -> Answer {
+        let sealed = self
+            .vault
+            .seal_answer(institution, self.clock.now().wall, &body)
+            .inspect_err(|error| tracing::error!(%error, "an answer could not be sealed"))
+            .ok();
+        let business_status = crate::upstream::business_status(&body);
+        Answer { body, sealed, business_status }
+    }
+
+    fn id(&self, transaction: Seq) -> TransactionId {
+        TransactionId::new(self.partition, transaction)
+    }
+
+    async fn report(&self, event: Event) {
+        if let Some(engine) = self.engine.get() {
+            engine.tell(event).await;
+        }
+    }
+
+    fn report_lost(self: Arc<Self>, transaction: Seq, attempt: AttemptNo) {
+        let outcome = Outcome::InDoubt(DoubtReason::Restart);
+        self.tell(Event::Settled { transaction, attempt, outcome });
+    }
+
+    fn tell(self: Arc<Self>, event: Event) {
+        let dispatch = self.clone();
+        self.tasks.spawn(Kind::Attempt, "report", async move { dispatch.report(event).await });
+    }
+}
+
+fn transient<A>(reason: TransientReason) -> Outcome<A> {
+    Outcome::Transient { reason, retry_after: None }
+}
+
+/// The outcome as a word of a closed set, for metrics.
+fn outcome_word<A>(outcome: &Outcome<A>) -> &'static str {
+    match outcome {
+        Outcome::Applied(_) => "applied",
+        Outcome::Refused { .. } => "refused",
+        Outcome::Transient { .. } => "transient",
+        Outcome::InDoubt(_) => "in_doubt",
+    }
+}

@@ -1,0 +1,406 @@
+//! The engine through one window: held, proved back, refused in a burst, opened, released;
+//! tickets, replacements, dead letters and dates on the way.
+
+use crate::engine_support::{NoRuns, answer, cell, settings, submission};
+use holdover::domain::cell::{Cell, Selector};
+use holdover::domain::deadline::{DeadlineRule, Rule};
+use holdover::domain::ids::Seq;
+use holdover::domain::outcome::{DoubtReason, Finding, Outcome, TransientReason};
+use holdover::domain::policy::{Advice, Disposition, Row};
+use holdover::domain::state::State;
+use holdover::domain::ticket::TicketState;
+use holdover::domain::time::{Interval, Monotonic, Now, Timestamp};
+use holdover::domain::window::{Phase, RestoreBy, Window};
+use holdover::engine::event::{
+    Command, Done, Event, Fault, Live, Order, Reply, ReplyTo, Submission,
+};
+use holdover::engine::machine::Machine;
+use holdover::engine::step::{Decision, Effect, SendOrder};
+use std::time::Duration;
+
+struct Bench {
+    machine: Machine,
+    now: Timestamp,
+    out: Vec<SendOrder>,
+    asks: Vec<Seq>,
+    replies: Vec<(u64, Reply)>,
+    next: u64,
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+impl Bench {
+    fn new(now: &str) -> Self {
+        let machine = Machine::new(settings(), Box::new(NoRuns));
+        let (out, asks, replies) = (Vec::new(), Vec::new(), Vec::new());
+        Self { machine, now: at(now), out, asks, replies, next: 0 }
+    }
+
+    fn step(&mut self, event: Event) {
+        let mut decision = Decision::default();
+        self.machine.step(Now { wall: self.now, monotonic: Monotonic(0) }, event, &mut decision);
+        self.machine.dispatch(self.now, &mut decision);
+        for effect in decision.effects {
+            match effect {
+                Effect::Send(order) => self.out.push(*order),
+                Effect::Ask { transaction, .. } => self.asks.push(transaction),
+                Effect::Reply(to, reply) => self.replies.push((to.0, reply)),
+                Effect::GateTurned { .. } => {}
+            }
+        }
+        let books = self.machine.books();
+        assert_eq!((books.difference(), books.amount_difference()), (0, 0));
+    }
+
+    fn set(&mut self, now: &str) {
+        self.now = at(now);
+        self.step(Event::Tick);
+    }
+
+    fn ask(&mut self, make: impl FnOnce(ReplyTo) -> Event) -> Option<Reply> {
+        self.next += 1;
+        self.step(make(ReplyTo(self.next)));
+        self.answered(self.next)
+    }
+
+    fn answered(&self, token: u64) -> Option<Reply> {
+        self.replies.iter().find(|(to, _)| *to == token).map(|(_, reply)| reply.clone())
+    }
+
+    fn submit(&mut self, submission: Submission) -> Option<Reply> {
+        self.ask(|reply| Event::Submit(reply, Box::new(submission)))
+    }
+
+    fn accepted(&mut self, submission: Submission) -> Seq {
+        match self.submit(submission) {
+            Some(Reply::Accepted { transaction, duplicate: false, .. }) => transaction,
+            other => panic!("not accepted: {other:?}"),
+        }
+    }
+
+    fn order(&mut self, command: Command) -> Option<Reply> {
+        let (by, reason) = ("operator".to_owned(), "because".to_owned());
+        let order = Order { by, reason, command };
+        self.ask(|reply| Event::Order(reply, Box::new(order)))
+    }
+
+    fn settle(&mut self, outcome: Outcome<holdover::engine::ports::Answer>) -> Seq {
+        let order = self.out.remove(0);
+        let (transaction, attempt) = (order.transaction, order.attempt);
+        self.step(Event::Settled { transaction, attempt, outcome });
+        transaction
+    }
+
+    fn probe(&mut self, upstream: &str, good: bool) {
+        self.step(Event::Probed { upstream: upstream.parse().unwrap(), good });
+    }
+
+    fn state(&self, transaction: Seq) -> Option<State> {
+        self.machine.transaction(transaction).map(|view| view.state)
+    }
+
+    fn sent(&self) -> Vec<u64> {
+        self.out.iter().map(|order| order.transaction.0).collect()
+    }
+}
+
+fn row(cells: Selector, disposition: Disposition) -> Row {
+    Row {
+        clause: "(二)1".to_owned(),
+        cells,
+        disposition: Some(disposition),
+        advice: Advice::None,
+        alternative: None,
+        bring: Vec::new(),
+        needs_report_file: false,
+        starts_at: None,
+        ends_at: None,
+        decided_because: None,
+    }
+}
+
+fn upstream(name: &str) -> Selector {
+    Selector { upstream: vec![name.parse().unwrap()], ..Selector::default() }
+}
+
+fn window(disposition: Disposition) -> Window {
+    let planned =
+        Interval::new(at("2022-08-12T19:00:00+08:00"), at("2022-08-15T06:00:00+08:00")).unwrap();
+    Window {
+        id: "stop".parse().unwrap(),
+        version: 0,
+        zone: chrono_tz::Asia::Shanghai,
+        planned,
+        published: planned,
+        author: String::new(),
+        reason: String::new(),
+        changed_at: at("2022-08-09T10:00:00+08:00"),
+        notice: None,
+        policy: vec![row(upstream("b"), disposition)],
+        deadlines: Some(DeadlineRule {
+            rule: Rule::FirstFullWorkingDay,
+            clause: "(三)3".to_owned(),
+            legal_basis: "the notice".to_owned(),
+            business: vec!["filing.*".to_owned().try_into().unwrap()],
+            ..serde_json::from_str(r#"{"rule":"none","clause":"","legal_basis":"","business":[]}"#)
+                .unwrap()
+        }),
+        restore_by: RestoreBy::Probes,
+        cancelled_at: None,
+        restores: Vec::new(),
+        releases: Vec::new(),
+    }
+}
+
+fn declared(disposition: Disposition) -> Bench {
+    let mut bench = Bench::new("2022-08-12T17:00:00+08:00");
+    let reply = bench.order(Command::DeclareWindow(Box::new(window(disposition))));
+    assert!(matches!(reply, Some(Reply::Done(Done::Window(_)))), "{reply:?}");
+    bench
+}
+
+fn filing() -> Cell {
+    cell("b", "filing.one")
+}
+
+#[test]
+fn a_window_holds_until_probes_after_its_end_prove_the_core_back() {
+    let mut bench = declared(Disposition::Hold);
+    bench.set("2022-08-12T19:00:00+08:00");
+    let held = bench.accepted(submission(filing(), 1, 1));
+    for _ in 0..9 {
+        bench.probe("b", true);
+    }
+    assert!(bench.sent().is_empty(), "good probes before the end prove nothing");
+    bench.set("2022-08-15T06:00:01+08:00");
+    assert!(bench.sent().is_empty(), "the clock alone opens nothing");
+    bench.probe("b", false);
+    bench.probe("b", true);
+    bench.probe("b", true);
+    assert!(bench.sent().is_empty());
+    bench.probe("b", true);
+    assert_eq!(bench.sent(), [held.0]);
+    bench.settle(Outcome::Applied(answer("ok")));
+    assert_eq!(bench.state(held), None);
+    assert_eq!(bench.machine.books().in_state(State::Applied).items, 1);
+}
+
+#[test]
+fn refusals_while_reopening_are_taken_back_by_a_burst_and_count_after_the_ramp() {
+    let mut bench = declared(Disposition::Hold);
+    bench.set("2022-08-12T19:00:00+08:00");
+    let all: Vec<Seq> = (0..5).map(|n| bench.accepted(submission(filing(), n, n))).collect();
+    bench.set("2022-08-15T06:00:01+08:00");
+    for _ in 0..3 {
+        bench.probe("b", true);
+    }
+    assert_eq!(bench.out.len(), 5);
+    let refused = || Outcome::Refused { code: "not ready".to_owned(), answer: answer("no") };
+    for _ in 0..3 {
+        bench.settle(refused());
+    }
+    assert_eq!(bench.state(all[0]), Some(State::InFlight), "provisional");
+    bench.settle(refused());
+    assert_eq!(bench.state(all[0]), Some(State::Waiting), "the burst took it back");
+    bench.settle(refused());
+    for _ in 0..3 {
+        bench.probe("b", true);
+    }
+    let mut refusals = 0;
+    for second in 0..8 {
+        while !bench.out.is_empty() {
+            if refusals == 0 {
+                refusals += 1;
+                bench.settle(refused());
+            } else {
+                bench.settle(Outcome::Applied(answer("ok")));
+            }
+        }
+        bench.set(&format!("2022-08-15T06:00:1{second}+08:00"));
+    }
+    assert_eq!(bench.machine.books().in_state(State::Refused).items, 0, "still provisional");
+    bench.set("2022-08-15T06:02:00+08:00");
+    assert_eq!(bench.machine.books().in_state(State::Refused).items, 1);
+    assert_eq!(bench.machine.books().in_state(State::Applied).items, 4);
+}
+
+#[test]
+fn cells_that_wait_for_a_person_go_district_by_district() {
+    let mut bench = declared(Disposition::HoldForRelease);
+    bench.set("2022-08-12T20:00:00+08:00");
+    let mut west = filing();
+    west.district = "110102".parse().unwrap();
+    let (east_id, west_id) = (
+        bench.accepted(submission(filing(), 1, 1)),
+        bench.accepted(submission(west.clone(), 2, 2)),
+    );
+    let window = "stop".parse().unwrap();
+    let proof = holdover::domain::window::Proof::Signed;
+    bench.order(Command::Restore { window, cells: upstream("b"), proof });
+    assert!(bench.sent().is_empty(), "restored, not released");
+    let window = &bench.machine.windows()[0].clone();
+    assert_eq!(bench.machine.phase(window, bench.now), Phase::Replaying);
+    for (district, expected) in [("110102", west_id), ("110101", east_id)] {
+        let cells = Selector { district: vec![district.parse().unwrap()], ..Selector::default() };
+        bench.order(Command::Release { window: "stop".parse().unwrap(), cells });
+        assert_eq!(bench.sent(), [expected.0]);
+        bench.settle(Outcome::Applied(answer("ok")));
+    }
+    let window = &bench.machine.windows()[0].clone();
+    assert_eq!(bench.machine.phase(window, bench.now), Phase::Completed);
+}
+
+#[test]
+fn what_policy_refuses_gets_a_number_the_new_date_and_nothing_else() {
+    let mut bench = declared(Disposition::Refuse);
+    bench.set("2022-08-13T10:00:00+08:00");
+    let mut refused = submission(filing(), 1, 1);
+    refused.deadline = Some("2022-08-13".parse().unwrap());
+    let reply = bench.submit(refused.clone());
+    let Some(Reply::TurnedAway { record, decision, .. }) = reply else { panic!("{reply:?}") };
+    assert_eq!(decision.resume_at, Some(at("2022-08-15T06:00:00+08:00")));
+    assert_eq!(record.deadline.as_ref().unwrap().to, "2022-08-15".parse().unwrap());
+    assert_eq!(bench.machine.books().accepted().items, 0);
+    bench.set("2022-08-15T06:00:00+08:00");
+    for _ in 0..4 {
+        bench.probe("b", true);
+    }
+    assert!(matches!(bench.submit(refused), Some(Reply::Accepted { .. })), "open again");
+}
+
+fn settlement(number: u128) -> Submission {
+    let mut s = submission(cell("a", "settlement.outpatient"), number, number);
+    s.line.normal = Disposition::PassOrTicket;
+    s.line.self_contained = false;
+    s.wait = Some(Duration::from_secs(10));
+    s
+}
+
+#[test]
+fn a_settlement_that_surely_failed_in_time_becomes_a_ticket_and_is_made_good_once() {
+    let mut bench = Bench::new("2022-08-12T20:00:00+08:00");
+    assert!(bench.submit(settlement(1)).is_none(), "the client waits");
+    let busy = Outcome::Transient {
+        reason: TransientReason::Busy,
+        retry_after: Some(Duration::from_secs(60)),
+    };
+    let old = bench.settle(busy);
+    let Some(Reply::Accepted { live: Some(Live::Ticketed), .. }) = bench.answered(1) else {
+        panic!("{:?}", bench.replies)
+    };
+    assert_eq!(bench.machine.tickets(None).len(), 1);
+    let mut again = settlement(2);
+    again.replaces = Some(old);
+    assert!(bench.submit(again.clone()).is_none());
+    again.key_hash.0 = 3;
+    let second = bench.submit(again);
+    assert!(matches!(second, Some(Reply::Invalid(Fault::BeingReplaced))), "{second:?}");
+    let closed = bench.ask(|reply| Event::CloseTicket {
+        reply,
+        institution: "H11010500001".parse().unwrap(),
+        transaction: old,
+        how: TicketState::Waived,
+        by: "counter".to_owned(),
+        reason: "gave up".to_owned(),
+    });
+    assert!(matches!(closed, Some(Reply::Invalid(Fault::BeingReplaced))), "{closed:?}");
+    bench.settle(Outcome::Applied(answer("ok")));
+    let books = bench.machine.books();
+    assert_eq!(books.tickets(TicketState::Resettled).items, 1);
+    assert_eq!(books.in_state(State::Superseded).items, 1);
+    assert!(bench.machine.tickets(None).is_empty());
+}
+
+#[test]
+fn a_lost_answer_is_asked_about_and_never_sent_again_blindly() {
+    let mut bench = Bench::new("2022-08-12T20:00:00+08:00");
+    bench.submit(settlement(1));
+    let id = bench.settle(Outcome::InDoubt(DoubtReason::Timeout));
+    assert_eq!(bench.state(id), Some(State::InDoubt));
+    bench.set("2022-08-12T20:00:10+08:00");
+    let answered = bench.answered(1);
+    assert!(
+        matches!(answered, Some(Reply::Accepted { live: Some(Live::DoNotFinalise), .. })),
+        "{answered:?}"
+    );
+    assert_eq!(bench.asks, [id]);
+    bench.step(Event::Found { transaction: id, finding: Finding::NotFound { fenced: false } });
+    assert_eq!(bench.state(id), Some(State::InDoubt), "too early to mean anything");
+    assert!(bench.sent().is_empty());
+    bench.set("2022-08-12T20:00:31+08:00");
+    assert_eq!(bench.asks, [id, id]);
+    bench.step(Event::Found { transaction: id, finding: Finding::NotFound { fenced: false } });
+    assert_eq!(bench.state(id), Some(State::Ticketed), "surely not applied, and too late");
+}
+
+#[test]
+fn a_dead_letter_keeps_its_place_until_a_person_puts_it_back() {
+    let mut bench = Bench::new("2022-08-12T20:00:00+08:00");
+    let first = bench.accepted(submission(filing(), 1, 1));
+    let second = bench.accepted(submission(filing(), 2, 1));
+    let other = bench.accepted(submission(filing(), 3, 2));
+    let mut seconds = 0;
+    while bench.state(first) != Some(State::DeadLettered) {
+        while let Some(order) = bench.out.first() {
+            let outcome = if order.transaction == first {
+                Outcome::Transient { reason: TransientReason::Unavailable, retry_after: None }
+            } else {
+                Outcome::Applied(answer("ok"))
+            };
+            bench.settle(outcome);
+        }
+        seconds += 30;
+        let now = bench.now.after(Duration::from_secs(30));
+        bench.now = now;
+        bench.step(Event::Tick);
+        assert!(seconds < 600, "never given up");
+    }
+    assert_eq!(bench.state(other), None, "other keys go on");
+    assert_eq!(bench.state(second), Some(State::Waiting));
+    assert!(bench.sent().is_empty());
+    bench.order(Command::Redrive(first));
+    assert_eq!(bench.sent(), [first.0]);
+    bench.settle(Outcome::Applied(answer("ok")));
+    assert_eq!(bench.sent(), [second.0]);
+}
+
+#[test]
+fn a_key_sent_again_gets_the_first_transaction_and_other_content_is_refused() {
+    let mut bench = Bench::new("2022-08-12T20:00:00+08:00");
+    let first = bench.accepted(submission(filing(), 1, 1));
+    let again = bench.submit(submission(filing(), 1, 1));
+    let same = matches!(again, Some(Reply::Accepted { transaction, duplicate: true, .. }) if transaction == first);
+    assert!(same, "{again:?}");
+    let mut other = submission(filing(), 1, 1);
+    other.fingerprint.0 = 8;
+    assert!(
+        matches!(bench.submit(other), Some(Reply::KeyReused { transaction }) if transaction == first)
+    );
+}
+
+#[test]
+fn a_date_once_told_is_never_moved_earlier() {
+    let mut bench = declared(Disposition::Hold);
+    bench.set("2022-08-15T06:00:01+08:00");
+    let check = |bench: &mut Bench| {
+        let reply = bench.ask(|reply| Event::CheckDeadline {
+            reply,
+            business: "filing.one".parse().unwrap(),
+            original: "2022-08-14".parse().unwrap(),
+        });
+        match reply {
+            Some(Reply::Deadline { computed, .. }) => computed.date.to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    bench.accepted(submission(filing(), 1, 1));
+    bench.now = at("2022-08-16T10:00:00+08:00");
+    bench.step(Event::Tick);
+    assert_eq!(check(&mut bench), "2022-08-17", "the stop overran its plan");
+    let end = at("2022-08-15T06:00:00+08:00");
+    let window = "stop".parse().unwrap();
+    bench.order(Command::MoveWindowEnd { window, ends_at: end, if_version: None });
+    assert_eq!(check(&mut bench), "2022-08-17");
+}

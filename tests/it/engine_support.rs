@@ -1,0 +1,129 @@
+//! What the engine's tests share: settings, a cell, a submission, an answer.
+
+use bytes::Bytes;
+use holdover::domain::calendar::Calendar;
+use holdover::domain::cell::{Cell, Channel, Class, Operation};
+use holdover::domain::gate::HealthPolicy;
+use holdover::domain::ids::{Fingerprint, InsuredHash, KeyHash, OrderingKey, Seq};
+use holdover::domain::money::Money;
+use holdover::domain::policy::Disposition;
+use holdover::domain::retry::RetryPolicy;
+use holdover::domain::time::Timestamp;
+use holdover::engine::change::{Private, Sealed};
+use holdover::engine::event::{LineFacts, Submission};
+use holdover::engine::ports::{Answer, KeyEntry, KeyRuns, ReadError};
+use holdover::engine::settings::{Settings, UpstreamSettings};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// No sealed runs.
+pub(crate) struct NoRuns;
+
+impl KeyRuns for NoRuns {
+    fn find(&self, _key: KeyHash) -> Result<Option<KeyEntry>, ReadError> {
+        Ok(None)
+    }
+    fn covers(&self) -> Seq {
+        Seq(0)
+    }
+}
+
+#[cfg(feature = "sabotage")]
+thread_local! {
+    pub(crate) static SABOTAGE: std::cell::Cell<Option<holdover::engine::settings::Sabotage>> =
+        const { std::cell::Cell::new(None) };
+}
+
+pub(crate) fn settings() -> Settings {
+    let health = HealthPolicy {
+        good_needed: 3,
+        bad_needed: 3,
+        ramp: Duration::from_secs(60),
+        ramp_from: 5,
+        steady: Some(200),
+        burst: 4,
+    };
+    let upstream = UpstreamSettings {
+        health,
+        concurrency: 8,
+        settle_time: Duration::from_secs(30),
+        answers_questions: true,
+    };
+    Settings {
+        partition: 0,
+        zone: chrono_tz::Asia::Shanghai,
+        calendar: Calendar {
+            version: "test".to_owned(),
+            years: vec![2022],
+            exceptions: BTreeMap::new(),
+        },
+        retry: RetryPolicy {
+            first: Duration::from_secs(1),
+            longest: Duration::from_secs(30),
+            failures_max: 4,
+        },
+        upstreams: ["a", "b"].map(|n| (n.parse().unwrap(), upstream.clone())).into(),
+        #[cfg(feature = "sabotage")]
+        sabotage: SABOTAGE.get(),
+    }
+}
+
+pub(crate) fn cell(upstream: &str, business: &str) -> Cell {
+    Cell {
+        upstream: upstream.parse().unwrap(),
+        business: business.parse().unwrap(),
+        operation: Operation::Apply,
+        class: Class::Hospital,
+        channel: Channel::System,
+        district: "110101".parse().unwrap(),
+        labels: Vec::new(),
+        attributes: BTreeMap::new(),
+    }
+}
+
+/// A submission that passes on an ordinary day, of one yuan, without anybody waiting.
+pub(crate) fn submission(cell: Cell, number: u128, subject: u128) -> Submission {
+    let private = Arc::new(Private {
+        idempotency_key: format!("k{number}").parse().unwrap(),
+        insured: "x".to_owned(),
+        visit: None,
+        ground: None,
+        attributes: BTreeMap::new(),
+        attachments: Vec::new(),
+        payload: Bytes::new(),
+    });
+    Submission {
+        institution: "H11010500001".parse().unwrap(),
+        ordering_key: OrderingKey(subject << 64),
+        cell,
+        key_hash: KeyHash(number),
+        fingerprint: Fingerprint(7),
+        insured: InsuredHash(subject),
+        amount: Money::from_fen(100).unwrap(),
+        occurred_at: Timestamp::default(),
+        received_from_person_at: None,
+        deadline: None,
+        replaces: None,
+        depends_on: None,
+        covers_from: None,
+        has_report_file: false,
+        credit: false,
+        line: LineFacts {
+            normal: Disposition::Pass,
+            self_contained: true,
+            needs_credential: false,
+            queued: true,
+            live_limit: Duration::from_secs(20),
+        },
+        wait: None,
+        credential: None,
+        private,
+        sealed: Sealed { algorithm: 1, key_id: 1, bytes: Bytes::from_static(b"sealed") },
+    }
+}
+
+/// An answer of the core's.
+pub(crate) fn answer(body: &'static str) -> Answer {
+    Answer { body: Bytes::from_static(body.as_bytes()), sealed: None, business_status: None }
+}
