@@ -271,6 +271,42 @@ async fn an_idle_connection_that_the_core_closed_is_replaced_before_a_byte_is_wr
 }
 
 #[tokio::test]
+async fn a_closed_idle_connection_is_noticed_even_before_the_runtime_has_looked() {
+    bounded(async {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (closed, wait_closed) = std::sync::mpsc::channel();
+        let (close, wait_close) = std::sync::mpsc::channel();
+        let server = std::thread::spawn(move || {
+            for _ in 0..20 {
+                use std::io::{Read, Write};
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = Vec::new();
+                let mut part = [0u8; 4096];
+                while !is_whole(&request) {
+                    let count = stream.read(&mut part).unwrap();
+                    assert!(count > 0, "a connection was left without a request");
+                    request.extend_from_slice(&part[..count]);
+                }
+                stream.write_all(applied().as_bytes()).unwrap();
+                let () = wait_close.recv_timeout(Duration::from_secs(10)).unwrap();
+                drop(stream);
+                closed.send(()).unwrap();
+            }
+        });
+        let upstream = upstream(&url);
+        for seq in 1..=20 {
+            assert_eq!(send(&upstream, call(seq)).await, "applied");
+            close.send(()).unwrap();
+            // Blocks the only thread of the runtime, so that it cannot hear of the close.
+            wait_closed.recv_timeout(Duration::from_secs(10)).unwrap();
+        }
+        server.join().unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_idle_connection_that_dies_under_a_request_is_in_doubt_and_never_written_again() {
     bounded(async {
         for act in [Act::CutEarly, Act::CutLate] {
