@@ -156,6 +156,10 @@ async fn every_kind_of_answer_becomes_its_outcome_over_a_socket() {
         (Act::Answer(endless), "doubt unreadable"),
         (Act::AnswerAndClose("220 smtp.example\r\n".into()), "doubt unreadable"),
         (Act::AnswerAndClose("HTTP/1.1 200 OK\r\n".into()), "doubt cut"),
+        (
+            Act::Answer(raw("200 OK", &format!("x: {}\r\n", "y".repeat(70_000)), "")),
+            "doubt unreadable",
+        ),
         (Act::AnswerAndClose(applied().replace(": 21", ": 22")), "doubt cut"),
         (Act::CutEarly, "doubt cut"),
         (Act::CutLate, "doubt cut"),
@@ -455,6 +459,11 @@ async fn no_more_calls_are_out_than_the_concurrency_allows_and_probes_need_no_pl
         until("two are out", || server.seen.requests() == 2).await;
         assert!(upstream.probe().await);
         assert_eq!(server.seen.requests(), 3, "two calls and the probe");
+        // Only the one without a place ends at once.
+        upstream.stop();
+        assert_eq!(calls.join_next().await.unwrap().unwrap(), "stopping");
+        assert_eq!(send(&upstream, call(4)).await, "stopping");
+        assert_eq!(server.seen.requests(), 3);
         calls.shutdown().await;
     })
     .await;
