@@ -119,14 +119,14 @@ pub fn outcome(ended: Ended) -> Outcome<Bytes> {
 }
 
 /// What the answer to a question teaches: *applied* and *refused* as in [`outcome`], *not found*
-/// for a 404 that is not a web page (a page comes from something in front of the core, which
-/// cannot know), and nothing for all else.
+/// for a 404 that says nothing else and is not a web page (a page comes from something in front
+/// of the core, which cannot know), and nothing for all else.
 #[must_use]
 pub fn finding(ended: Ended) -> Finding<Bytes> {
     let Ended::Answered(response) = ended else {
         return Finding::NoAnswer;
     };
-    if response.status() == StatusCode::NOT_FOUND {
+    if response.status() == StatusCode::NOT_FOUND && read::<Body>(response.body()).is_none() {
         if has_type(response.headers(), "text/html") || response.body().starts_with(b"<") {
             return Finding::NoAnswer;
         }
@@ -298,7 +298,9 @@ mod tests {
         let refused = r#"{"outcome":"refused","code":"E1"}"#;
         assert!(matches!(finding(answered(200, &[], refused)),
             Finding::Refused { code, .. } if code == "E1"));
+        assert!(matches!(finding(answered(404, &[], refused)), Finding::Refused { .. }));
         for ended in [
+            answered(404, &[], applied),
             Ended::NothingSent,
             Ended::Cut,
             Ended::TimedOut,

@@ -22,6 +22,9 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+/// Room for the head of an answer; a longer one cannot be read.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
 /// The socket, shared between hyper, which reads and writes, and us, who watch.
 #[derive(Debug)]
 struct Wire {
@@ -141,7 +144,11 @@ impl Connection {
         stream.set_nodelay(true)?;
         let wire = Arc::new(Wire { stream, wrote: AtomicBool::new(false) });
         let socket = TokioIo::new(Socket(Arc::clone(&wire)));
-        let (sender, driver) = Builder::new().handshake(socket).await.map_err(io::Error::other)?;
+        let (sender, driver) = Builder::new()
+            .max_buf_size(HEAD_BYTES_MAX)
+            .handshake(socket)
+            .await
+            .map_err(io::Error::other)?;
         Ok(Self { wire, sender, driver: Some(Box::new(driver)) })
     }
 

@@ -177,6 +177,12 @@ impl HttpUpstream {
         self.options.answers_questions
     }
 
+    /// Starts no further call: those that have no place yet end as stopping, those that are out
+    /// go on. Questions and probes are still asked.
+    pub fn stop(&self) {
+        self.sends.close();
+    }
+
     /// One exchange, written at most once. `make` is called again only when a connection died
     /// before a byte of the request had left.
     async fn exchange(

@@ -156,6 +156,10 @@ async fn every_kind_of_answer_becomes_its_outcome_over_a_socket() {
         (Act::Answer(endless), "doubt unreadable"),
         (Act::AnswerAndClose("220 smtp.example\r\n".into()), "doubt unreadable"),
         (Act::AnswerAndClose("HTTP/1.1 200 OK\r\n".into()), "doubt cut"),
+        (
+            Act::Answer(raw("200 OK", &format!("x: {}\r\n", "y".repeat(70_000)), "")),
+            "doubt unreadable",
+        ),
         (Act::AnswerAndClose(applied().replace(": 21", ": 22")), "doubt cut"),
         (Act::CutEarly, "doubt cut"),
         (Act::CutLate, "doubt cut"),
@@ -266,6 +270,42 @@ async fn an_idle_connection_that_the_core_closed_is_replaced_before_a_byte_is_wr
         }
         assert_eq!(server.seen.requests(), 3, "each written once");
         assert_eq!(server.seen.connections.load(SeqCst), 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_closed_idle_connection_is_noticed_even_before_the_runtime_has_looked() {
+    bounded(async {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (closed, wait_closed) = std::sync::mpsc::channel();
+        let (close, wait_close) = std::sync::mpsc::channel();
+        let server = std::thread::spawn(move || {
+            for _ in 0..20 {
+                use std::io::{Read, Write};
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = Vec::new();
+                let mut part = [0u8; 4096];
+                while !is_whole(&request) {
+                    let count = stream.read(&mut part).unwrap();
+                    assert!(count > 0, "a connection was left without a request");
+                    request.extend_from_slice(&part[..count]);
+                }
+                stream.write_all(applied().as_bytes()).unwrap();
+                let () = wait_close.recv_timeout(Duration::from_secs(10)).unwrap();
+                drop(stream);
+                closed.send(()).unwrap();
+            }
+        });
+        let upstream = upstream(&url);
+        for seq in 1..=20 {
+            assert_eq!(send(&upstream, call(seq)).await, "applied");
+            close.send(()).unwrap();
+            // Blocks the only thread of the runtime, so that it cannot hear of the close.
+            wait_closed.recv_timeout(Duration::from_secs(10)).unwrap();
+        }
+        server.join().unwrap();
     })
     .await;
 }
@@ -419,6 +459,11 @@ async fn no_more_calls_are_out_than_the_concurrency_allows_and_probes_need_no_pl
         until("two are out", || server.seen.requests() == 2).await;
         assert!(upstream.probe().await);
         assert_eq!(server.seen.requests(), 3, "two calls and the probe");
+        // Only the one without a place ends at once.
+        upstream.stop();
+        assert_eq!(calls.join_next().await.unwrap().unwrap(), "stopping");
+        assert_eq!(send(&upstream, call(4)).await, "stopping");
+        assert_eq!(server.seen.requests(), 3);
         calls.shutdown().await;
     })
     .await;
