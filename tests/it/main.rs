@@ -1,1 +1,2 @@
 //! In-process tests, one module a topic.
+mod config_files;
