@@ -47,7 +47,7 @@ macro_rules! words {
 
         impl std::str::FromStr for $name {
             type Err = $crate::domain::cell::UnknownWord;
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
+            fn from_str(text: &str) -> Result<Self, $crate::domain::cell::UnknownWord> {
                 Self::ALL.iter().copied().find(|w| w.as_str() == text).ok_or_else(|| {
                     let allowed: Vec<&str> = Self::ALL.iter().map(|w| w.as_str()).collect();
                     $crate::domain::cell::UnknownWord {
@@ -59,7 +59,9 @@ macro_rules! words {
 
         impl TryFrom<String> for $name {
             type Error = $crate::domain::cell::UnknownWord;
-            fn try_from(text: String) -> Result<Self, Self::Error> { text.parse() }
+            fn try_from(text: String) -> Result<Self, $crate::domain::cell::UnknownWord> {
+                text.parse()
+            }
         }
 
         impl From<$name> for &'static str {

@@ -174,10 +174,10 @@ impl Window {
             return Stop { interval: Interval { start, end }, is_final: true };
         }
         let restarted = if rows.is_empty() {
-            self.restart(&Selector::default(), rule, business)
+            self.restart(&Selector::default(), rule, business, start)
         } else {
             let each: Option<Vec<Timestamp>> =
-                rows.iter().map(|row| self.restart(&row.cells, rule, business)).collect();
+                rows.iter().map(|row| self.restart(&row.cells, rule, business, start)).collect();
             each.and_then(|all| all.into_iter().max())
         };
         let (end, is_final) = match restarted.filter(|&at| at <= now) {
@@ -187,18 +187,24 @@ impl Window {
         Stop { interval: Interval { start, end }, is_final }
     }
 
-    /// When the part of `business` that `cells` means was restored, if all of it was.
+    /// When the part of `business` that `cells` means was restored after `start`, if all of it
+    /// was.
     fn restart(
         &self,
         cells: &Selector,
         rule: &DeadlineRule,
         business: &Business,
+        start: Timestamp,
     ) -> Option<Timestamp> {
         let mut part = cells.clone();
         part.business = vec![BusinessPattern::Exact(business.clone())];
         let upstreams = if part.upstream.is_empty() { &rule.restart_of } else { &cells.upstream };
         let first_cover = |part: &Selector| {
-            self.restores.iter().filter(|act| act.cells.covers(part)).map(|act| act.at).min()
+            self.restores
+                .iter()
+                .filter(|act| act.at >= start && act.cells.covers(part))
+                .map(|act| act.at)
+                .min()
         };
         if upstreams.is_empty() {
             return first_cover(&part);

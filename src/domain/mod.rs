@@ -18,6 +18,7 @@ pub mod outcome;
 pub mod pacing;
 pub mod policy;
 pub mod retry;
+pub mod review;
 pub mod state;
 pub mod ticket;
 pub mod time;

@@ -137,7 +137,8 @@ pub struct Decision {
     pub advice: Advice,
     /// The row that said so; `None` where no window speaks of the cell.
     pub row: Option<RowRef>,
-    /// When the stop is planned to be over.
+    /// When the stop is planned to be over; `None` where it has lasted longer than planned, so
+    /// that nobody knows.
     pub resume_at: Option<Timestamp>,
     /// Where to go instead.
     pub alternative: Option<String>,
@@ -170,10 +171,20 @@ impl Window {
         }
     }
 
-    /// When `cell` was restored, if it was.
+    /// When `cell` was restored, if it was. An act from before the cell's own stop proves
+    /// nothing about the core after it, and is left out.
     #[must_use]
     pub fn restored_at(&self, cell: &Cell) -> Option<Timestamp> {
-        self.restores.iter().filter(|act| act.cells.matches(cell)).map(|act| act.at).min()
+        if self.restores.is_empty() {
+            return None;
+        }
+        let start =
+            self.row_for(cell).map_or(self.planned.start, |(_, row)| self.interval_of(row).start);
+        self.restores
+            .iter()
+            .filter(|act| act.at >= start && act.cells.matches(cell))
+            .map(|act| act.at)
+            .min()
     }
 
     /// When `cell` was released, if it was.
@@ -230,7 +241,7 @@ impl Window {
         self.policy
             .iter()
             .map(|row| self.interval_of(row))
-            .chain([self.planned])
+            .chain([self.planned, self.published])
             .flat_map(|i| [i.start, i.end])
             .filter(|&edge| now < edge)
             .min()
@@ -242,14 +253,17 @@ impl Window {
         if self.cancelled_at.is_some() {
             return Phase::Cancelled;
         }
-        let start = self.policy.iter().map(|r| self.interval_of(r).start).min();
-        if now < start.map_or(self.planned.start, |s| s.min(self.planned.start)) {
+        let stretches: Vec<Interval> =
+            self.policy.iter().map(|row| self.interval_of(row)).chain([self.planned]).collect();
+        if stretches.iter().all(|stretch| now < stretch.start) {
             return Phase::Scheduled;
         }
-        let mut phase = if now < self.planned.end && self.restores.is_empty() {
-            Phase::Active
-        } else {
-            Phase::Completed
+        let stops = self.policy.iter().any(|row| row.disposition.is_some_and(|d| !d.passes()));
+        // Where nothing has been restored, the rows speak for cells that nobody has seen yet.
+        let mut phase = match stretches.iter().any(|stretch| now < stretch.end) {
+            true if self.restores.is_empty() => Phase::Active,
+            false if self.restores.is_empty() && stops => Phase::Verifying,
+            true | false => Phase::Completed,
         };
         for cell in cells {
             phase = match (self.lock(cell, now), phase) {
@@ -288,8 +302,16 @@ pub fn decide<'a>(
         let Some(disposition) = row.disposition else {
             continue;
         };
-        let resume_at = Some(window.interval_of(row).end).max(decision.resume_at);
-        if decision.row.is_none() || disposition > decision.disposition {
+        let replaces = decision.row.is_none() || disposition > decision.disposition;
+        let end = window.interval_of(row).end;
+        // What lets things through does not put off the end of what stops them, and an end
+        // that has passed without a restart tells nobody when to come back.
+        let counts = !disposition.passes() || decision.disposition.passes();
+        let earlier = decision.resume_at.filter(|_| {
+            decision.row.is_some() && (!decision.disposition.passes() || disposition.passes())
+        });
+        let resume_at = Some(end).filter(|&at| counts && now < at).max(earlier);
+        if replaces {
             decision = Decision {
                 disposition,
                 advice: row.advice,

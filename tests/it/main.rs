@@ -1,6 +1,7 @@
 //! In-process tests, one module a topic.
 
 mod clocks;
+mod config_files;
 mod engine_scenarios;
 mod engine_simulation;
 mod engine_support;

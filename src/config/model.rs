@@ -1,0 +1,213 @@
+//! The configuration as the program sees it: complete, typed and valid.
+//!
+//! What each setting is for stands beside its default in `config/default.toml`.
+
+use crate::domain::calendar::Calendar;
+use crate::domain::catalogue::Catalogue;
+use crate::domain::gate::HealthPolicy;
+use crate::domain::ids::UpstreamName;
+use crate::domain::retry::RetryPolicy;
+use crate::domain::time::Zone;
+use crate::domain::window::Window;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The zone in which people mean dates.
+    pub zone: Zone,
+    /// The two listeners.
+    pub listen: Listen,
+    /// Where things are kept.
+    pub data: Data,
+    /// The journal.
+    pub journal: Journal,
+    /// The index.
+    pub index: Index,
+    /// Bounds.
+    pub limits: Limits,
+    /// What holds for every institution.
+    pub institutions: Institutions,
+    /// When to try again.
+    pub retry: RetryPolicy,
+    /// The parts of the core, by name.
+    pub upstreams: BTreeMap<UpstreamName, Upstream>,
+    /// The businesses.
+    pub catalogue: Catalogue,
+    /// The working days.
+    pub calendar: Calendar,
+    /// The windows declared in files, by start.
+    pub windows: Vec<Window>,
+    /// The log.
+    pub log: Log,
+    /// The merged files that all this was read from, for [`super::render`].
+    pub(super) effective: toml::Table,
+}
+
+/// The two listeners, and what both allow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// `/v1`.
+    pub submitters: SocketAddr,
+    /// `/admin/v1`, console, metrics and health.
+    pub operators: SocketAddr,
+    /// Connections at a time and listener.
+    pub connections_max: u32,
+    /// For the head of a request to arrive.
+    pub head_timeout: Duration,
+    /// For a client to take bytes.
+    pub write_timeout: Duration,
+    /// For a body to arrive.
+    pub body_timeout: Duration,
+    /// The longest `Prefer: wait`.
+    pub wait_max: Duration,
+    /// For requests under way to end after a stop was asked for.
+    pub grace: Duration,
+}
+
+/// Where things are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Data {
+    /// Journal, index and audit log.
+    pub folder: PathBuf,
+    /// The API keys; already joined to the folder where it was relative.
+    pub api_keys_file: PathBuf,
+    /// The master key; already joined to the folder where it was relative.
+    pub master_key_file: PathBuf,
+    /// Kept free for outcomes.
+    pub disk_reserve_bytes: u64,
+    /// How far the clock may have gone back at a start.
+    pub clock_back_max: Duration,
+}
+
+/// The journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Journal {
+    /// Size of one segment.
+    pub segment_bytes: u64,
+    /// Records in one commit.
+    pub commit_records_max: u32,
+    /// Bytes in one commit.
+    pub commit_bytes_max: u64,
+    /// Records between two snapshots.
+    pub snapshot_every_records: u64,
+    /// How long an idempotency key outlives its transaction's end.
+    pub keys_kept: Duration,
+}
+
+/// The index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    /// Memory for its cache.
+    pub cache_bytes: u64,
+}
+
+/// Bounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// One transaction's payload.
+    pub payload_bytes_max: u64,
+    /// One batch's lines.
+    pub batch_lines_max: u32,
+    /// One batch's bytes.
+    pub batch_bytes_max: u64,
+    /// Transactions that are not final.
+    pub open_transactions_max: u64,
+    /// Submissions waiting for the engine.
+    pub engine_queue_max: u32,
+    /// Registered deadlines.
+    pub deadlines_max: u32,
+    /// An operator's reason.
+    pub reason_chars_max: u32,
+    /// A planned stop.
+    pub window_length_max: Duration,
+    /// An operator's closing.
+    pub override_length_max: Duration,
+}
+
+/// What holds for every institution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Institutions {
+    /// Requests per second before 429.
+    pub requests_per_second: u32,
+    /// Requests above that rate at once.
+    pub burst_requests: u32,
+}
+
+/// One part of the core.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    /// Its name.
+    pub name: UpstreamName,
+    /// `http://host[:port][/path]`.
+    pub base_url: String,
+    /// For making a connection.
+    pub connect_timeout: Duration,
+    /// For an answer.
+    pub answer_timeout: Duration,
+    /// Effect-bearing calls out at a time.
+    pub concurrency: u32,
+    /// How long a "not found" proves nothing.
+    pub settle_time: Duration,
+    /// Whether it tells what became of a transaction.
+    pub answers_questions: bool,
+    /// The longest answer that is read.
+    pub answer_bytes_max: u64,
+    /// The probe.
+    pub probe: Probe,
+    /// How it is let back.
+    pub health: HealthPolicy,
+}
+
+/// How a part of the core is probed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// After the base URL.
+    pub path: String,
+    /// The status of a good one.
+    pub status: u16,
+    /// What a good one's body contains.
+    pub contains: Option<String>,
+    /// Between two.
+    pub interval: Duration,
+    /// For an answer.
+    pub timeout: Duration,
+}
+
+/// The log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// The least important level that is written.
+    pub level: LogLevel,
+    /// Its form.
+    pub format: LogFormat,
+}
+
+crate::domain::cell::words!(
+    /// How important a line of the log is.
+    LogLevel, "log level", {
+        /// Something is broken.
+        Error = "error",
+        /// Something needs a look.
+        Warn = "warn",
+        /// What happens.
+        Info = "info",
+        /// How it happens.
+        Debug = "debug",
+        /// Everything.
+        Trace = "trace",
+    }
+);
+
+crate::domain::cell::words!(
+    /// The form of the log.
+    LogFormat, "log format", {
+        /// One object a line.
+        Json = "json",
+        /// Lines for people.
+        Text = "text",
+    }
+);

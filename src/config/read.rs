@@ -1,0 +1,526 @@
+//! From the merged files to the model: types, ranges, and the rules between keys.
+
+use super::model::{
+    Config, Data, Index, Institutions, Journal, Limits, Listen, Log, LogFormat, LogLevel, Probe,
+    Upstream,
+};
+use super::raw::{Notes, Reader, lay_over, parse, show_duration};
+use super::{CALENDAR, DEFAULTS, Problem};
+use crate::domain::calendar::Calendar;
+use crate::domain::catalogue::{Attribute, AttributeKind, Catalogue, Line};
+use crate::domain::cell::{Channel, Class, Operation};
+use crate::domain::gate::HealthPolicy;
+use crate::domain::ids::{Business, UpstreamName, WindowId};
+use crate::domain::policy::{Disposition, Row};
+use crate::domain::retry::RetryPolicy;
+use crate::domain::time::{CivilDate, Interval, Timestamp, Zone};
+use crate::domain::window::{RestoreBy, Window};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+use toml::Table;
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// Reads the defaults with `texts` laid over them.
+pub(super) fn read(texts: &[(&str, &str)]) -> Result<Config, Vec<Problem>> {
+    let notes = Notes::default();
+    let mut merged = parse("config/default.toml", DEFAULTS, &notes);
+    for (name, text) in texts {
+        let table = parse(name, text, &notes);
+        lay_over(&mut merged, table);
+    }
+    let config = read_all(merged, &notes);
+    let problems = notes.into_problems();
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        Some(_) | None => Err(problems),
+    }
+}
+
+fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
+    let effective = merged.clone();
+    let mut root = Reader::new("", merged, notes);
+    let zone: Option<Zone> = root.parsed("zone");
+    let listen = read_listen(root.section("listen"));
+    let data = read_data(root.section("data"));
+    let limits = read_limits(root.section("limits"));
+    let journal = read_journal(root.section("journal"), &limits);
+    let mut index = root.section("index");
+    let cache_bytes = index.number("cache_bytes", MIB..=64 * GIB);
+    index.finish();
+    let institutions = read_institutions(root.section("institutions"));
+    let retry = read_retry(root.section("retry"));
+    let (fallback_path, fallback) = root.table("upstream_default");
+    let mut upstreams = BTreeMap::new();
+    for (name, reader) in root.sections("upstream") {
+        let reader = reader.falling_back(&fallback_path, fallback.clone());
+        if let Some(upstream) = read_upstream(&name, reader) {
+            upstreams.insert(upstream.name.clone(), upstream);
+        }
+    }
+    let catalogue = read_catalogue(root.section("catalogue"), &upstreams);
+    let calendar = read_calendar(root.section("calendar"), notes);
+    let mut windows: Vec<Window> = root
+        .sections("window")
+        .into_iter()
+        .filter_map(|(name, reader)| read_window(&name, reader, zone?, &limits))
+        .collect();
+    windows.sort_by_key(|w| (w.planned.start, w.planned.end));
+    let mut log = root.section("log");
+    let log_level: Option<LogLevel> = log.parsed("level");
+    let log_format: Option<LogFormat> = log.parsed("format");
+    log.finish();
+    root.finish();
+    Some(Config {
+        zone: zone?,
+        listen,
+        data,
+        journal,
+        index: Index { cache_bytes },
+        limits,
+        institutions,
+        retry,
+        upstreams,
+        catalogue,
+        calendar: calendar?,
+        windows,
+        log: Log { level: log_level?, format: log_format? },
+        effective,
+    })
+}
+
+fn read_listen(mut r: Reader<'_>) -> Listen {
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let listen = Listen {
+        submitters: r.parsed("submitters").unwrap_or(nowhere),
+        operators: r.parsed("operators").unwrap_or(nowhere),
+        connections_max: r.number("connections_max", 1..=1_000_000),
+        head_timeout: r.duration("head_timeout", SECOND..=10 * MINUTE),
+        write_timeout: r.duration("write_timeout", SECOND..=10 * MINUTE),
+        body_timeout: r.duration("body_timeout", SECOND..=10 * MINUTE),
+        wait_max: r.duration("wait_max", SECOND..=10 * MINUTE),
+        grace: r.duration("grace", SECOND..=10 * MINUTE),
+    };
+    if listen.submitters == listen.operators && listen.submitters.port() != 0 {
+        let shown = Some(format!("\"{}\"", listen.operators));
+        r.error("operators", shown, "must differ from listen.submitters");
+    }
+    r.finish();
+    listen
+}
+
+fn read_data(mut r: Reader<'_>) -> Data {
+    let folder = PathBuf::from(r.text("folder"));
+    if folder.as_os_str().is_empty() {
+        r.error("folder", Some("\"\"".to_owned()), "expected a folder");
+    }
+    let data = Data {
+        api_keys_file: folder.join(r.text("api_keys_file")),
+        master_key_file: folder.join(r.text("master_key_file")),
+        disk_reserve_bytes: r.number("disk_reserve_bytes", MIB..=GIB * 1024),
+        clock_back_max: r.duration("clock_back_max", Duration::ZERO..=DAY),
+        folder,
+    };
+    if data.api_keys_file == data.master_key_file {
+        r.error("master_key_file", None, "must differ from data.api_keys_file");
+    }
+    r.finish();
+    data
+}
+
+fn read_limits(mut r: Reader<'_>) -> Limits {
+    let limits = Limits {
+        payload_bytes_max: r.number("payload_bytes_max", KIB..=16 * MIB),
+        batch_lines_max: r.number("batch_lines_max", 1..=1_000_000),
+        batch_bytes_max: r.number("batch_bytes_max", KIB..=4 * GIB),
+        open_transactions_max: r.number("open_transactions_max", 1..=1_000_000_000),
+        engine_queue_max: r.number("engine_queue_max", 1..=1_000_000),
+        deadlines_max: r.number("deadlines_max", 1..=100_000_000),
+        reason_chars_max: r.number("reason_chars_max", 10..=10_000),
+        window_length_max: r.duration("window_length_max", HOUR..=3660 * DAY),
+        override_length_max: r.duration("override_length_max", MINUTE..=366 * DAY),
+    };
+    if limits.batch_bytes_max < limits.payload_bytes_max {
+        let shown = Some(limits.batch_bytes_max.to_string());
+        r.error("batch_bytes_max", shown, "must not be below limits.payload_bytes_max");
+    }
+    r.finish();
+    limits
+}
+
+fn read_journal(mut r: Reader<'_>, limits: &Limits) -> Journal {
+    let journal = Journal {
+        segment_bytes: r.number("segment_bytes", 64 * KIB..=4 * GIB),
+        commit_records_max: r.number("commit_records_max", 1..=65_536),
+        commit_bytes_max: r.number("commit_bytes_max", 4 * KIB..=GIB),
+        snapshot_every_records: r.number("snapshot_every_records", 1_000..=1_000_000_000),
+        keys_kept: r.duration("keys_kept", DAY..=36_600 * DAY),
+    };
+    let shown = |bytes: u64| Some(bytes.to_string());
+    if journal.commit_bytes_max > journal.segment_bytes {
+        let why = "must not be above journal.segment_bytes";
+        r.error("commit_bytes_max", shown(journal.commit_bytes_max), why);
+    }
+    if journal.commit_bytes_max < limits.payload_bytes_max.saturating_mul(2) {
+        let why = "must be at least twice limits.payload_bytes_max";
+        r.error("commit_bytes_max", shown(journal.commit_bytes_max), why);
+    }
+    r.finish();
+    journal
+}
+
+fn read_institutions(mut r: Reader<'_>) -> Institutions {
+    let institutions = Institutions {
+        requests_per_second: r.number("requests_per_second", 1..=1_000_000),
+        burst_requests: r.number("burst_requests", 1..=10_000_000),
+    };
+    if institutions.burst_requests < institutions.requests_per_second {
+        let shown = Some(institutions.burst_requests.to_string());
+        r.error("burst_requests", shown, "must not be below institutions.requests_per_second");
+    }
+    r.finish();
+    institutions
+}
+
+fn read_retry(mut r: Reader<'_>) -> RetryPolicy {
+    let retry = RetryPolicy {
+        first: r.duration("first", MS..=HOUR),
+        longest: r.duration("longest", MS..=DAY),
+        failures_max: r.number("failures_max", 1..=1_000),
+    };
+    if retry.first > retry.longest {
+        let shown = Some(format!("\"{}\"", show_duration(retry.longest)));
+        r.error("longest", shown, "must not be below retry.first");
+    }
+    r.finish();
+    retry
+}
+
+fn read_upstream(name: &str, mut r: Reader<'_>) -> Option<Upstream> {
+    let parsed: Result<UpstreamName, _> = name.parse();
+    if let Err(why) = &parsed {
+        r.error("", Some(format!("\"{name}\"")), why);
+    }
+    let base_url = r.text("base_url");
+    if !base_url.is_empty() {
+        check_url(&r, &base_url);
+    }
+    let contains = r.text("probe_contains");
+    let steady: u32 = r.number("steady_per_second", 0..=1_000_000);
+    let upstream = Upstream {
+        name: parsed.ok()?,
+        base_url,
+        connect_timeout: r.duration("connect_timeout", 10 * MS..=5 * MINUTE),
+        answer_timeout: r.duration("answer_timeout", 10 * MS..=30 * MINUTE),
+        concurrency: r.number("concurrency", 1..=10_000),
+        settle_time: r.duration("settle_time", MS..=7 * DAY),
+        answers_questions: r.flag("answers_questions"),
+        answer_bytes_max: r.number("answer_bytes_max", KIB..=64 * MIB),
+        probe: Probe {
+            path: r.text("probe_path"),
+            status: r.number("probe_status", 200..=599),
+            contains: (!contains.is_empty()).then_some(contains),
+            interval: r.duration("probe_interval", 10 * MS..=HOUR),
+            timeout: r.duration("probe_timeout", 10 * MS..=HOUR),
+        },
+        health: HealthPolicy {
+            good_needed: r.number("good_needed", 1..=1_000),
+            bad_needed: r.number("bad_needed", 1..=1_000),
+            ramp: r.duration("ramp", Duration::ZERO..=DAY),
+            ramp_from: r.number("ramp_from_per_second", 1..=1_000_000),
+            steady: (steady > 0).then_some(steady),
+            burst: r.number("burst_refusals", 2..=1_000),
+        },
+    };
+    check_upstream(&r, &upstream);
+    r.finish();
+    Some(upstream)
+}
+
+fn check_url(r: &Reader<'_>, url: &str) {
+    let rest = url.strip_prefix("http://").unwrap_or_default();
+    let host = rest.split('/').next().unwrap_or_default();
+    if host.contains('@') {
+        let why = "an address must not carry a password; use a network that needs none";
+        r.error("base_url", Some("\"***\"".to_owned()), why);
+    } else if host.is_empty() || url.contains(['?', '#', ' ']) {
+        r.error("base_url", Some(format!("{url:?}")), "expected http://host[:port][/path]");
+    }
+}
+
+fn check_upstream(r: &Reader<'_>, u: &Upstream) {
+    let quoted = |d: Duration| Some(format!("\"{}\"", show_duration(d)));
+    if u.connect_timeout > u.answer_timeout {
+        r.error("connect_timeout", quoted(u.connect_timeout), "must not be above answer_timeout");
+    }
+    if u.settle_time <= u.answer_timeout {
+        r.error("settle_time", quoted(u.settle_time), "must be above answer_timeout");
+    }
+    if u.probe.timeout > u.probe.interval {
+        r.error("probe_timeout", quoted(u.probe.timeout), "must not be above probe_interval");
+    }
+    if !u.probe.path.starts_with('/') {
+        r.error("probe_path", Some(format!("{:?}", u.probe.path)), "must begin with /");
+    }
+    if u.health.steady.is_some_and(|steady| u.health.ramp_from > steady) {
+        let why = "must not be above steady_per_second";
+        r.error("ramp_from_per_second", Some(u.health.ramp_from.to_string()), why);
+    }
+}
+
+fn read_catalogue(mut r: Reader<'_>, upstreams: &BTreeMap<UpstreamName, Upstream>) -> Catalogue {
+    let credential_fields = r.list("credential_fields");
+    let (fallback_path, fallback) = r.table("line_default");
+    let mut lines = Vec::new();
+    for (name, reader) in r.sections("line") {
+        let reader = reader.falling_back(&fallback_path, fallback.clone());
+        lines.extend(read_line(&name, reader, upstreams));
+    }
+    if lines.is_empty() {
+        r.error("line", None, "the catalogue has no line");
+    }
+    r.finish();
+    Catalogue { lines, credential_fields }
+}
+
+fn read_line(
+    name: &str,
+    mut r: Reader<'_>,
+    upstreams: &BTreeMap<UpstreamName, Upstream>,
+) -> Option<Line> {
+    let halves = name.rsplit_once('.').and_then(|(business, operation)| {
+        Some((business.parse::<Business>().ok()?, operation.parse::<Operation>().ok()?))
+    });
+    if halves.is_none() {
+        r.error("", None, "expected a business, a dot and an operation, such as filing.x.apply");
+    }
+    let classes: Vec<Class> = r.list("classes");
+    let channels: Vec<Channel> = r.list("channels");
+    let upstream: Option<UpstreamName> = r.parsed("upstream");
+    let normal: Option<Disposition> = r.parsed("normal");
+    let group = r.text("order_group");
+    let mut upstream_for = BTreeMap::new();
+    let (path, table) = r.table("upstream_for");
+    for (class, value) in table {
+        let class = class.parse::<Class>();
+        let to = value.as_str().and_then(|text| text.parse::<UpstreamName>().ok());
+        match (class, to) {
+            (Ok(class), Some(to)) if classes.contains(&class) => {
+                upstream_for.insert(class, to);
+            }
+            (Ok(class), Some(_)) => {
+                r.error(
+                    "upstream_for",
+                    Some(class.to_string()),
+                    "is not one of the line's classes",
+                );
+            }
+            (Err(why), _) => r.error("upstream_for", None, why),
+            (Ok(_), None) => r.error("upstream_for", None, format!("{path}: expected an upstream")),
+        }
+    }
+    let attributes = read_attributes(&mut r);
+    let mut line = Line {
+        title_zh: r.text("title_zh"),
+        title_en: r.text("title_en"),
+        self_contained: r.flag("self_contained"),
+        needs_credential: r.flag("needs_credential"),
+        queued: r.flag("queued"),
+        live_limit: r.duration("live_limit", 100 * MS..=30 * MINUTE),
+        needs_amount: r.flag("needs_amount"),
+        business: halves.as_ref()?.0.clone(),
+        operation: halves.as_ref()?.1,
+        classes,
+        channels,
+        upstream: upstream?,
+        upstream_for,
+        order_group: group,
+        normal: normal?,
+        attributes,
+    };
+    if line.order_group.is_empty() {
+        line.order_group = line.name();
+    }
+    check_line(&r, &line, upstreams);
+    r.finish();
+    Some(line)
+}
+
+fn check_line(r: &Reader<'_>, line: &Line, upstreams: &BTreeMap<UpstreamName, Upstream>) {
+    if line.classes.is_empty() {
+        r.error("classes", Some("[]".to_owned()), "name who may submit it");
+    }
+    if line.channels.is_empty() {
+        r.error("channels", Some("[]".to_owned()), "name a channel");
+    }
+    let targets = std::iter::once(("upstream", &line.upstream))
+        .chain(line.upstream_for.values().map(|name| ("upstream_for", name)));
+    for (key, name) in targets.filter(|(_, name)| !upstreams.contains_key(*name)) {
+        r.error(key, Some(format!("\"{name}\"")), "there is no such upstream");
+    }
+    if !line.normal.passes() {
+        let why = "expected pass, pass_or_ticket or pass_or_hold: only a window stops a line";
+        r.error("normal", Some(format!("\"{}\"", line.normal)), why);
+    }
+    if line.operation == Operation::Query && line.queued {
+        r.error("queued", Some("true".to_owned()), "a query is answered now or not, never kept");
+    }
+    if line.operation == Operation::Advice && !line.self_contained {
+        let why = "an advice is repeated from its stored bytes";
+        r.error("self_contained", Some("false".to_owned()), why);
+    }
+}
+
+fn read_attributes(r: &mut Reader<'_>) -> BTreeMap<String, Attribute> {
+    let mut attributes = BTreeMap::new();
+    for (name, mut a) in r.sections("attributes") {
+        let kind: Option<AttributeKind> = a.parsed("kind");
+        let choices: Vec<String> = a.list_if_given("choices");
+        let required = a.has("required") && a.flag("required");
+        let in_cell = a.has("in_cell") && a.flag("in_cell");
+        if (kind == Some(AttributeKind::Choice)) != !choices.is_empty() {
+            a.error("choices", None, "a choice needs its words, and only a choice has them");
+        }
+        if in_cell && matches!(kind, Some(AttributeKind::Text | AttributeKind::Date)) {
+            let why = "a text or a date has too many values to tell cells apart";
+            a.error("in_cell", Some("true".to_owned()), why);
+        }
+        // Both are asked for above only where they are given.
+        let known = ["required", "in_cell"];
+        a.expect(&known);
+        a.finish();
+        if let Some(kind) = kind {
+            attributes.insert(name, Attribute { kind, choices, required, in_cell });
+        }
+    }
+    attributes
+}
+
+fn read_calendar(mut r: Reader<'_>, notes: &Notes) -> Option<Calendar> {
+    let file = r.text("file");
+    r.finish();
+    if file.is_empty() {
+        return calendar_of("config/calendars/cn.toml", CALENDAR, notes);
+    }
+    match std::fs::read_to_string(&file) {
+        Ok(text) => calendar_of(&file, &text, notes),
+        Err(error) => {
+            notes.error("calendar.file", Some(format!("{file:?}")), error);
+            None
+        }
+    }
+}
+
+/// Reads a file of working days.
+///
+/// # Errors
+/// Every problem that it has.
+pub fn parse_calendar(name: &str, text: &str) -> Result<Calendar, Vec<Problem>> {
+    let notes = Notes::default();
+    let calendar = calendar_of(name, text, &notes);
+    let problems = notes.into_problems();
+    calendar.filter(|_| problems.is_empty()).ok_or(problems)
+}
+
+fn calendar_of(name: &str, text: &str, notes: &Notes) -> Option<Calendar> {
+    let table = parse(name, text, notes);
+    let mut r = Reader::new(name, table, notes);
+    let mut calendar =
+        Calendar { version: r.text("version"), years: Vec::new(), exceptions: BTreeMap::new() };
+    for mut paper in r.rows("paper") {
+        let year: i32 = paper.number("year", 1949..=2200);
+        if calendar.years.contains(&year) {
+            paper.error("year", Some(year.to_string()), "there is a paper for this year already");
+        }
+        calendar.years.push(year);
+        if paper.text("document").is_empty() {
+            paper.error("document", None, "name the paper that the days rest on");
+        }
+        let _published: Option<CivilDate> = paper.parsed("published");
+        for (key, worked) in [("holidays", false), ("workdays", true)] {
+            for range in paper.list::<String>(key) {
+                let Some(days) = days_of(&range) else {
+                    let why = "expected yyyy-mm-dd or yyyy-mm-dd..yyyy-mm-dd, at most 31 days";
+                    paper.error(key, Some(format!("{range:?}")), why);
+                    continue;
+                };
+                for day in days {
+                    if calendar.exceptions.insert(day, worked).is_some() {
+                        paper.error(key, Some(day.to_string()), "is named twice");
+                    }
+                }
+            }
+        }
+        paper.finish();
+    }
+    r.finish();
+    calendar.years.sort_unstable();
+    Some(calendar)
+}
+
+fn days_of(range: &str) -> Option<Vec<CivilDate>> {
+    let (first, last) = range.split_once("..").unwrap_or((range, range));
+    let (first, last): (CivilDate, CivilDate) = (first.parse().ok()?, last.parse().ok()?);
+    let days: Vec<CivilDate> = first.iter_days().take_while(|&day| day <= last).take(32).collect();
+    (1..=31).contains(&days.len()).then_some(days)
+}
+
+fn read_window(name: &str, mut r: Reader<'_>, zone: Zone, limits: &Limits) -> Option<Window> {
+    let id: Result<WindowId, _> = name.parse();
+    if let Err(why) = &id {
+        r.error("", None, why);
+    }
+    let zone = if r.has("zone") { r.parsed("zone") } else { Some(zone) };
+    let starts_at: Option<Timestamp> = r.parsed("starts_at");
+    let ends_at: Option<Timestamp> = r.parsed("ends_at");
+    let restore_by: Option<RestoreBy> = r.parsed("restore_by");
+    let notice = r.has("notice").then(|| r.section("notice").whole());
+    let deadlines = r.has("deadlines").then(|| r.section("deadlines").whole());
+    let rows = r.rows("row");
+    let count = rows.len();
+    let policy: Vec<Row> = rows.into_iter().filter_map(Reader::whole).collect();
+    let (author, reason) = (r.text("author"), r.text("reason"));
+    r.expect(&["zone", "notice", "deadlines"]);
+    let planned = Interval { start: starts_at?, end: ends_at? };
+    if planned.length() > limits.window_length_max {
+        let why = format!("lasts longer than {}", show_duration(limits.window_length_max));
+        r.error("ends_at", None, format!("{why} (limits.window_length_max)"));
+    }
+    r.finish();
+    let complete = policy.len() == count;
+    let (notice, deadlines) = match (notice, deadlines) {
+        (Some(None), _) | (_, Some(None)) => return None,
+        (notice, deadlines) => (notice.flatten(), deadlines.flatten()),
+    };
+    let window = Window {
+        id: id.ok()?,
+        version: 1,
+        zone: zone?,
+        planned,
+        published: planned,
+        author,
+        reason,
+        changed_at: published_at(notice.as_ref()).unwrap_or(planned.start),
+        notice,
+        policy,
+        deadlines,
+        restore_by: restore_by?,
+        cancelled_at: None,
+        restores: Vec::new(),
+        releases: Vec::new(),
+    };
+    complete.then_some(window)
+}
+
+fn published_at(notice: Option<&crate::domain::window::Notice>) -> Option<Timestamp> {
+    notice.map(|n| n.published_at)
+}

@@ -1,0 +1,350 @@
+//! What is wrong with a window before it may be activated: silence about a line of the
+//! catalogue, a decision without a reason, deadlines without a rule or a legal basis, a policy
+//! without its notice, a contradiction of another window.
+//!
+//! A window from a file and one from an operator pass the same review. It changes nothing and
+//! decides no submission; that is `window`'s job.
+
+use super::calendar::Calendar;
+use super::catalogue::{AttributeKind, Catalogue, Line};
+use super::cell::{Cell, Channel, Class};
+use super::deadline::{DeadlineRule, Rule, effective};
+use super::ids::District;
+use super::policy::{Disposition, Row};
+use super::window::{Act, Proof, Window};
+use crate::domain::cell::Selector;
+use chrono::Datelike;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The clause of a row that a person decided because the notice is silent.
+pub const NOT_IN_NOTICE: &str = "not_in_notice";
+
+/// One thing that is wrong with a window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WindowFault {
+    /// Where, below the window: `notice`, `row[3].disposition`.
+    pub field: String,
+    /// What is wrong and what to do.
+    pub why: String,
+    /// Whether the window may be activated all the same.
+    pub is_warning: bool,
+}
+
+/// Everything that is wrong with `window` by itself. It may be activated when nothing but
+/// warnings is left.
+#[must_use]
+pub fn review(window: &Window, catalogue: &Catalogue, calendar: &Calendar) -> Vec<WindowFault> {
+    let mut faults = Faults(Vec::new());
+    review_times(window, &mut faults);
+    review_notice(window, &mut faults);
+    for (index, row) in window.policy.iter().enumerate() {
+        review_row(window, index, row, catalogue, &mut faults);
+    }
+    review_silence(window, catalogue, &mut faults);
+    if let Some(rule) = &window.deadlines {
+        review_deadlines(window, rule, catalogue, calendar, &mut faults);
+    }
+    faults.0
+}
+
+struct Faults(Vec<WindowFault>);
+
+impl Faults {
+    fn error(&mut self, field: impl Into<String>, why: impl Into<String>) {
+        self.0.push(WindowFault { field: field.into(), why: why.into(), is_warning: false });
+    }
+
+    fn warning(&mut self, field: impl Into<String>, why: impl Into<String>) {
+        self.0.push(WindowFault { field: field.into(), why: why.into(), is_warning: true });
+    }
+}
+
+fn review_times(window: &Window, faults: &mut Faults) {
+    if window.planned.start >= window.planned.end {
+        faults.error("ends_at", "must be after starts_at");
+    }
+    if window.author.trim().is_empty() {
+        faults.error("author", "name who declares the window");
+    }
+    if window.reason.trim().is_empty() {
+        faults.error("reason", "say why the window is declared");
+    }
+}
+
+fn review_notice(window: &Window, faults: &mut Faults) {
+    match &window.notice {
+        None if window.policy.is_empty() => {}
+        None => {
+            faults
+                .error("notice", "a policy needs the notice it rests on: source and published_at");
+        }
+        Some(notice) => {
+            if notice.source.trim().is_empty() {
+                faults.error("notice.source", "say who published the notice, and where");
+            }
+            if notice.published_at > window.planned.start {
+                faults.warning("notice.published_at", "published after the stop began");
+            }
+        }
+    }
+}
+
+fn review_row(
+    window: &Window,
+    index: usize,
+    row: &Row,
+    catalogue: &Catalogue,
+    faults: &mut Faults,
+) {
+    let field = |name: &str| format!("row[{index}].{name}");
+    let blank = |text: &Option<String>| text.as_ref().is_none_or(|t| t.trim().is_empty());
+    if row.clause.trim().is_empty() {
+        faults.error(field("clause"), "name the notice's clause, or not_in_notice");
+    }
+    if row.disposition.is_none() {
+        faults.error(field("disposition"), "undecided: a person must choose a disposition");
+    } else if row.clause == NOT_IN_NOTICE && blank(&row.decided_because) {
+        faults.error(
+            field("decided_because"),
+            "the notice is silent here: say why it was decided so",
+        );
+    }
+    let stretch = window.interval_of(row);
+    if stretch.start >= stretch.end {
+        faults.error(field("ends_at"), "must be after the row's start");
+    }
+    if row.advice == super::policy::Advice::GoElsewhere && blank(&row.alternative) {
+        faults.error(field("alternative"), "go_elsewhere needs to say where");
+    }
+    for pattern in &row.cells.business {
+        if !catalogue.lines.iter().any(|line| pattern.matches(&line.business)) {
+            let name = String::from(pattern.clone());
+            faults.error(field("cells.business"), format!("no line of the catalogue is {name}"));
+        }
+    }
+    let Some(disposition) = row.disposition else { return };
+    for line in &catalogue.lines {
+        let met = cells_of(line, &row.cells)
+            .iter()
+            .any(|cell| window.row_for(cell).is_some_and(|(found, _)| found as usize == index));
+        if met {
+            review_line(line, disposition, &field("disposition"), faults);
+        }
+    }
+}
+
+/// What a disposition asks of a line.
+fn review_line(line: &Line, disposition: Disposition, field: &str, faults: &mut Faults) {
+    let kept = match disposition {
+        Disposition::Pass | Disposition::PassOrTicket | Disposition::Refuse => false,
+        Disposition::PassOrHold
+        | Disposition::Hold
+        | Disposition::HoldForRelease
+        | Disposition::PreAccept => true,
+    };
+    let name = line.name();
+    if kept && !line.queued {
+        faults.error(field, format!("{name} is never kept, so it cannot be {disposition}"));
+    }
+    if kept && disposition != Disposition::PassOrHold && !line.self_contained {
+        let why = format!("{name} cannot be sent from stored bytes, so it cannot be {disposition}");
+        faults.error(field, why);
+    }
+}
+
+/// Every line of the catalogue must meet a row that has been decided.
+fn review_silence(window: &Window, catalogue: &Catalogue, faults: &mut Faults) {
+    if window.policy.is_empty() {
+        faults.error("row", "a window without rows says nothing; write one row per clause");
+        return;
+    }
+    for line in &catalogue.lines {
+        let cells = cells_of(line, &Selector::default());
+        let silent: Vec<&Cell> =
+            cells.iter().filter(|cell| window.row_for(cell).is_none()).collect();
+        let Some(first) = silent.first() else { continue };
+        let why = format!(
+            "no row speaks of {} from {} ({} of {} cases); decide it in a {NOT_IN_NOTICE} row",
+            line.name(),
+            describe(first),
+            silent.len(),
+            cells.len(),
+        );
+        faults.error("row", why);
+    }
+}
+
+fn describe(cell: &Cell) -> String {
+    let mut text = format!("{}/{}", cell.class, cell.channel);
+    for (name, value) in &cell.attributes {
+        text.push_str(&format!(", {name} = {value}"));
+    }
+    text
+}
+
+fn review_deadlines(
+    window: &Window,
+    rule: &DeadlineRule,
+    catalogue: &Catalogue,
+    calendar: &Calendar,
+    faults: &mut Faults,
+) {
+    if rule.legal_basis.trim().is_empty() {
+        faults.error("deadlines.legal_basis", "say what the rule rests on");
+    }
+    if rule.clause.trim().is_empty() {
+        faults.error("deadlines.clause", "name the notice's clause");
+    }
+    if rule.business.is_empty() {
+        faults.error("deadlines.business", "name the businesses whose deadlines move");
+    }
+    if rule.rule == Rule::RestorePlusWorkingDays(0) {
+        faults.error("deadlines.rule", "restore_plus_working_days must be at least 1");
+    }
+    if rule.day_ends_at.is_some_and(|end| end <= rule.opens_at) {
+        faults.error("deadlines.day_ends_at", "must be after opens_at");
+    }
+    for name in &rule.restart_of {
+        let known = catalogue
+            .lines
+            .iter()
+            .any(|l| l.upstream == *name || l.upstream_for.values().any(|u| u == name));
+        if !known {
+            faults.error("deadlines.restart_of", format!("no line goes to an upstream {name}"));
+        }
+    }
+    if rule.rule == Rule::None {
+        return;
+    }
+    let mut businesses = BTreeSet::new();
+    for pattern in &rule.business {
+        let lines: Vec<&Line> =
+            catalogue.lines.iter().filter(|line| pattern.matches(&line.business)).collect();
+        if lines.is_empty() {
+            let name = String::from(pattern.clone());
+            faults.error("deadlines.business", format!("no line of the catalogue is {name}"));
+        }
+        businesses.extend(lines.into_iter().map(|line| &line.business));
+    }
+    if rule.restart_of.is_empty() {
+        faults.error(
+            "deadlines.restart_of",
+            "name the upstreams whose restart ends the stop for these deadlines",
+        );
+    }
+    for year in [window.planned.start, window.planned.end].map(|at| at.civil(window.zone).year()) {
+        if !calendar.years.contains(&year) {
+            faults.error("deadlines", super::calendar::NoCalendar(year).to_string());
+            return;
+        }
+    }
+    // The last day that the stop takes away is the one that moves farthest.
+    let mut over = window.clone();
+    over.restores = vec![Act {
+        cells: Selector::default(),
+        at: window.planned.end,
+        by: String::new(),
+        proof: Proof::Signed,
+        reason: String::new(),
+    }];
+    let last = window.planned.end.civil(window.zone).date();
+    for business in businesses {
+        for day in [last.pred_opt().unwrap_or(last), last] {
+            if let Err(missing) = effective(day, business, [&over], calendar, window.planned.end) {
+                faults.error("deadlines", missing.to_string());
+                return;
+            }
+        }
+    }
+}
+
+/// The cells in which two windows contradict each other: at the same time one lets through what
+/// the other stops. Two stops at once are no contradiction, the stricter one holds.
+#[must_use]
+pub fn contradictions(one: &Window, other: &Window, catalogue: &Catalogue) -> Vec<String> {
+    if one.cancelled_at.is_some() || other.cancelled_at.is_some() {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for line in &catalogue.lines {
+        for cell in cells_of(line, &Selector::default()) {
+            let (Some((_, a)), Some((_, b))) = (one.row_for(&cell), other.row_for(&cell)) else {
+                continue;
+            };
+            let (Some(x), Some(y)) = (a.disposition, b.disposition) else { continue };
+            if x.passes() != y.passes() && one.interval_of(a).overlaps(&other.interval_of(b)) {
+                found.push(format!(
+                    "{} from {}: {x} here, {y} in {}",
+                    line.name(),
+                    describe(&cell),
+                    other.id
+                ));
+                break;
+            }
+        }
+    }
+    found
+}
+
+/// Every cell of `line` that policy can tell apart without knowing the institutions, narrowed
+/// to the district and labels that `near` names.
+#[must_use]
+pub fn cells_of(line: &Line, near: &Selector) -> Vec<Cell> {
+    let Ok(anywhere) = "anywhere".parse::<District>() else { return Vec::new() };
+    let district = near.district.first().cloned().unwrap_or(anywhere);
+    let mut cells = Vec::new();
+    for &class in &line.classes {
+        for &channel in &line.channels {
+            for attributes in attribute_sets(line) {
+                cells.push(cell(line, class, channel, &district, near, attributes));
+            }
+        }
+    }
+    cells
+}
+
+fn cell(
+    line: &Line,
+    class: Class,
+    channel: Channel,
+    district: &District,
+    near: &Selector,
+    attributes: BTreeMap<String, String>,
+) -> Cell {
+    Cell {
+        upstream: line.upstream(class).clone(),
+        business: line.business.clone(),
+        operation: line.operation,
+        class,
+        channel,
+        district: district.clone(),
+        labels: near.label.clone(),
+        attributes,
+    }
+}
+
+/// Every combination of the values that count for the cell; one that need not be given is also
+/// left out.
+fn attribute_sets(line: &Line) -> Vec<BTreeMap<String, String>> {
+    let mut sets = vec![BTreeMap::new()];
+    for (name, attribute) in line.attributes.iter().filter(|(_, a)| a.in_cell) {
+        let values: Vec<String> = match attribute.kind {
+            AttributeKind::Boolean => vec!["true".to_owned(), "false".to_owned()],
+            AttributeKind::Choice => attribute.choices.clone(),
+            AttributeKind::Text | AttributeKind::Date => Vec::new(),
+        };
+        let absent = (!attribute.required).then(|| sets.clone()).unwrap_or_default();
+        sets = sets
+            .iter()
+            .flat_map(|set| {
+                values.iter().map(|value| {
+                    let mut set = set.clone();
+                    set.insert(name.clone(), value.clone());
+                    set
+                })
+            })
+            .chain(absent)
+            .collect();
+    }
+    sets
+}
