@@ -1,1 +1,262 @@
-//! intake
+//! The submitters' interface: `/v1` over HTTP.
+//!
+//! ```text
+//!  key ─► body (bounded) ─► wire (one parse) ─► check (everything at once) ─► seal
+//!                                                                              │ Submission
+//!  answer ◄── receipt ◄── accept record ◄──────────── engine (durable) ◄───────┘
+//! ```
+//!
+//! Nothing is decided here that depends on the windows: policy, the key of the intent and the
+//! order are the engine's step. Whose a request is comes from its key, never from its body;
+//! what belongs to somebody else is not there (404). A patient's credential goes into the
+//! submission in memory and nowhere else.
+
+mod answer;
+mod check;
+mod content;
+mod deadlines;
+mod lookup;
+pub mod openapi;
+mod plan;
+mod receipt;
+mod submit;
+mod tickets;
+mod wire;
+
+use crate::domain::catalogue::Catalogue;
+use crate::domain::cell::{Channel, Institution};
+use crate::domain::ids::{Seq, TicketId, TransactionId};
+use crate::domain::time::{Timestamp, Zone};
+use crate::engine::ports::{Clock, JournalReader, Listing, Vault};
+use crate::engine::run::Handle;
+use crate::web::access::{KeyFile, Principal, Scope};
+use crate::web::body::BodyLimits;
+use crate::web::problem::{self, Code, FieldError, Problem};
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use axum::routing::{MethodRouter, get, post};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// What the submitters' interface allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// One submission, or any other small body; also one line of a batch.
+    pub body: BodyLimits,
+    /// A whole batch.
+    pub batch: BodyLimits,
+    /// Lines of a batch.
+    pub batch_lines_max: usize,
+    /// Lines of one batch that are in the engine at a time.
+    pub batch_window: usize,
+    /// How deep objects and lists of a payload may stand in each other.
+    pub json_depth_max: usize,
+    /// The longest wait for a core's answer that is granted.
+    pub wait_max: Duration,
+    /// How far ahead of ours a submitter's clock may be.
+    pub clock_skew_max: Duration,
+    /// Items of one page of a listing.
+    pub page_items_max: usize,
+    /// Records that are read at most to tell the history of one transaction.
+    pub history_records_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: BodyLimits::default(),
+            batch: BodyLimits { bytes_max: 32 << 20, timeout: Duration::from_secs(60) },
+            batch_lines_max: 10_000,
+            batch_window: 512,
+            json_depth_max: 32,
+            wait_max: Duration::from_secs(30),
+            clock_skew_max: Duration::from_secs(600),
+            page_items_max: 200,
+            history_records_max: 4096,
+        }
+    }
+}
+
+/// Everything the submitters' interface works with.
+pub struct State {
+    /// The way into the engine.
+    pub engine: Handle,
+    /// Reads accept records for repeats and histories.
+    pub journal: Arc<dyn JournalReader>,
+    /// Hashes and seals.
+    pub vault: Arc<dyn Vault>,
+    /// Ends of transactions and listings.
+    pub listing: Arc<dyn Listing>,
+    /// Which businesses there are.
+    pub catalogue: Arc<Catalogue>,
+    /// Who may call.
+    pub keys: Arc<KeyFile>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The partition whose numbers are given out and understood.
+    pub partition: u16,
+    /// The zone that instants are shown in. Receipts are equal for ever as long as it is.
+    pub zone: Zone,
+    /// What is allowed.
+    pub limits: Limits,
+    /// Whether the disk's reserve has been reached, so that nothing new is taken.
+    pub disk_reserve: Arc<AtomicBool>,
+}
+
+/// The state as handlers share it.
+pub type Shared = Arc<State>;
+
+/// Every route there is. The API document is held to this list.
+fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
+    vec![
+        ("/v1/transactions", post(submit::one).get(lookup::list)),
+        ("/v1/transactions/batch", post(submit::batch)),
+        ("/v1/transactions/{id}", get(lookup::one)),
+        ("/v1/transactions/{id}/withdraw", post(submit::withdraw)),
+        ("/v1/tickets", get(tickets::list)),
+        ("/v1/tickets/{id}/close", post(tickets::close)),
+        ("/v1/policy", get(plan::policy)),
+        ("/v1/windows", get(plan::windows)),
+        ("/v1/deadlines", post(deadlines::register).get(deadlines::list)),
+        ("/v1/deadlines/check", get(deadlines::check)),
+        ("/openapi.json", get(openapi::document)),
+    ]
+}
+
+/// The paths of every route, for the test of the API document.
+#[must_use]
+pub fn paths() -> Vec<&'static str> {
+    routes().into_iter().map(|(path, _)| path).collect()
+}
+
+/// The submitters' routes.
+#[must_use]
+pub fn router(state: State) -> axum::Router {
+    let mut router = axum::Router::new();
+    for (path, methods) in routes() {
+        router = router.route(path, methods);
+    }
+    problem::with_fallbacks(router).with_state(Arc::new(state))
+}
+
+/// Who is calling: an institution, with the scopes of its key.
+#[derive(Clone)]
+struct Caller(Arc<Principal>);
+
+impl Caller {
+    fn of(state: &State, headers: &HeaderMap, now: Timestamp) -> Result<Self, Problem> {
+        let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        value
+            .and_then(|value| state.keys.bearer(value, now))
+            .map(Self)
+            .ok_or_else(Problem::unauthenticated)
+    }
+
+    /// The institution and its channels, where the key has `scope`.
+    fn with(&self, scope: Scope) -> Result<(&Institution, &[Channel]), Box<Problem>> {
+        let Some(submitter) = self.0.institution() else {
+            let detail = "an operator's key is for the operators' listener";
+            return Err(Box::new(Problem::new(Code::Forbidden, detail)));
+        };
+        if !self.0.may(scope) {
+            return Err(Box::new(Problem::forbidden(scope)));
+        }
+        Ok(submitter)
+    }
+
+    /// The institution, where the key may read.
+    fn reads(&self) -> Result<&Institution, Box<Problem>> {
+        self.with(Scope::Read).map(|(institution, _)| institution)
+    }
+}
+
+impl FromRequestParts<Shared> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, Problem> {
+        Self::of(state, &parts.headers, state.clock.now().wall)
+    }
+}
+
+/// The position of a transaction or ticket of ours; of any other partition there is none here.
+fn own_partition(state: &State, id: &str) -> Result<Seq, Problem> {
+    let transaction = id.parse::<TransactionId>();
+    let id = transaction.or_else(|_| id.parse::<TicketId>().map(TransactionId::from));
+    id.ok()
+        .filter(|id| id.partition == state.partition)
+        .map(|id| id.seq)
+        .ok_or_else(|| Problem::not_found("transaction"))
+}
+
+/// The parts of a query string, each at most once.
+struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn of(parts: &Parts) -> Result<Self, Problem> {
+        let read = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
+        match read {
+            Ok(axum::extract::Query(pairs)) => Ok(Self(pairs)),
+            Err(_) => Err(Problem::new(Code::Malformed, "the query string cannot be read")),
+        }
+    }
+
+    /// Takes the value of `name` out.
+    fn take(&mut self, name: &str) -> Option<String> {
+        let place = self.0.iter().position(|(n, _)| n == name)?;
+        Some(self.0.swap_remove(place).1)
+    }
+
+    /// Takes the value of `name` out and reads it; what is wrong goes to `problems`.
+    fn read<T>(
+        &mut self,
+        name: &'static str,
+        expected: &'static str,
+        problems: &mut Vec<FieldError>,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let value = self.take(name)?;
+        let read = parse(&value);
+        if read.is_none() {
+            problems.push(FieldError { pointer: format!("/{name}"), detail: expected.into() });
+        }
+        read
+    }
+
+    /// Everything has been taken out, and nothing was wrong.
+    fn end(self, mut problems: Vec<FieldError>) -> Result<(), Problem> {
+        for (name, _) in &self.0 {
+            let pointer = wire::pointer_to("", name);
+            problems.push(FieldError { pointer, detail: "unknown, or named twice".into() });
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Problem::fields(problems)) }
+    }
+}
+
+/// Notes that the query lacks `name`.
+fn missing(name: &'static str, problems: &mut Vec<FieldError>) {
+    problems.push(FieldError { pointer: format!("/{name}"), detail: "missing".into() });
+}
+
+/// How many items a page has, and after which it begins.
+struct Page {
+    after: Seq,
+    limit: usize,
+}
+
+impl Page {
+    fn read(state: &State, query: &mut Query, problems: &mut Vec<FieldError>) -> Self {
+        let largest = state.limits.page_items_max;
+        let after = query.read("after", "expected an id of a listing", problems, |text| {
+            own_partition(state, text).ok().or_else(|| {
+                let id = text.parse::<crate::domain::ids::DeadlineId>().ok()?;
+                (id.partition == state.partition).then_some(id.seq)
+            })
+        });
+        let limit = query.read("limit", "expected a number from 1", problems, |text| {
+            text.parse::<usize>().ok().filter(|&limit| limit > 0)
+        });
+        Self { after: after.unwrap_or_default(), limit: limit.unwrap_or(50).min(largest) }
+    }
+}

@@ -1,0 +1,272 @@
+//! What would happen, and what is planned: policy and windows for submitters.
+//!
+//! Who declared a window and why is the operators' affair; submitters see the notice, the rows
+//! and the times.
+
+use super::answer;
+use super::check::{self, Given};
+use super::{Caller, Query, Shared, missing};
+use crate::domain::catalogue::Line;
+use crate::domain::cell::{Cell, Channel, Operation};
+use crate::domain::ids::{Business, WindowId};
+use crate::domain::policy::{Advice, Disposition};
+use crate::domain::time::{Timestamp, Zone};
+use crate::domain::window::{Decision, Phase, Window};
+use crate::web::problem::{self, FieldError, PolicyMention, Problem};
+use axum::extract::{Request, State as Taken};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// What would be done with a submission.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct Policy {
+    #[schema(value_type = String)]
+    business: Business,
+    #[schema(value_type = String)]
+    operation: Operation,
+    #[schema(value_type = String)]
+    channel: Channel,
+    /// The instant that was asked about.
+    at: String,
+    /// What would be done.
+    #[schema(value_type = String)]
+    disposition: Disposition,
+    /// What the counter would be told.
+    #[schema(value_type = String)]
+    counter_action: Advice,
+    /// The row of the notice that decides; none on an ordinary day.
+    policy: Option<PolicyMention>,
+    /// When the stop is planned to be over.
+    resume_at: Option<String>,
+    /// Where to go instead.
+    alternative: Option<String>,
+    /// What to bring or keep.
+    bring: Vec<String>,
+    /// Whether a report file must be attached.
+    needs_report_file: bool,
+    /// Whether a live attempt needs the patient's credential.
+    needs_credential: bool,
+}
+
+/// Says what would be done with a submission, and why. Further parameters are attributes.
+#[utoipa::path(
+    get,
+    path = "/v1/policy",
+    operation_id = "askPolicy",
+    params(
+        ("business" = String, Query, description = "The business"),
+        ("operation" = String, Query, description = "What is done to it"),
+        ("channel" = Option<String>, Query, description = "One of the key's channels"),
+        ("at" = Option<String>, Query, description = "The instant asked about; now where not said"),
+        ("ground" = Option<String>, Query, description = "The ground of a special case"),
+    ),
+    responses(
+        (status = 200, description = "What would be done", body = Policy),
+        (status = 422, description = "Wrong parameters", body = problem::Problem, content_type = "application/problem+json"),
+    ),
+    security(("key" = []))
+)]
+pub(super) async fn policy(
+    Taken(state): Taken<Shared>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (institution, channels) = caller.with(crate::web::access::Scope::Read)?;
+    let (head, _) = request.into_parts();
+    let (mut query, mut problems) = (Query::of(&head)?, Vec::new());
+    let at = query.read("at", "expected an instant with its offset", &mut problems, |text| {
+        text.parse::<Timestamp>().ok()
+    });
+    let line = line(&state.catalogue.lines, &mut query, &mut problems);
+    let named = query.read("channel", "expected one of the key's channels", &mut problems, |c| {
+        c.parse::<Channel>().ok().filter(|channel| channels.contains(channel))
+    });
+    let has_ground = query.take("ground").is_some();
+    let channel = match (named, channels) {
+        (Some(channel), _) => channel,
+        (None, [only, ..]) => *only,
+        (None, []) => return Err(Problem::fields(problems)),
+    };
+    let Some(line) = line else { return Err(Problem::fields(problems)) };
+    let attributes = attributes(line, has_ground, &mut query, &mut problems);
+    query.end(problems)?;
+
+    let cell = check::cell(line, institution, channel, &attributes);
+    let (normal, asked) = (line.normal, at);
+    let decided = state.engine.read(move |machine, now| {
+        let at = asked.unwrap_or(now.wall);
+        (at, machine.decide(&cell, normal, at))
+    });
+    let (at, decision) = decided.await.ok_or_else(answer::unavailable)?;
+    answer::json_response(StatusCode::OK, &explain(line, channel, at, decision, state.zone))
+}
+
+fn explain(line: &Line, channel: Channel, at: Timestamp, said: Decision, zone: Zone) -> Policy {
+    Policy {
+        business: line.business.clone(),
+        operation: line.operation,
+        channel,
+        at: at.rfc3339(zone),
+        disposition: said.disposition,
+        counter_action: said.advice,
+        policy: said.row.as_ref().map(PolicyMention::from),
+        resume_at: said.resume_at.map(|at| at.rfc3339(zone)),
+        alternative: said.alternative,
+        bring: said.bring,
+        needs_report_file: said.needs_report_file,
+        needs_credential: line.needs_credential,
+    }
+}
+
+fn line<'l>(
+    lines: &'l [Line],
+    query: &mut Query,
+    problems: &mut Vec<FieldError>,
+) -> Option<&'l Line> {
+    let business = query.take("business");
+    let operation = query.take("operation");
+    if business.is_none() {
+        missing("business", problems);
+    }
+    if operation.is_none() {
+        missing("operation", problems);
+    }
+    let (business, operation) = (business?, operation?);
+    let of_business = |line: &&Line| line.business.as_str() == business;
+    if !lines.iter().any(|line| of_business(&line)) {
+        let detail = "the catalogue has no such business".into();
+        problems.push(FieldError { pointer: "/business".to_owned(), detail });
+        return None;
+    }
+    let found = lines.iter().filter(of_business).find(|l| l.operation.as_str() == operation);
+    if found.is_none() {
+        let detail = "the catalogue has no such operation of this business".into();
+        problems.push(FieldError { pointer: "/operation".to_owned(), detail });
+    }
+    found
+}
+
+/// The attributes among the rest of the query.
+fn attributes(
+    line: &Line,
+    has_ground: bool,
+    query: &mut Query,
+    problems: &mut Vec<FieldError>,
+) -> BTreeMap<String, String> {
+    let mut values = BTreeMap::new();
+    for name in line.attributes.keys() {
+        let Some(text) = query.take(name) else { continue };
+        let given = match text.as_str() {
+            "true" => Given::Boolean(true),
+            "false" => Given::Boolean(false),
+            _ => Given::Text(Cow::Borrowed(text.as_str())),
+        };
+        match check::attribute(line, name, &given) {
+            Ok(value) => drop(values.insert(name.clone(), value)),
+            Err(detail) => problems.push(FieldError { pointer: format!("/{name}"), detail }),
+        }
+    }
+    if has_ground && line.attributes.contains_key(check::SPECIAL_CASE) {
+        values.insert(check::SPECIAL_CASE.to_owned(), true.to_string());
+    }
+    values
+}
+
+/// One row of a notice.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct PlannedRow {
+    /// The notice's clause.
+    clause: String,
+    /// The cells it speaks of.
+    #[schema(value_type = Object)]
+    cells: crate::domain::cell::Selector,
+    /// What is done with them; none where nobody has decided yet.
+    #[schema(value_type = Option<String>)]
+    disposition: Option<Disposition>,
+    /// What the counter is told.
+    #[schema(value_type = String)]
+    counter_action: Advice,
+    /// When these cells stop.
+    starts_at: String,
+    /// When they are planned to be back.
+    ends_at: String,
+}
+
+/// A planned stop.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct Planned {
+    #[schema(value_type = String)]
+    id: WindowId,
+    version: u32,
+    #[schema(value_type = String)]
+    phase: Phase,
+    /// The zone its times are meant in.
+    zone: String,
+    starts_at: String,
+    ends_at: String,
+    /// Who published the notice that it rests on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    /// When the notice was published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published_at: Option<String>,
+    rows: Vec<PlannedRow>,
+}
+
+/// What is planned.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct PlannedList {
+    items: Vec<Planned>,
+}
+
+/// Lists the planned stops, oldest first.
+#[utoipa::path(
+    get,
+    path = "/v1/windows",
+    operation_id = "listWindows",
+    responses((status = 200, description = "What is planned", body = PlannedList)),
+    security(("key" = []))
+)]
+pub(super) async fn windows(
+    Taken(state): Taken<Shared>,
+    caller: Caller,
+) -> Result<Response, Problem> {
+    caller.reads()?;
+    let seen = state.engine.read(|machine, now| {
+        let cells: Vec<_> = machine.gates(now.wall).into_iter().map(|gate| gate.cell).collect();
+        (machine.windows(), cells, now.wall)
+    });
+    let (windows, cells, now) = seen.await.ok_or_else(answer::unavailable)?;
+    let cells: Vec<&Cell> = cells.iter().map(AsRef::as_ref).collect();
+    let items = windows.iter().map(|w| planned(w, w.phase(cells.iter().copied(), now))).collect();
+    answer::json_response(StatusCode::OK, &PlannedList { items })
+}
+
+fn planned(window: &Window, phase: Phase) -> Planned {
+    let zone = window.zone;
+    let rows = window.policy.iter().map(|row| {
+        let stretch = window.interval_of(row);
+        PlannedRow {
+            clause: row.clause.clone(),
+            cells: row.cells.clone(),
+            disposition: row.disposition,
+            counter_action: row.advice,
+            starts_at: stretch.start.rfc3339(zone),
+            ends_at: stretch.end.rfc3339(zone),
+        }
+    });
+    Planned {
+        id: window.id.clone(),
+        version: window.version,
+        phase,
+        zone: zone.to_string(),
+        starts_at: window.planned.start.rfc3339(zone),
+        ends_at: window.planned.end.rfc3339(zone),
+        source: window.notice.as_ref().map(|notice| notice.source.clone()),
+        published_at: window.notice.as_ref().map(|n| n.published_at.rfc3339(zone)),
+        rows: rows.collect(),
+    }
+}

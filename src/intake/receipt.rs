@@ -1,0 +1,295 @@
+//! The receipt: what a submitter is told about a transaction, built from its accept record.
+//!
+//! It is the same to the byte for every repeat and after every restart, because nothing but the
+//! record, its place and the configured zone goes into it. What became of the transaction later
+//! is not in it: that is a resource of its own.
+
+use crate::domain::cell::{Channel, Operation, words};
+use crate::domain::ids::{Business, InstitutionCode, TicketId, TransactionId};
+use crate::domain::money::Money;
+use crate::domain::policy::{Advice, Disposition};
+use crate::domain::time::{Timestamp, Zone};
+use crate::engine::change::{Accepted, Told, TurnedAway};
+use crate::web::problem::{DeadlineMention, Message, PolicyMention};
+use serde::Serialize;
+
+words!(
+    /// Whether the fund has settled its share.
+    FundSettled, "fund settlement", {
+        /// It has.
+        True = "true",
+        /// It surely has not.
+        False = "false",
+        /// Nobody can say yet.
+        Unknown = "unknown",
+    }
+);
+
+words!(
+    /// Which invoice the counter issues.
+    Invoice, "invoice", {
+        /// None, or as usual.
+        None = "none",
+        /// Over the patient's share.
+        PatientShare = "patient_share",
+        /// Over the full amount, paid by the person.
+        SelfPay = "self_pay",
+        /// None yet: nobody knows what was settled.
+        NotYet = "not_yet",
+    }
+);
+
+/// The invoice that goes with an advice.
+pub(super) fn invoice(advice: Advice) -> Invoice {
+    match advice {
+        Advice::ChargeSplit => Invoice::PatientShare,
+        Advice::ChargeFull => Invoice::SelfPay,
+        Advice::DoNotFinalise | Advice::Credit => Invoice::NotYet,
+        Advice::None
+        | Advice::GoElsewhere
+        | Advice::ComeBack
+        | Advice::KeepOriginals
+        | Advice::MaterialsTaken => Invoice::None,
+    }
+}
+
+/// The ticket that a settlement becomes when it surely did not happen.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct TicketMention {
+    /// Its number.
+    #[schema(value_type = String)]
+    id: TicketId,
+    /// Until when the settlement is tried; from then on the ticket stands.
+    tried_until: String,
+}
+
+/// Where and when a ticket is made good.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct Resettle<'a> {
+    /// The institution where it is done.
+    #[serde(rename = "where")]
+    #[schema(value_type = String)]
+    place: &'a InstitutionCode,
+    /// From when on; not there while nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+    /// Until when; not there where no notice sets an end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+}
+
+/// A receipt.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct Receipt<'a> {
+    /// The transaction.
+    #[schema(value_type = String)]
+    id: TransactionId,
+    /// The same, short, for the telephone: partition and position.
+    number: String,
+    /// When it was accepted.
+    accepted_at: String,
+    /// The business.
+    #[schema(value_type = String)]
+    business: &'a Business,
+    /// What is done to it.
+    #[schema(value_type = String)]
+    operation: Operation,
+    /// The channel.
+    #[schema(value_type = String)]
+    channel: Channel,
+    /// The amount.
+    #[schema(value_type = String)]
+    amount: Money,
+    /// What is done with it.
+    #[schema(value_type = String)]
+    disposition: Disposition,
+    /// Whether the fund had settled when this was written.
+    #[schema(value_type = String)]
+    fund_settled: FundSettled,
+    /// What the counter does.
+    #[schema(value_type = String)]
+    counter_action: Advice,
+    /// Which invoice the counter issues.
+    #[schema(value_type = String)]
+    invoice: Invoice,
+    /// The ticket that it may become.
+    ticket: Option<TicketMention>,
+    /// Where and when such a ticket is made good.
+    resettle: Option<Resettle<'a>>,
+    /// What to bring or keep.
+    bring: &'a [String],
+    /// Where to go instead.
+    alternative: Option<&'a str>,
+    /// Whether it can be sent later only with a credential.
+    needs_credential: bool,
+    /// The row of the notice that decided.
+    policy: Option<PolicyMention>,
+    /// When the stop was planned to be over.
+    resume_at: Option<String>,
+    /// The person's deadline as it held.
+    deadline: Option<DeadlineMention>,
+    /// The fingerprint of the content.
+    fingerprint: String,
+    /// One plain sentence.
+    message: Message,
+}
+
+impl<'a> Receipt<'a> {
+    /// The receipt of the transaction `id`, which was accepted as `record` says.
+    pub(super) fn of(id: TransactionId, record: &'a Accepted, zone: Zone) -> Self {
+        let told = &record.told;
+        let ticket = record
+            .ticket_after
+            .map(|until| TicketMention { id: id.into(), tried_until: until.rfc3339(zone) });
+        let resettle = ticket.as_ref().map(|_| Resettle {
+            place: &record.institution,
+            from: told.resume_at.map(|at| at.rfc3339(zone)),
+            until: None,
+        });
+        Self {
+            id,
+            number: format!("{}-{}", id.partition, id.seq),
+            accepted_at: record.at.rfc3339(zone),
+            business: &record.cell.business,
+            operation: record.cell.operation,
+            channel: record.cell.channel,
+            amount: record.amount,
+            disposition: told.disposition,
+            fund_settled: fund_settled(told.disposition, record.amount),
+            counter_action: told.advice,
+            invoice: invoice(told.advice),
+            ticket,
+            resettle,
+            bring: &told.bring,
+            alternative: told.alternative.as_deref(),
+            needs_credential: record.needs_credential,
+            policy: told.row.as_ref().map(PolicyMention::from),
+            resume_at: told.resume_at.map(|at| at.rfc3339(zone)),
+            deadline: deadline(record),
+            fingerprint: format!("{:016x}", record.fingerprint.0),
+            message: sentence(told, zone),
+        }
+    }
+}
+
+impl Receipt<'_> {
+    pub(super) fn fund_settled(&self) -> FundSettled {
+        self.fund_settled
+    }
+
+    pub(super) fn counter_action(&self) -> Advice {
+        self.counter_action
+    }
+}
+
+fn fund_settled(disposition: Disposition, amount: Money) -> FundSettled {
+    if disposition.passes() && amount != Money::ZERO {
+        return FundSettled::Unknown;
+    }
+    FundSettled::False
+}
+
+fn deadline(record: &Accepted) -> Option<DeadlineMention> {
+    match &record.told.deadline {
+        Some(moved) => Some(DeadlineMention::moved(moved, record.told.deadline_final)),
+        None => record.deadline.map(|day| DeadlineMention {
+            original: day,
+            effective: day,
+            is_final: record.told.deadline_final,
+            rule: None,
+            clause: None,
+            window: None,
+        }),
+    }
+}
+
+/// An instant as people say it.
+fn spoken(at: Timestamp, zone: Zone) -> (String, String) {
+    let civil = at.civil(zone);
+    (civil.format("%Y年%-m月%-d日%H:%M").to_string(), civil.format("%Y-%m-%d %H:%M").to_string())
+}
+
+fn sentence(told: &Told, zone: Zone) -> Message {
+    let (zh, en) = match told.disposition {
+        Disposition::Pass => ("已受理，正在发送", "accepted and being sent"),
+        Disposition::PassOrTicket => (
+            "已受理，正在发送；若未能结算，凭本回执号日后补办结算",
+            "accepted and being sent; if it cannot be settled, settle it later with this number",
+        ),
+        Disposition::PassOrHold => (
+            "已受理，正在发送；若暂时发不出，将保存后补发",
+            "accepted and being sent; if that fails it is kept and sent later",
+        ),
+        Disposition::Hold => {
+            ("已受理并保存，恢复后自动办理", "accepted and kept; it is sent after the restart")
+        }
+        Disposition::HoldForRelease => (
+            "已受理并保存，恢复后由经办机构集中办理",
+            "accepted and kept; the agency handles it after the restart",
+        ),
+        Disposition::PreAccept => (
+            "已预收材料，尚未审核，恢复后办理并告知结果",
+            "taken in, not reviewed; it is handled after the restart and the result will be told",
+        ),
+        Disposition::Refuse => ("暂停办理", "suspended"),
+    };
+    let (mut zh, mut en) = (zh.to_owned(), format!("Your submission was {en}"));
+    if told.disposition == Disposition::Refuse {
+        en = "This business is suspended".to_owned();
+    }
+    if let Some((advice_zh, advice_en)) = advice_words(told.advice) {
+        zh = format!("{zh}；{advice_zh}");
+        en = format!("{en}; {advice_en}");
+    }
+    if let Some(at) = told.resume_at {
+        let (at_zh, at_en) = spoken(at, zone);
+        zh = format!("{zh}；预计{at_zh}恢复");
+        en = format!("{en}; the restart is planned for {at_en}");
+    }
+    if let Some(moved) = &told.deadline {
+        zh = format!("{zh}；期限由{}顺延至{}", moved.from, moved.to);
+        en = format!("{en}; the deadline of {} is extended to {}", moved.from, moved.to);
+    }
+    Message { zh: format!("{zh}。"), en: format!("{en}.") }
+}
+
+fn advice_words(advice: Advice) -> Option<(&'static str, &'static str)> {
+    match advice {
+        Advice::None => None,
+        Advice::ChargeSplit => Some(("只收个人负担部分", "charge the patient's share only")),
+        Advice::ChargeFull => Some((
+            "先收取全额费用并开具自费票据",
+            "charge the full amount and issue a self-pay invoice",
+        )),
+        Advice::DoNotFinalise => {
+            Some(("结算结果未知，请勿办结", "the result is unknown, do not finalise"))
+        }
+        Advice::Credit => Some(("可先挂账离院", "the patient may leave on credit")),
+        Advice::GoElsewhere => Some(("可到其他机构办理", "another institution can do it now")),
+        Advice::ComeBack => Some(("请在恢复后再来办理", "come back after the restart")),
+        Advice::KeepOriginals => Some(("请保留材料原件", "keep the originals")),
+        Advice::MaterialsTaken => Some(("材料已留存", "the materials were taken in")),
+    }
+}
+
+/// What a person is told who was turned away.
+pub(super) fn refusal_sentence(
+    number: &str,
+    record: &TurnedAway,
+    advice: Advice,
+    zone: Zone,
+) -> Message {
+    let told = Told {
+        disposition: Disposition::Refuse,
+        advice,
+        row: None,
+        resume_at: record.resume_at,
+        alternative: None,
+        bring: Vec::new(),
+        deadline: record.deadline.clone(),
+        deadline_final: false,
+    };
+    let Message { zh, en } = sentence(&told, zone);
+    let zh = format!("{}；编号{number}。", zh.trim_end_matches('。'));
+    Message { zh, en: format!("{}; number {number}.", en.trim_end_matches('.')) }
+}
