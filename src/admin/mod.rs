@@ -1,1 +1,4 @@
 //! admin
+
+pub mod audit;
+pub mod types;

@@ -1,1 +1,3 @@
 //! In-process tests, one module a topic.
+
+mod audit;
