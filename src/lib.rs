@@ -24,3 +24,4 @@ pub mod intake;
 pub mod journal;
 pub mod telemetry;
 pub mod upstream;
+pub mod web;
