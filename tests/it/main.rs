@@ -1,5 +1,7 @@
 //! In-process tests, one module a topic.
 
+mod admin_http;
+mod audit;
 mod clocks;
 mod config_files;
 mod engine_scenarios;

@@ -1,0 +1,156 @@
+//! The one way in which an operator's act takes place.
+//!
+//! ```text
+//!  audit "begun" durable ─► engine orders, commits, answers ─► audit "done" | "refused" | "unknown"
+//! ```
+//!
+//! It runs in a task of its own, so that an operator who hangs up leaves no act without its
+//! second record. A first record without a second one means that the daemon ended in between:
+//! `audit verify` lists them.
+
+use super::State;
+use super::audit::{AuditError, Entry, Head, Outcome};
+use super::guard::Caller;
+use super::refusal::{OperatorCode, Refusal};
+use super::text::Reason;
+use crate::engine::event::{Command, Done, Order, Reply};
+use crate::web::problem::{Code, Problem};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// An act that is about to be tried.
+pub(super) struct Act {
+    /// What is done, as `noun.verb`.
+    pub(super) action: &'static str,
+    /// What it is done to.
+    pub(super) object: String,
+    /// The object as it is, in short.
+    pub(super) before: Value,
+    /// What is ordered, in short.
+    pub(super) after: Value,
+    /// Why.
+    pub(super) reason: Reason,
+    /// The order.
+    pub(super) command: Command,
+}
+
+/// Writes the act down, gives the order, writes down what came of it. Answers what the engine
+/// answered and the head of the audit log.
+pub(super) async fn carry_out(
+    state: &Arc<State>,
+    caller: &Caller,
+    act: Act,
+) -> Result<(Done, Head), Refusal> {
+    let (state, caller) = (Arc::clone(state), caller.clone());
+    let tracker = state.acts.clone();
+    let task = tracker.spawn(async move { carry_out_here(&state, &caller, act).await });
+    match task.await {
+        Ok(result) => result,
+        Err(_) => {
+            Err(Problem::new(Code::Internal, "the act met a defect; see the audit log").into())
+        }
+    }
+}
+
+async fn carry_out_here(
+    state: &Arc<State>,
+    caller: &Caller,
+    act: Act,
+) -> Result<(Done, Head), Refusal> {
+    let mut entry = Entry {
+        at: state.clock.now().wall,
+        actor: caller.name.clone(),
+        key: caller.key_id.clone(),
+        scopes: caller.scopes.iter().map(ToString::to_string).collect(),
+        source: caller.source.clone(),
+        action: act.action.to_owned(),
+        object: act.object,
+        reason: act.reason.as_str().to_owned(),
+        before: act.before,
+        after: act.after,
+        request_id: caller.request_id.clone(),
+        outcome: Outcome::Begun,
+        code: None,
+        of: None,
+    };
+    let begun = append(state, entry.clone()).await.map_err(|error| {
+        tracing::error!(%error, action = act.action, "an act was not begun");
+        Refusal::ours(OperatorCode::AuditUnavailable, "nothing was begun")
+    })?;
+    let order = Order {
+        by: caller.name.clone(),
+        reason: act.reason.as_str().to_owned(),
+        command: act.command,
+    };
+    let result = done(state.engine.order(order).await);
+
+    entry.at = state.clock.now().wall;
+    entry.of = Some(begun.records);
+    entry.before = Value::Null;
+    match &result {
+        Ok(done) => (entry.outcome, entry.after) = (Outcome::Done, shortly(done)),
+        Err(refusal) => {
+            let certain = refusal.is_certain();
+            entry.outcome = if certain { Outcome::Refused } else { Outcome::Unknown };
+            entry.code = Some(refusal.code().to_owned());
+            entry.after = Value::Null;
+        }
+    }
+    let outcome = entry.outcome;
+    let head = match append(state, entry).await {
+        Ok(head) => head,
+        // What took effect is not taken back by a full disk; the missing second record shows.
+        Err(error) => {
+            tracing::error!(%error, action = act.action, "the end of an act was not written");
+            begun
+        }
+    };
+    tracing::info!(
+        action = act.action,
+        outcome = outcome.as_str(),
+        request_id = caller.request_id,
+        audit_record = head.records,
+        "an operator's act"
+    );
+    result.map(|done| (done, head))
+}
+
+async fn append(state: &Arc<State>, entry: Entry) -> Result<Head, AuditError> {
+    let audit = Arc::clone(&state.audit);
+    match tokio::task::spawn_blocking(move || audit.append(&entry)).await {
+        Ok(appended) => appended,
+        // The write panicked or the runtime is going down: nobody knows whether it was written.
+        Err(_) => Err(AuditError::Poisoned),
+    }
+}
+
+fn done(reply: Reply) -> Result<Done, Refusal> {
+    match reply {
+        Reply::Done(done) => Ok(done),
+        Reply::Invalid(fault) => Err(fault.into()),
+        Reply::Unavailable => Err(Refusal::unavailable()),
+        Reply::Accepted { .. }
+        | Reply::KeyReused { .. }
+        | Reply::TurnedAway { .. }
+        | Reply::Deadline { .. } => Err(unexpected()),
+    }
+}
+
+/// The engine answered an order with something else than it promises.
+pub(super) fn unexpected() -> Refusal {
+    Problem::new(Code::Internal, "the engine gave an answer that does not belong to the order")
+        .into()
+}
+
+fn shortly(done: &Done) -> Value {
+    match done {
+        Done::Window(window) => super::windows::shortly(window),
+        Done::Gates(gates) => serde_json::json!({ "cells": gates.len() }),
+        Done::Transaction(seq, state) => {
+            serde_json::json!({ "transaction": seq.0, "state": state.as_str() })
+        }
+        Done::Ticket(seq, state) => {
+            serde_json::json!({ "ticket": seq.0, "state": state.as_str() })
+        }
+    }
+}

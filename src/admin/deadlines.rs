@@ -1,0 +1,95 @@
+//! `/admin/v1/deadlines`: registered cases with the date that holds, and any date on demand.
+//!
+//! `check` counts as telling: a date that was shown to somebody is never moved earlier, so the
+//! engine journals it before this page shows it. The list tells nobody anything.
+
+use super::State;
+use super::look::{self, Wanted};
+use super::refusal::Refusal;
+use super::types::{DeadlineChecked, DeadlineOut, Page};
+use crate::domain::ids::{Business, DeadlineId, InstitutionCode};
+use crate::domain::time::CivilDate;
+use crate::engine::event::Reply;
+use axum::Json;
+use axum::extract::State as Extract;
+use axum::http::Uri;
+use serde::Deserialize;
+use std::sync::Arc;
+
+type Shared = Extract<Arc<State>>;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Query {
+    institution: Option<InstitutionCode>,
+    business: Option<Business>,
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+pub(super) async fn list(
+    Extract(state): Shared,
+    uri: Uri,
+) -> Result<Json<Page<DeadlineOut>>, Refusal> {
+    let query: Query = look::query(&uri)?;
+    let wanted = Wanted::new(&state, query.cursor.as_deref(), query.limit)?;
+    let found = look::at(&state, move |machine, now| {
+        let mut views = machine.deadlines(query.institution.as_ref());
+        views.retain(|v| {
+            v.id > wanted.after && query.business.as_ref().is_none_or(|b| *b == v.business)
+        });
+        views.sort_unstable_by_key(|v| v.id);
+        views.truncate(wanted.limit + 1);
+        let computed = |v: &crate::engine::view::DeadlineView| {
+            machine.deadline(&v.business, v.original, now.wall).ok()
+        };
+        views.into_iter().map(|v| (computed(&v), v)).collect::<Vec<_>>()
+    })
+    .await?;
+    let partition = state.partition;
+    Ok(Json(wanted.page(
+        &state,
+        found,
+        |(_, view)| view.id,
+        |(computed, view)| DeadlineOut {
+            id: DeadlineId::new(partition, view.id),
+            institution: view.institution,
+            business: view.business,
+            registered_at: view.at,
+            original: view.original,
+            computed,
+        },
+    )))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Question {
+    business: Business,
+    original: CivilDate,
+    /// The day on which something was handed in.
+    received: Option<CivilDate>,
+}
+
+pub(super) async fn check(
+    Extract(state): Shared,
+    uri: Uri,
+) -> Result<Json<DeadlineChecked>, Refusal> {
+    let Question { business, original, received } = look::query(&uri)?;
+    match state.engine.check_deadline(business.clone(), original).await {
+        Reply::Deadline { computed, .. } => Ok(Json(DeadlineChecked {
+            business,
+            original: computed.original,
+            effective: computed.date,
+            is_final: computed.is_final,
+            extensions: computed.moves,
+            in_time: received.map(|day| day <= computed.date),
+        })),
+        Reply::Invalid(fault) => Err(fault.into()),
+        Reply::Unavailable => Err(Refusal::unavailable()),
+        Reply::Accepted { .. }
+        | Reply::KeyReused { .. }
+        | Reply::TurnedAway { .. }
+        | Reply::Done(_) => Err(super::act::unexpected()),
+    }
+}

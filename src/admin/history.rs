@@ -1,0 +1,252 @@
+//! What happened to one transaction, told from the journal's changes.
+//!
+//! [`by_scan`] finds the changes without an index: it reads the journal from the acceptance on.
+//! Nothing private is told: sealed parts stay sealed.
+
+use super::History;
+use super::types::{Step, TransactionOut};
+use crate::domain::ids::{Seq, TransactionId};
+use crate::domain::policy::Disposition;
+use crate::domain::state::State;
+use crate::domain::time::Timestamp;
+use crate::engine::change::{Accepted, Change, ResolvedBy, Settlement};
+use crate::engine::ports::{JournalReader, ReadError};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Finds a transaction's changes by reading the journal from its acceptance to the end of the
+/// journal, or to the change that made it final.
+#[must_use]
+pub fn by_scan(journal: Arc<dyn JournalReader>) -> History {
+    Arc::new(move |transaction| {
+        let mut found = Vec::new();
+        match journal.read(transaction) {
+            Ok(Change::Accepted(_)) => {}
+            Ok(_) | Err(ReadError::Missing(_)) => return Ok(found),
+            Err(error) => return Err(error),
+        }
+        journal.scan(transaction, &mut |seq, change| {
+            if seq != transaction && subject(&change) != Some(transaction) {
+                return ControlFlow::Continue(());
+            }
+            let last = is_last(&change, &found);
+            found.push((seq, change));
+            if last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        Ok(found)
+    })
+}
+
+/// Whether nothing can follow `change`. What was pre-accepted is told its result afterwards.
+fn is_last(change: &Change, before: &[(Seq, Change)]) -> bool {
+    let (Change::Settled { settlement, .. } | Change::Resolved { settlement, .. }) = change else {
+        return false;
+    };
+    let ends = match settlement {
+        Settlement::Applied { .. } => true,
+        Settlement::Refused { provisional, .. } => !provisional,
+        Settlement::Transient { .. } | Settlement::InDoubt { .. } => false,
+    };
+    ends && matches!(before.first(), Some((_, Change::Accepted(a))) if !pre_accepted(a))
+}
+
+fn pre_accepted(accepted: &Accepted) -> bool {
+    accepted.told.disposition == Disposition::PreAccept
+}
+
+/// The transaction that a change is about, where it is about one.
+#[must_use]
+pub fn subject(change: &Change) -> Option<Seq> {
+    match change {
+        Change::AttemptStarted { transaction, .. }
+        | Change::Settled { transaction, .. }
+        | Change::Resolved { transaction, .. }
+        | Change::StillInDoubt { transaction, .. }
+        | Change::Ticketed { transaction, .. }
+        | Change::TicketClosed { transaction, .. }
+        | Change::Withdrawn { transaction, .. }
+        | Change::DeadLettered { transaction, .. }
+        | Change::Redriven { transaction, .. }
+        | Change::ActionRequired { transaction, .. }
+        | Change::Superseded { transaction, .. }
+        | Change::ResultTold { transaction, .. } => Some(*transaction),
+        Change::Started { .. }
+        | Change::Accepted(_)
+        | Change::TurnedAway(_)
+        | Change::ProvisionalDecided { .. }
+        | Change::WindowSet(_)
+        | Change::OverridesSet(_)
+        | Change::HealthSet { .. }
+        | Change::DeadlineRegistered { .. }
+        | Change::DeadlineTold { .. }
+        | Change::Totals { .. }
+        | Change::Carried(_)
+        | Change::DeadlineCarried { .. } => None,
+    }
+}
+
+/// What `changes` tell about `transaction`: how it stands and each step. `None` where they do
+/// not begin with its acceptance. A provisional refusal counts as a refusal here; for what is
+/// not final the engine knows better.
+#[must_use]
+pub fn fold(
+    partition: u16,
+    transaction: Seq,
+    changes: &[(Seq, Change)],
+) -> Option<(TransactionOut, Vec<Step>)> {
+    let ((first, Change::Accepted(accepted)), rest) = changes.split_first()? else { return None };
+    if *first != transaction {
+        return None;
+    }
+    let mut out = begin(partition, transaction, accepted);
+    let disposition = accepted.told.disposition.to_string();
+    let mut steps =
+        vec![step(*first, Some(accepted.at), "accepted", [("disposition", disposition)])];
+    for (seq, change) in rest {
+        if let Some(told) = tell(*seq, change, &mut out) {
+            steps.push(told);
+        }
+    }
+    Some((out, steps))
+}
+
+fn begin(partition: u16, transaction: Seq, accepted: &Accepted) -> TransactionOut {
+    TransactionOut {
+        id: TransactionId::new(partition, transaction),
+        institution: accepted.institution.clone(),
+        cell: accepted.cell.clone(),
+        state: State::Waiting,
+        amount: accepted.amount,
+        accepted_at: accepted.at,
+        attempts: 0,
+        failures: 0,
+        not_before: None,
+        gate: None,
+        behind: None,
+        provisional: None,
+        result_told: pre_accepted(accepted).then_some(false),
+    }
+}
+
+fn step<const N: usize>(
+    record: Seq,
+    at: Option<Timestamp>,
+    what: &str,
+    details: [(&str, String); N],
+) -> Step {
+    let details: BTreeMap<String, String> =
+        details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Step { record: record.0, at, what: what.to_owned(), details }
+}
+
+fn tell(seq: Seq, change: &Change, out: &mut TransactionOut) -> Option<Step> {
+    let id = |seq: &Seq| TransactionId::new(out.id.partition, *seq).to_string();
+    let told = match change {
+        Change::AttemptStarted { attempt, at, .. } => {
+            out.state = State::InFlight;
+            out.attempts = attempt.0;
+            step(seq, Some(*at), "attempt_started", [("attempt", attempt.0.to_string())])
+        }
+        Change::Settled { attempt, settlement, at, .. } => {
+            let (word, mut details) = settle(settlement, out);
+            details.insert("attempt".to_owned(), attempt.0.to_string());
+            Step { record: seq.0, at: Some(*at), what: word.to_owned(), details }
+        }
+        Change::Resolved { settlement, by, person, reason, at, .. } => {
+            let (word, mut details) = settle(settlement, out);
+            let by = match by {
+                ResolvedBy::Asking => "asking".to_owned(),
+                ResolvedBy::Person => person.clone().unwrap_or_default(),
+            };
+            details.insert("by".to_owned(), by);
+            details.extend(reason.clone().map(|reason| ("reason".to_owned(), reason)));
+            Step { record: seq.0, at: Some(*at), what: format!("resolved_{word}"), details }
+        }
+        Change::StillInDoubt { ask_at, .. } => {
+            step(seq, None, "still_in_doubt", [("ask_at", ask_at.to_string())])
+        }
+        Change::Ticketed { at, .. } => {
+            out.state = State::Ticketed;
+            step(seq, Some(*at), "ticketed", [])
+        }
+        Change::TicketClosed { how, by_transaction, person, at, .. } => {
+            out.state = if by_transaction.is_some() { State::Superseded } else { State::Withdrawn };
+            let by = by_transaction.as_ref().map(id).or_else(|| person.clone());
+            let details = [("how", how.to_string()), ("by", by.unwrap_or_default())];
+            step(seq, Some(*at), "ticket_closed", details)
+        }
+        Change::Withdrawn { by, reason, at, .. } => {
+            out.state = State::Withdrawn;
+            step(seq, Some(*at), "withdrawn", [("by", by.clone()), ("reason", reason.clone())])
+        }
+        Change::DeadLettered { reason, at, .. } => {
+            out.state = State::DeadLettered;
+            step(seq, Some(*at), "dead_lettered", [("reason", reason.to_string())])
+        }
+        Change::Redriven { by, reason, at, .. } => {
+            out.state = State::Waiting;
+            step(seq, Some(*at), "redriven", [("by", by.clone()), ("reason", reason.clone())])
+        }
+        Change::ActionRequired { why, at, .. } => {
+            out.state = State::ActionRequired;
+            step(seq, Some(*at), "action_required", [("why", why.clone())])
+        }
+        Change::Superseded { by_transaction, at, .. } => {
+            out.state = State::Superseded;
+            step(seq, Some(*at), "superseded", [("by", id(by_transaction))])
+        }
+        Change::ResultTold { how, by, at, .. } => {
+            out.result_told = Some(true);
+            step(seq, Some(*at), "result_told", [("how", how.clone()), ("by", by.clone())])
+        }
+        Change::Started { .. }
+        | Change::Accepted(_)
+        | Change::TurnedAway(_)
+        | Change::ProvisionalDecided { .. }
+        | Change::WindowSet(_)
+        | Change::OverridesSet(_)
+        | Change::HealthSet { .. }
+        | Change::DeadlineRegistered { .. }
+        | Change::DeadlineTold { .. }
+        | Change::Totals { .. }
+        | Change::Carried(_)
+        | Change::DeadlineCarried { .. } => return None,
+    };
+    Some(told)
+}
+
+fn settle(
+    settlement: &Settlement,
+    out: &mut TransactionOut,
+) -> (&'static str, BTreeMap<String, String>) {
+    let mut details = BTreeMap::new();
+    let mut note = |name: &str, value: String| drop(details.insert(name.to_owned(), value));
+    let (state, word) = match settlement {
+        Settlement::Applied { business_status, .. } => {
+            if let Some(status) = business_status {
+                note("business_status", status.clone());
+            }
+            (State::Applied, "applied")
+        }
+        Settlement::Refused { code, provisional, .. } => {
+            note("code", code.clone());
+            if *provisional {
+                note("provisional", "true".to_owned());
+            }
+            (State::Refused, "refused")
+        }
+        Settlement::Transient { reason, not_before } => {
+            note("reason", reason.to_string());
+            note("not_before", not_before.to_string());
+            (State::Waiting, "transient")
+        }
+        Settlement::InDoubt { reason, ask_at } => {
+            note("reason", reason.to_string());
+            note("ask_at", ask_at.to_string());
+            (State::InDoubt, "in_doubt")
+        }
+    };
+    out.state = state;
+    (word, details)
+}

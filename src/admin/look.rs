@@ -1,0 +1,154 @@
+//! Looking: query strings, cursors, and copies of what the engine shows.
+
+use super::State;
+use super::refusal::Refusal;
+use super::types::{GateOut, Page, TicketOut, TransactionOut, UpstreamOut};
+use crate::domain::ids::{Seq, TransactionId};
+use crate::domain::time::Now;
+use crate::engine::machine::Machine;
+use crate::engine::view::{GateView, TicketView, TransactionView, UpstreamView};
+use crate::web::problem::Problem;
+use axum::extract::Query;
+use axum::http::Uri;
+use serde::de::DeserializeOwned;
+
+/// How many items a page has where the query names no number.
+const PAGE_ITEMS: usize = 100;
+
+/// Looks at the state between two steps.
+pub(super) async fn at<T: Send + 'static>(
+    state: &State,
+    look: impl FnOnce(&Machine, Now) -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    state.engine.read(look).await.ok_or_else(Refusal::unavailable)
+}
+
+/// Reads the query string.
+pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Refusal> {
+    // What the parser says may quote what was sent.
+    Query::try_from_uri(uri).map(|Query(query)| query).map_err(|_| {
+        Refusal::field("", "the query string has an unknown or repeated name, or a wrong value")
+    })
+}
+
+/// The transaction that a path names.
+pub(super) fn transaction(state: &State, text: &str) -> Result<Seq, Refusal> {
+    text.parse::<TransactionId>()
+        .ok()
+        .filter(|id| id.partition == state.partition)
+        .map(|id| id.seq)
+        .ok_or_else(|| Problem::not_found("transaction").into())
+}
+
+/// What of a page was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    /// Only what comes after this.
+    pub(super) after: Seq,
+    /// At most so many.
+    pub(super) limit: usize,
+}
+
+impl Wanted {
+    /// From the query's `cursor` and `limit`.
+    pub(super) fn new(
+        state: &State,
+        cursor: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<Self, Refusal> {
+        let after = match cursor {
+            None => Seq(0),
+            Some(text) => transaction(state, text)
+                .map_err(|_| Refusal::field("/cursor", "this is no cursor of this list"))?,
+        };
+        let limit = limit.unwrap_or(PAGE_ITEMS);
+        if !(1..=super::types::PAGE_ITEMS_MAX).contains(&limit) {
+            return Err(Refusal::field("/limit", "expected 1 to 500"));
+        }
+        Ok(Self { after, limit })
+    }
+
+    /// A page of `found`, which holds one item more than asked for where there are more.
+    pub(super) fn page<V, T>(
+        self,
+        state: &State,
+        mut found: Vec<V>,
+        seq_of: impl Fn(&V) -> Seq,
+        show: impl FnMut(V) -> T,
+    ) -> Page<T> {
+        let more = found.len() > self.limit;
+        found.truncate(self.limit);
+        let last = found.last().map(seq_of).filter(|_| more);
+        let next_cursor = last.map(|seq| TransactionId::new(state.partition, seq).to_string());
+        Page { items: found.into_iter().map(show).collect(), next_cursor }
+    }
+
+    /// A page of a list that is at hand as a whole, in any order.
+    pub(super) fn page_of_all<V, T>(
+        self,
+        state: &State,
+        mut all: Vec<V>,
+        seq_of: impl Fn(&V) -> Seq,
+        show: impl FnMut(V) -> T,
+    ) -> Page<T> {
+        all.retain(|item| seq_of(item) > self.after);
+        all.sort_unstable_by_key(&seq_of);
+        all.truncate(self.limit + 1);
+        self.page(state, all, seq_of, show)
+    }
+}
+
+pub(super) fn transaction_out(partition: u16, view: TransactionView) -> TransactionOut {
+    TransactionOut {
+        id: TransactionId::new(partition, view.transaction),
+        institution: view.institution,
+        cell: (*view.cell).clone(),
+        state: view.state,
+        amount: view.amount,
+        accepted_at: view.at,
+        attempts: view.attempts,
+        failures: view.failures,
+        not_before: Some(view.not_before),
+        gate: Some(view.gate),
+        behind: view.behind.map(|seq| TransactionId::new(partition, seq)),
+        provisional: view.provisional,
+        result_told: view.result_told,
+    }
+}
+
+pub(super) fn ticket_out(partition: u16, view: TicketView) -> TicketOut {
+    let transaction = TransactionId::new(partition, view.transaction);
+    TicketOut {
+        id: transaction.into(),
+        transaction,
+        institution: view.institution,
+        cell: (*view.cell).clone(),
+        amount: view.amount,
+        state: view.state,
+        replaced_by: view.replaced_by.map(|seq| TransactionId::new(partition, seq)),
+        accepted_at: view.at,
+    }
+}
+
+pub(super) fn gate_out(view: GateView) -> GateOut {
+    GateOut {
+        cell: (*view.cell).clone(),
+        state: view.state,
+        window: view.window,
+        waiting: view.waiting,
+        in_flight: view.in_flight,
+        epoch: view.epoch,
+    }
+}
+
+pub(super) fn upstream_out(view: UpstreamView) -> UpstreamOut {
+    UpstreamOut {
+        name: view.name,
+        phase: view.health.phase,
+        since: view.health.since,
+        good: view.health.good,
+        bad: view.health.bad,
+        rate: view.rate,
+        in_flight: view.in_flight,
+    }
+}

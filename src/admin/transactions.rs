@@ -1,0 +1,226 @@
+//! `/admin/v1/transactions`: find a transaction, see what happened to it, note that its result
+//! was told.
+//!
+//! The list holds what is not final, ticketed ones included; a final one is found by its id.
+//! Nothing private is shown: payloads, insured persons and core answers stay sealed.
+
+use super::act::{Act, carry_out, unexpected};
+use super::guard::Caller;
+use super::look::{self, Wanted};
+use super::refusal::Refusal;
+use super::text::{self, Reason};
+use super::types::{Page, ResultTold, TransactionChanged, TransactionDetail, TransactionOut};
+use super::{State, history};
+use crate::domain::gate::GateState;
+use crate::domain::ids::{Business, District, InstitutionCode, Seq, TransactionId, UpstreamName};
+use crate::domain::state::State as Standing;
+use crate::engine::event::{Command, Done};
+use crate::engine::view::TransactionView;
+use crate::web::problem::{Code, Problem};
+use axum::body::Body;
+use axum::extract::{Path, State as Extract};
+use axum::http::Uri;
+use axum::{Extension, Json};
+use serde::Deserialize;
+use serde_json::json;
+use std::sync::Arc;
+
+type Shared = Extract<Arc<State>>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Query {
+    state: Option<Standing>,
+    institution: Option<InstitutionCode>,
+    upstream: Option<UpstreamName>,
+    business: Option<Business>,
+    district: Option<District>,
+    gate: Option<GateState>,
+    /// Whether a gate that lets nothing through keeps it.
+    held: Option<bool>,
+    /// For pre-accepted ones: whether the result has been told.
+    told: Option<bool>,
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+impl Query {
+    fn keeps(&self, view: &TransactionView) -> bool {
+        fn fits<T: PartialEq>(wanted: Option<&T>, is: &T) -> bool {
+            wanted.is_none_or(|wanted| wanted == is)
+        }
+        let held = view.state == Standing::Waiting && !view.gate.lets_through();
+        fits(self.state.as_ref(), &view.state)
+            && fits(self.institution.as_ref(), &view.institution)
+            && fits(self.upstream.as_ref(), &view.cell.upstream)
+            && fits(self.business.as_ref(), &view.cell.business)
+            && fits(self.district.as_ref(), &view.cell.district)
+            && fits(self.gate.as_ref(), &view.gate)
+            && fits(self.held.as_ref(), &held)
+            && self.told.is_none_or(|told| view.result_told == Some(told))
+    }
+}
+
+pub(super) async fn list(
+    Extract(state): Shared,
+    uri: Uri,
+) -> Result<Json<Page<TransactionOut>>, Refusal> {
+    page(&state, look::query(&uri)?).await
+}
+
+/// The page of those that stand in `standing`.
+pub(super) async fn list_in(
+    state: &State,
+    uri: &Uri,
+    standing: Standing,
+) -> Result<Json<Page<TransactionOut>>, Refusal> {
+    let mut query: Query = look::query(uri)?;
+    query.state = Some(standing);
+    page(state, query).await
+}
+
+async fn page(state: &State, query: Query) -> Result<Json<Page<TransactionOut>>, Refusal> {
+    if let Some(standing) = query.state.filter(|standing| standing.is_final()) {
+        let detail = format!("{standing} is final; final transactions are found by their id");
+        return Err(Refusal::field("/state", detail));
+    }
+    let wanted = Wanted::new(state, query.cursor.as_deref(), query.limit)?;
+    let found = look::at(state, move |machine, now| {
+        machine.transactions(now.wall, wanted.after, wanted.limit + 1, &|view| query.keeps(view))
+    })
+    .await?;
+    let partition = state.partition;
+    Ok(Json(wanted.page(
+        state,
+        found,
+        |view| view.transaction,
+        |view| look::transaction_out(partition, view),
+    )))
+}
+
+pub(super) async fn show(
+    Extract(state): Shared,
+    Path(id): Path<String>,
+) -> Result<Json<TransactionDetail>, Refusal> {
+    let seq = look::transaction(&state, &id)?;
+    let view = look::at(&state, move |machine, now| machine.transaction(seq, now.wall)).await?;
+    let find = Arc::clone(&state.history);
+    let found = tokio::task::spawn_blocking(move || find(seq)).await;
+    let changes = match found {
+        Ok(Ok(changes)) => changes,
+        Ok(Err(error)) => {
+            tracing::error!(%error, transaction_id = id, "its history cannot be read");
+            let detail = "the journal cannot be read here; see the log";
+            return Err(Problem::new(Code::Internal, detail).into());
+        }
+        Err(_) => {
+            return Err(Problem::new(Code::Internal, "reading its history met a defect").into());
+        }
+    };
+    let (told_by_journal, steps) = history::fold(state.partition, seq, &changes)
+        .ok_or_else(|| Problem::not_found("transaction"))?;
+    let transaction = match view {
+        Some(view) => look::transaction_out(state.partition, view),
+        None => told_by_journal,
+    };
+    Ok(Json(TransactionDetail { transaction, history: steps }))
+}
+
+pub(super) async fn told(
+    Extract(state): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    body: Body,
+) -> Result<Json<TransactionChanged>, Refusal> {
+    let body: ResultTold = text::read(&caller, body, state.body_limits).await?;
+    let reason = Reason::check(&body.reason)?;
+    let transaction = look::transaction(&state, &id)?;
+    let how = body.how.to_string();
+    let after = json!({ "told_by": how });
+    let command = Command::ResultTold { transaction, how };
+    order(&state, &caller, "transaction.told", transaction, after, reason, command).await
+}
+
+/// Gives an order about one transaction.
+pub(super) async fn order(
+    state: &Arc<State>,
+    caller: &Caller,
+    action: &'static str,
+    transaction: Seq,
+    after: serde_json::Value,
+    reason: Reason,
+    command: Command,
+) -> Result<Json<TransactionChanged>, Refusal> {
+    let id = TransactionId::new(state.partition, transaction);
+    let before = match look::at(state, move |m, now| m.transaction(transaction, now.wall)).await {
+        Ok(Some(view)) => json!({ "state": view.state, "attempts": view.attempts }),
+        // Nothing to compare with: final, unknown, or the engine has ended. Its answer tells.
+        Ok(None) | Err(_) => serde_json::Value::Null,
+    };
+    let object = format!("transaction {id}");
+    let act = Act { action, object, before, after, reason, command };
+    let (done, audit_head) = carry_out(state, caller, act).await?;
+    match done {
+        Done::Transaction(seq, standing) => Ok(Json(TransactionChanged {
+            id: TransactionId::new(state.partition, seq),
+            state: standing,
+            audit_head,
+        })),
+        Done::Window(_) | Done::Gates(_) | Done::Ticket(..) => Err(unexpected()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::Timestamp;
+
+    fn view() -> TransactionView {
+        let cell = json!({
+            "upstream": "agency", "business": "filing.out_of_area", "operation": "handle",
+            "class": "hall", "channel": "hall", "district": "110101", "labels": [],
+            "attributes": {},
+        });
+        TransactionView {
+            transaction: Seq(7),
+            institution: "H11010100001".parse().unwrap(),
+            cell: Arc::new(serde_json::from_value(cell).unwrap()),
+            state: Standing::Waiting,
+            ordering_key: crate::domain::ids::OrderingKey(1),
+            amount: crate::domain::money::Money::ZERO,
+            attempts: 0,
+            failures: 0,
+            not_before: Timestamp::from_millis(0),
+            gate: GateState::ClosedByWindow,
+            behind: None,
+            provisional: None,
+            at: Timestamp::from_millis(0),
+            result_told: Some(false),
+        }
+    }
+
+    #[test]
+    fn every_filter_lets_its_match_through_and_keeps_others_out() {
+        for (query, keeps) in [
+            ("", true),
+            ("state=waiting", true),
+            ("state=in_doubt", false),
+            ("institution=H11010100001&district=110101", true),
+            ("institution=H11010100002", false),
+            ("upstream=agency&business=filing.out_of_area", true),
+            ("upstream=portal", false),
+            ("business=filing.other", false),
+            ("district=110102", false),
+            ("gate=closed_by_window&held=true&told=false", true),
+            ("gate=open", false),
+            ("held=false", false),
+            ("told=true", false),
+        ] {
+            let uri: Uri = format!("/x?{query}").parse().unwrap();
+            let parsed: Query = look::query(&uri).unwrap();
+            assert_eq!(parsed.keeps(&view()), keeps, "{query}");
+        }
+        assert!(look::query::<Query>(&"/x?colour=red".parse().unwrap()).is_err());
+        assert!(look::query::<Query>(&"/x?state=held".parse().unwrap()).is_err());
+    }
+}

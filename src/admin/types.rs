@@ -1,0 +1,502 @@
+//! The bodies of `/admin/v1`, shared by the daemon and the command line.
+//!
+//! Requests refuse unknown fields and never name an author: that comes from the credential.
+//! Answers are plain copies of what the engine shows; nothing here decides anything. Instants
+//! are RFC 3339 with an offset, amounts are decimal strings.
+
+use super::audit::{Head, Record};
+use crate::domain::cell::{Cell, Selector};
+use crate::domain::deadline::{Computed, DeadlineRule};
+use crate::domain::gate::{GateState, HealthPhase, Override};
+use crate::domain::ids::{
+    Business, DeadlineId, InstitutionCode, TicketId, TransactionId, UpstreamName, WindowId,
+};
+use crate::domain::money::Money;
+use crate::domain::policy::Row;
+use crate::domain::state::State;
+use crate::domain::ticket::TicketState;
+use crate::domain::time::{CivilDate, Timestamp, Zone};
+use crate::domain::window::{Act, Notice, Phase, RestoreBy};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The longest reason, in characters.
+pub const REASON_CHARS_MAX: usize = 500;
+
+/// The most items on one page of a list.
+pub const PAGE_ITEMS_MAX: usize = 500;
+
+crate::domain::cell::words!(
+    /// What a person found out about a doubtful transaction.
+    Verdict, "verdict", {
+        /// The core applied it.
+        Applied = "applied",
+        /// The core refused it.
+        Refused = "refused",
+        /// The core never had it, and never will have this attempt.
+        NotApplied = "not_applied",
+    }
+);
+
+crate::domain::cell::words!(
+    /// How a person was told a result.
+    ToldBy, "way of telling", {
+        /// By telephone.
+        Telephone = "telephone",
+        /// At the counter.
+        InPerson = "in_person",
+        /// By letter.
+        Letter = "letter",
+        /// By message.
+        Message = "message",
+    }
+);
+
+/// Declares a window, by instants (`starts_at`, `ends_at`) or by the notice's own words (`text`,
+/// `published`).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeclareWindow {
+    /// Its name.
+    pub id: WindowId,
+    /// The zone that its times are meant in; the daemon's own where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Zone>,
+    /// Its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_at: Option<Timestamp>,
+    /// Its planned end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Timestamp>,
+    /// The sentence of the notice that names the stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The day on which the notice was published, which gives `text` its year.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<CivilDate>,
+    /// The notice it rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<Notice>,
+    /// What it says, cell by cell.
+    pub policy: Vec<Row>,
+    /// How it moves deadlines, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadlines: Option<DeadlineRule>,
+    /// How its parts are proved to be back; only a signed act where it is left out.
+    #[serde(default = "signed")]
+    pub restore_by: RestoreBy,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+fn signed() -> RestoreBy {
+    RestoreBy::Signed
+}
+
+/// Moves a window's planned end.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MoveEnd {
+    /// The new planned end. `end` without it means now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Timestamp>,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// An act that needs nothing but a reason.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Because {
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// An act upon cells.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForCells {
+    /// The cells.
+    #[serde(default)]
+    pub cells: Selector,
+    /// Says that an empty selector, which matches every cell, is meant.
+    #[serde(default)]
+    pub all: bool,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Closes gates, or moves the end of a closing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloseGates {
+    /// The cells.
+    #[serde(default)]
+    pub cells: Selector,
+    /// Says that an empty selector, which matches every cell, is meant.
+    #[serde(default)]
+    pub all: bool,
+    /// Until when at the latest. Mandatory.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Says what became of a doubtful transaction.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resolve {
+    /// What the person found out.
+    pub verdict: Verdict,
+    /// Why, and from whom it is known.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Says that the result of a pre-accepted transaction was told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResultTold {
+    /// How.
+    pub how: ToldBy,
+    /// A note; whose word it is.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// A window, as it stands now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WindowOut {
+    /// Its name.
+    pub id: WindowId,
+    /// Its version, which is also its `ETag`.
+    pub version: u32,
+    /// Where it stands in its life.
+    pub phase: Phase,
+    /// The zone that its times are meant in.
+    pub zone: Zone,
+    /// Its planned start.
+    pub starts_at: Timestamp,
+    /// Its planned end.
+    pub ends_at: Timestamp,
+    /// The earliest start that was ever published.
+    pub published_starts_at: Timestamp,
+    /// The latest end that was ever published.
+    pub published_ends_at: Timestamp,
+    /// When anything about it changes next by plan.
+    pub next_edge_at: Option<Timestamp>,
+    /// Who made this version.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+    /// When this version was made.
+    pub changed_at: Timestamp,
+    /// When it was cancelled.
+    pub cancelled_at: Option<Timestamp>,
+    /// How its parts are proved to be back.
+    pub restore_by: RestoreBy,
+    /// The notice it rests on.
+    pub notice: Option<Notice>,
+    /// How it moves deadlines.
+    pub deadlines: Option<DeadlineRule>,
+    /// What it says, cell by cell.
+    pub policy: Vec<Row>,
+    /// What has been restored.
+    pub restores: Vec<Act>,
+    /// What has been released.
+    pub releases: Vec<Act>,
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Asks for the page after this one; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// The gate of one cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GateOut {
+    /// The cell.
+    pub cell: Cell,
+    /// Whether effects may start.
+    pub state: GateState,
+    /// The window that closes it.
+    pub window: Option<WindowId>,
+    /// Transactions of this cell that wait.
+    pub waiting: u64,
+    /// Attempts of this cell that are out.
+    pub in_flight: u64,
+    /// Rises with every closing.
+    pub epoch: u64,
+}
+
+/// Every gate and every operator's closing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GatesOut {
+    /// The gates of every cell that has been seen.
+    pub gates: Vec<GateOut>,
+    /// Closings by operators that are in force.
+    pub overrides: Vec<Override>,
+}
+
+/// Gates right after an act upon them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GatesChanged {
+    /// How many cells that have been seen are concerned.
+    pub cells: u64,
+    /// How they stand, by state.
+    pub states: BTreeMap<GateState, u64>,
+    /// How each stands.
+    pub gates: Vec<CellGate>,
+    /// The head of the audit log after this act.
+    pub audit_head: Head,
+}
+
+/// One cell and its gate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CellGate {
+    /// The cell.
+    pub cell: Cell,
+    /// Whether effects may start.
+    pub state: GateState,
+}
+
+/// A transaction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TransactionOut {
+    /// Its identity.
+    pub id: TransactionId,
+    /// Its submitter.
+    pub institution: InstitutionCode,
+    /// Its cell.
+    pub cell: Cell,
+    /// Where it stands.
+    pub state: State,
+    /// Its amount.
+    pub amount: Money,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Sure failures in a row.
+    #[serde(default)]
+    pub failures: u32,
+    /// When it may be tried or asked about next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    /// Its gate; absent once it is final.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateState>,
+    /// The transaction of the same key that it waits behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<TransactionId>,
+    /// The code of its refusal, where that counts only once the gate has opened fully.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisional: Option<String>,
+    /// For a pre-accepted one: whether its result has been told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_told: Option<bool>,
+}
+
+/// A transaction with everything that happened to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TransactionDetail {
+    /// The transaction.
+    #[serde(flatten)]
+    pub transaction: TransactionOut,
+    /// What happened to it, oldest first.
+    pub history: Vec<Step>,
+}
+
+/// One thing that happened to a transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The number of the record.
+    pub record: u64,
+    /// When; absent for what carries no instant of its own.
+    pub at: Option<Timestamp>,
+    /// What, in one word.
+    pub what: String,
+    /// More about it: attempt, code, reason, person.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub details: BTreeMap<String, String>,
+}
+
+/// A transaction right after an act upon it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TransactionChanged {
+    /// Its identity.
+    pub id: TransactionId,
+    /// Where it stands.
+    pub state: State,
+    /// The head of the audit log after this act.
+    pub audit_head: Head,
+}
+
+/// A ticket that is open.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TicketOut {
+    /// Its identity.
+    pub id: TicketId,
+    /// The transaction it belongs to.
+    pub transaction: TransactionId,
+    /// Its submitter.
+    pub institution: InstitutionCode,
+    /// The cell of its transaction.
+    pub cell: Cell,
+    /// Its amount.
+    pub amount: Money,
+    /// Where it stands.
+    pub state: TicketState,
+    /// The settlement that is on its way to replace it.
+    pub replaced_by: Option<TransactionId>,
+    /// When its transaction was accepted.
+    pub accepted_at: Timestamp,
+}
+
+/// A registered deadline, with the date that holds now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeadlineOut {
+    /// Its number.
+    pub id: DeadlineId,
+    /// Who registered it.
+    pub institution: InstitutionCode,
+    /// The business.
+    pub business: Business,
+    /// When it was registered.
+    pub registered_at: Timestamp,
+    /// The date given.
+    pub original: CivilDate,
+    /// The date as it holds; absent where the calendar does not reach.
+    pub computed: Option<Computed>,
+}
+
+/// The answer to a question for a date. Asking counts as telling.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeadlineChecked {
+    /// The business.
+    pub business: Business,
+    /// The date given.
+    pub original: CivilDate,
+    /// The date that holds.
+    pub effective: CivilDate,
+    /// Whether it can still move.
+    #[serde(rename = "final")]
+    pub is_final: bool,
+    /// Each move with its rule and clause.
+    pub extensions: Vec<crate::domain::deadline::Extension>,
+    /// For the day asked about: whether it is in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_time: Option<bool>,
+}
+
+/// What submitters were answered since the process began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntakeCounters {
+    /// Posts that were answered.
+    pub submitted: u64,
+    /// Newly accepted.
+    pub accepted: u64,
+    /// Answered with an earlier receipt.
+    pub duplicates: u64,
+    /// Turned away by policy.
+    pub turned_away: u64,
+    /// Refused because of what they said.
+    pub invalid: u64,
+}
+
+impl IntakeCounters {
+    /// Answered posts less the sum of their answers. Zero unless we have a defect.
+    #[must_use]
+    pub fn difference(&self) -> i128 {
+        let answered = [self.accepted, self.duplicates, self.turned_away, self.invalid];
+        i128::from(self.submitted) - answered.iter().map(|&n| i128::from(n)).sum::<i128>()
+    }
+}
+
+/// The books.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LedgerOut {
+    /// Accepted, each state, and `difference`, in items.
+    #[serde(flatten)]
+    pub items: BTreeMap<String, i64>,
+    /// The same, in money.
+    pub amount: BTreeMap<String, String>,
+    /// Tickets: `issued` and each ticket state, in items.
+    pub tickets: BTreeMap<String, u64>,
+    /// The same, in money, without `issued`.
+    pub tickets_amount: BTreeMap<String, String>,
+    /// Submissions turned away by policy, ever.
+    pub turned_away_ever: u64,
+    /// What submitters were answered since the process began.
+    pub intake: IntakeCounters,
+    /// `intake.submitted` less its parts.
+    pub intake_difference: i64,
+    /// Whether every difference is zero.
+    pub balanced: bool,
+    /// The instant of the books.
+    pub at: Timestamp,
+}
+
+/// One upstream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UpstreamOut {
+    /// Its name.
+    pub name: UpstreamName,
+    /// The phase of its health.
+    pub phase: HealthPhase,
+    /// When the phase began.
+    pub since: Timestamp,
+    /// Good probes in a row.
+    pub good: u32,
+    /// Bad probes in a row.
+    pub bad: u32,
+    /// Sends per second allowed now; absent where only concurrency limits.
+    pub rate: Option<u32>,
+    /// Attempts that are out.
+    pub in_flight: u64,
+}
+
+/// The end of the audit log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AuditOut {
+    /// Its head.
+    pub head: Head,
+    /// The last records, oldest first.
+    pub records: Vec<Record>,
+}
+
+/// A window right after an act upon it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WindowChanged {
+    /// The window.
+    #[serde(flatten)]
+    pub window: WindowOut,
+    /// The head of the audit log after this act.
+    pub audit_head: Head,
+}
+
+/// Whether the daemon can take submissions durably.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadyOut {
+    /// Whether it can.
+    pub ready: bool,
+    /// Why not.
+    pub reasons: Vec<String>,
+    /// Whose clock it runs on: `real` or `virtual`.
+    pub clock: String,
+    /// What its clock says.
+    pub now: Timestamp,
+    /// The head of the audit log.
+    pub audit_head: Head,
+}

@@ -1,0 +1,474 @@
+//! `/admin/v1/windows`: declare a stop, move its end, cancel it, restore and release its cells.
+//!
+//! A window's `ETag` is its version. An act that sends `If-Match` fails with 412 when somebody
+//! else changed the window in between; one that does not still cannot overtake a change made
+//! between its own look and its order.
+
+use super::State;
+use super::act::{Act, carry_out, unexpected};
+use super::audit::Head;
+use super::guard::Caller;
+use super::look;
+use super::refusal::{OperatorCode, Refusal};
+use super::text::{self, Reason};
+use super::types::{Because, DeclareWindow, ForCells, MoveEnd, Page, WindowChanged, WindowOut};
+use crate::domain::cell::{Cell, Selector};
+use crate::domain::ids::WindowId;
+use crate::domain::policy::{Advice, Row};
+use crate::domain::time::{Interval, Timestamp, Zone};
+use crate::domain::window::{Proof, Window};
+use crate::engine::event::{Command, Done, Fault};
+use crate::web::problem::Problem;
+use axum::body::Body;
+use axum::extract::{Path, State as Extract};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+type Shared = Extract<Arc<State>>;
+
+pub(super) async fn list(Extract(state): Shared) -> Result<Json<Page<WindowOut>>, Refusal> {
+    let (windows, cells, now) = look::at(&state, |machine, now| {
+        let cells: Vec<_> = machine.gates(now.wall).into_iter().map(|gate| gate.cell).collect();
+        (machine.windows(), cells, now.wall)
+    })
+    .await?;
+    let items =
+        windows.iter().map(|window| shown(window, cells.iter().map(AsRef::as_ref), now)).collect();
+    Ok(Json(Page { items, next_cursor: None }))
+}
+
+pub(super) async fn show(
+    Extract(state): Shared,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let seen = see(&state, &id).await?;
+    let out = shown(&seen.window, seen.cells.iter().map(AsRef::as_ref), seen.now);
+    Ok(with_etag(StatusCode::OK, out.version, Json(out)))
+}
+
+pub(super) async fn declare(
+    Extract(state): Shared,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let body: DeclareWindow = text::read(&caller, body, state.body_limits).await?;
+    let reason = Reason::check(&body.reason)?;
+    text::no_personal_data(&body)?;
+    let now = state.clock.now().wall;
+    let zone = body.zone.unwrap_or(state.zone);
+    let planned = planned(&body, zone)?;
+    check_policy(&body, planned, now)?;
+    let window = Window {
+        id: body.id,
+        version: 1,
+        zone,
+        planned,
+        published: planned,
+        author: caller.name.clone(),
+        reason: reason.as_str().to_owned(),
+        changed_at: now,
+        notice: body.notice,
+        policy: body.policy,
+        deadlines: body.deadlines,
+        restore_by: body.restore_by,
+        cancelled_at: None,
+        restores: Vec::new(),
+        releases: Vec::new(),
+    };
+    let act = Act {
+        action: "window.declare",
+        object: format!("window {}", window.id),
+        before: Value::Null,
+        after: shortly(&window),
+        reason,
+        command: Command::DeclareWindow(Box::new(window)),
+    };
+    let (done, head) = carry_out(&state, &caller, act).await?;
+    let mut response = changed(&state, done, head, StatusCode::CREATED).await?;
+    let path = response.extensions_mut().remove::<WindowId>();
+    let location = path.and_then(|id| format!("/admin/v1/windows/{id}").parse().ok());
+    if let Some(location) = location {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+pub(super) async fn extend(
+    Extract(state): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    body: Body,
+) -> Result<Response, Refusal> {
+    move_end(&state, &caller, &id, body, Direction::Later).await
+}
+
+pub(super) async fn end(
+    Extract(state): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    body: Body,
+) -> Result<Response, Refusal> {
+    move_end(&state, &caller, &id, body, Direction::Earlier).await
+}
+
+#[derive(Clone, Copy)]
+enum Direction {
+    Later,
+    Earlier,
+}
+
+async fn move_end(
+    state: &Arc<State>,
+    caller: &Caller,
+    id: &str,
+    body: Body,
+    direction: Direction,
+) -> Result<Response, Refusal> {
+    let body: MoveEnd = text::read(caller, body, state.body_limits).await?;
+    let reason = Reason::check(&body.reason)?;
+    let seen = see(state, id).await?;
+    let old = seen.window.planned.end;
+    let (action, ends_at) = match direction {
+        Direction::Later => {
+            let ends_at = body.ends_at.ok_or_else(|| {
+                Refusal::field("/ends_at", "expected the new end, later than the present one")
+            })?;
+            if ends_at <= old {
+                let detail = format!("expected an instant after {old}; use end to end it early");
+                return Err(Refusal::field("/ends_at", detail));
+            }
+            ("window.extend", ends_at)
+        }
+        Direction::Earlier => {
+            let ends_at = body.ends_at.unwrap_or(seen.now);
+            if ends_at >= old {
+                let detail = format!("expected an instant before {old}; use extend to move it on");
+                return Err(Refusal::field("/ends_at", detail));
+            }
+            ("window.end", ends_at)
+        }
+    };
+    let act = Act {
+        action,
+        object: format!("window {}", seen.window.id),
+        before: shortly(&seen.window),
+        after: json!({ "ends_at": ends_at }),
+        reason,
+        command: Command::MoveWindowEnd {
+            window: seen.window.id.clone(),
+            ends_at,
+            if_version: Some(seen.version(caller)),
+        },
+    };
+    let (done, head) = carry_out(state, caller, act).await?;
+    changed(state, done, head, StatusCode::OK).await
+}
+
+pub(super) async fn cancel(
+    Extract(state): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let body: Because = text::read(&caller, body, state.body_limits).await?;
+    let reason = Reason::check(&body.reason)?;
+    let seen = see(&state, &id).await?;
+    let act = Act {
+        action: "window.cancel",
+        object: format!("window {}", seen.window.id),
+        before: shortly(&seen.window),
+        after: json!({ "cancelled": true }),
+        reason,
+        command: Command::CancelWindow {
+            window: seen.window.id.clone(),
+            if_version: Some(seen.version(&caller)),
+        },
+    };
+    let (done, head) = carry_out(&state, &caller, act).await?;
+    changed(&state, done, head, StatusCode::OK).await
+}
+
+pub(super) async fn restore(
+    Extract(state): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let (seen, cells, reason) = for_cells(&state, &caller, &id, body).await?;
+    let act = Act {
+        action: "window.restore",
+        object: format!("window {}", seen.window.id),
+        before: shortly(&seen.window),
+        after: json!({ "cells": &cells, "proof": Proof::Signed }),
+        reason,
+        command: Command::Restore { window: seen.window.id.clone(), cells, proof: Proof::Signed },
+    };
+    let (done, head) = carry_out(&state, &caller, act).await?;
+    changed(&state, done, head, StatusCode::OK).await
+}
+
+pub(super) async fn release(
+    Extract(state): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let (seen, cells, reason) = for_cells(&state, &caller, &id, body).await?;
+    let act = Act {
+        action: "window.release",
+        object: format!("window {}", seen.window.id),
+        before: shortly(&seen.window),
+        after: json!({ "cells": &cells }),
+        reason,
+        command: Command::Release { window: seen.window.id.clone(), cells },
+    };
+    let (done, head) = carry_out(&state, &caller, act).await?;
+    changed(&state, done, head, StatusCode::OK).await
+}
+
+async fn for_cells(
+    state: &Arc<State>,
+    caller: &Caller,
+    id: &str,
+    body: Body,
+) -> Result<(Seen, Selector, Reason), Refusal> {
+    let body: ForCells = text::read(caller, body, state.body_limits).await?;
+    let reason = Reason::check(&body.reason)?;
+    let cells = named(body.cells, body.all)?;
+    let seen = see(state, id).await?;
+    // Restore and release add to a window and never undo another's act, so the engine needs no
+    // version; a person who names one is told when it is no longer what they looked at.
+    if seen.version(caller) != seen.window.version {
+        return Err(Fault::Changed { current: seen.window.version }.into());
+    }
+    Ok((seen, cells, reason))
+}
+
+/// The cells of a body; all of them only where that was said.
+pub(super) fn named(cells: Selector, all: bool) -> Result<Selector, Refusal> {
+    let is_empty = cells == Selector::default();
+    match (is_empty, all) {
+        (true, false) => Err(Refusal::ours_at(
+            OperatorCode::CellsMissing,
+            "/cells",
+            "an empty selector matches every cell",
+        )),
+        (false, true) => Err(Refusal::field("/all", "expected either cells or all, not both")),
+        (true, true) | (false, false) => Ok(cells),
+    }
+}
+
+struct Seen {
+    window: Arc<Window>,
+    cells: Vec<Arc<Cell>>,
+    now: Timestamp,
+}
+
+impl Seen {
+    /// The version that the caller's decision rests on.
+    fn version(&self, caller: &Caller) -> u32 {
+        caller.seen_version.unwrap_or(self.window.version)
+    }
+}
+
+async fn see(state: &State, id: &str) -> Result<Seen, Refusal> {
+    let id: WindowId = id.parse().map_err(|_| Problem::not_found("window"))?;
+    look::at(state, move |machine, now| {
+        let window = machine.windows().into_iter().find(|window| window.id == id)?;
+        let cells = machine.gates(now.wall).into_iter().map(|gate| gate.cell).collect();
+        Some(Seen { window, cells, now: now.wall })
+    })
+    .await?
+    .ok_or_else(|| Problem::not_found("window").into())
+}
+
+async fn changed(
+    state: &State,
+    done: Done,
+    audit_head: Head,
+    status: StatusCode,
+) -> Result<Response, Refusal> {
+    let Done::Window(window) = done else { return Err(unexpected()) };
+    // The act took effect; where the engine has ended since, its phase is shown without the
+    // cells that have been seen.
+    let cells: Vec<Arc<Cell>> = look::at(state, |machine, now| {
+        machine.gates(now.wall).into_iter().map(|gate| gate.cell).collect()
+    })
+    .await
+    .unwrap_or_default();
+    let now = state.clock.now().wall;
+    let window = shown(&window, cells.iter().map(AsRef::as_ref), now);
+    let (version, id) = (window.version, window.id.clone());
+    let mut response = with_etag(status, version, Json(WindowChanged { window, audit_head }));
+    response.extensions_mut().insert(id);
+    Ok(response)
+}
+
+fn with_etag(status: StatusCode, version: u32, body: impl IntoResponse) -> Response {
+    (status, [(header::ETAG, format!("\"{version}\""))], body).into_response()
+}
+
+fn planned(body: &DeclareWindow, zone: Zone) -> Result<Interval, Refusal> {
+    match (body.starts_at, body.ends_at, body.text.as_deref(), body.published) {
+        (Some(start), Some(end), None, _) => Interval::new(start, end)
+            .ok_or_else(|| Refusal::field("/ends_at", "expected an instant after starts_at")),
+        (None, None, Some(text), Some(published)) => text::stop(text, published, zone),
+        (None, None, Some(_), None) => Err(Refusal::field(
+            "/published",
+            "expected the day of the notice, which gives its dates their year",
+        )),
+        (None, None, None, _) | (Some(_), None, None, _) | (None, Some(_), None, _) => Err(
+            Refusal::field("/starts_at", "expected starts_at and ends_at, or the notice's text"),
+        ),
+        (Some(_), _, Some(_), _) | (None, Some(_), Some(_), _) => {
+            Err(Refusal::field("/text", "expected either instants or a text, not both"))
+        }
+    }
+}
+
+/// What can be said about a window without knowing the catalogue.
+fn check_policy(body: &DeclareWindow, planned: Interval, now: Timestamp) -> Result<(), Refusal> {
+    if planned.end <= now {
+        return Err(Refusal::field("/ends_at", "the stop is already over"));
+    }
+    if body.policy.is_empty() {
+        return Err(Refusal::field("/policy", "expected at least one row"));
+    }
+    for (index, row) in body.policy.iter().enumerate() {
+        if let Some((field, detail)) = wrong_in(row, planned) {
+            return Err(Refusal::field(&format!("/policy/{index}/{field}"), detail));
+        }
+    }
+    match &body.deadlines {
+        Some(rule) if rule.legal_basis.trim().is_empty() => Err(Refusal::field(
+            "/deadlines/legal_basis",
+            "expected what the rule rests on; without it no deadline may be moved",
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn wrong_in(row: &Row, planned: Interval) -> Option<(&'static str, &'static str)> {
+    let start = row.starts_at.unwrap_or(planned.start);
+    let end = row.ends_at.unwrap_or(planned.end);
+    let silent = |text: &Option<String>| text.as_deref().is_none_or(|t| t.trim().is_empty());
+    if row.clause.trim().is_empty() {
+        Some(("clause", "expected the notice's clause, or not_in_notice"))
+    } else if row.disposition.is_none() {
+        Some(("disposition", "the notice is silent here: a person must decide"))
+    } else if row.clause == "not_in_notice" && silent(&row.decided_because) {
+        Some(("decided_because", "expected why it was decided so"))
+    } else if row.advice == Advice::GoElsewhere && silent(&row.alternative) {
+        Some(("alternative", "expected where to go"))
+    } else if Interval::new(start, end).is_none() {
+        Some(("ends_at", "the row ends before it starts"))
+    } else {
+        None
+    }
+}
+
+/// A window as it is shown.
+fn shown<'a>(
+    window: &Window,
+    cells: impl IntoIterator<Item = &'a Cell>,
+    now: Timestamp,
+) -> WindowOut {
+    WindowOut {
+        id: window.id.clone(),
+        version: window.version,
+        phase: window.phase(cells, now),
+        zone: window.zone,
+        starts_at: window.planned.start,
+        ends_at: window.planned.end,
+        published_starts_at: window.published.start,
+        published_ends_at: window.published.end,
+        next_edge_at: window.next_edge(now),
+        author: window.author.clone(),
+        reason: window.reason.clone(),
+        changed_at: window.changed_at,
+        cancelled_at: window.cancelled_at,
+        restore_by: window.restore_by,
+        notice: window.notice.clone(),
+        deadlines: window.deadlines.clone(),
+        policy: window.policy.clone(),
+        restores: window.restores.clone(),
+        releases: window.releases.clone(),
+    }
+}
+
+/// A window as it is written into the audit log.
+pub(super) fn shortly(window: &Window) -> Value {
+    json!({
+        "version": window.version,
+        "starts_at": window.planned.start,
+        "ends_at": window.planned.end,
+        "rows": window.policy.len(),
+        "restores": window.restores.len(),
+        "releases": window.releases.len(),
+        "cancelled_at": window.cancelled_at,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(change: impl FnOnce(&mut Value)) -> DeclareWindow {
+        let mut body = json!({
+            "id": "stop", "starts_at": "2022-08-12T11:00:00Z", "ends_at": "2022-08-14T22:00:00Z",
+            "policy": [{"clause": "(二)1", "disposition": "hold"}], "reason": "why",
+        });
+        change(&mut body);
+        serde_json::from_value(body).unwrap()
+    }
+
+    fn pointer_of(refusal: Refusal) -> String {
+        let Refusal::Shared(problem) = refusal else { panic!("{refusal:?}") };
+        problem.errors[0].pointer.clone()
+    }
+
+    fn verdict(change: impl FnOnce(&mut Value)) -> Result<Interval, String> {
+        let body = body(change);
+        let now = "2022-08-11T00:00:00Z".parse().unwrap();
+        planned(&body, chrono_tz::Asia::Shanghai)
+            .and_then(|planned| check_policy(&body, planned, now).map(|()| planned))
+            .map_err(pointer_of)
+    }
+
+    #[test]
+    fn a_declaration_that_leaves_something_open_is_refused_where_it_does() {
+        assert_eq!(verdict(|_| {}).unwrap().length().as_secs(), 59 * 3600);
+        type Change = fn(&mut Value);
+        let table: &[(Change, &str)] = &[
+            (|b| b["ends_at"] = json!("2022-08-12T11:00:00Z"), "/ends_at"),
+            (|b| b["policy"] = json!([]), "/policy"),
+            (|b| b["policy"][0]["clause"] = json!(" "), "/policy/0/clause"),
+            (|b| b["policy"][0]["disposition"] = Value::Null, "/policy/0/disposition"),
+            (|b| b["policy"][0]["clause"] = json!("not_in_notice"), "/policy/0/decided_because"),
+            (|b| b["policy"][0]["advice"] = json!("go_elsewhere"), "/policy/0/alternative"),
+            (|b| b["policy"][0]["ends_at"] = json!("2022-08-12T11:00:00Z"), "/policy/0/ends_at"),
+            (|b| b["text"] = json!("8月12日"), "/text"),
+            (|b| b["ends_at"] = Value::Null, "/starts_at"),
+        ];
+        for (change, pointer) in table {
+            assert_eq!(verdict(change), Err((*pointer).to_owned()));
+        }
+        let over = |b: &mut Value| {
+            b["starts_at"] = json!("2022-08-01T00:00:00Z");
+            b["ends_at"] = json!("2022-08-02T00:00:00Z");
+        };
+        assert_eq!(verdict(over), Err("/ends_at".to_owned()));
+    }
+
+    #[test]
+    fn every_cell_is_meant_only_where_that_is_said() {
+        let some = Selector { upstream: vec!["agency".parse().unwrap()], ..Selector::default() };
+        assert!(named(Selector::default(), false).is_err());
+        assert!(named(some.clone(), true).is_err());
+        assert_eq!(named(some.clone(), false).unwrap(), some);
+        assert_eq!(named(Selector::default(), true).unwrap(), Selector::default());
+    }
+}
