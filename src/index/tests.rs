@@ -155,6 +155,8 @@ impl World {
 
     /// Ends the index, waits for its threads, and starts it again after `meanwhile`.
     fn restart(&mut self, meanwhile: impl FnOnce(&Path)) {
+        // All its threads have been started by then.
+        self.ready();
         self.index.stop();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap());
         until("the threads end", || threads.iter().all(std::thread::JoinHandle::is_finished));
@@ -194,7 +196,6 @@ impl World {
 
     /// Lets the threads write all they know to sled.
     fn written(&mut self) {
-        self.ready();
         self.restart(|_| {});
         self.ready();
         assert_eq!(self.index.rebuilds(), 0);
@@ -359,8 +360,7 @@ fn a_hanging_sled_keeps_nobody_waiting_and_is_left_behind() {
     let folder = tempfile::tempdir().unwrap();
     let mut world = World::new(folder.path());
     world.options.patience = Duration::from_millis(500);
-    world.restart(|_| {});
-    world.ready();
+    world.written();
     world.options.tripwire.arm(Sabotage::Hang);
     assert_eq!(world.index.of_institution(&institution(1), Seq(0), 10), Err(IndexUnavailable));
     until("the hanging is noticed", || world.index.rebuilds() == 1);
@@ -373,7 +373,7 @@ fn too_many_hanging_threads_keep_the_index_away_and_the_journal_is_still_served(
     let mut world = World::new(folder.path());
     world.options.patience = Duration::from_millis(50);
     world.options.hanging_looks = 20;
-    world.restart(|_| {});
+    world.written();
     until("it is given up", || {
         world.options.tripwire.arm(Sabotage::Hang);
         drop(world.index.of_institution(&institution(1), Seq(0), 10));
