@@ -90,7 +90,7 @@ impl Machine {
 
     /// A transaction that is not final (a ticketed one included).
     #[must_use]
-    pub fn transaction(&self, seq: Seq) -> Option<TransactionView> {
+    pub fn transaction(&self, seq: Seq, _now: Timestamp) -> Option<TransactionView> {
         self.live.find(seq).map(|slot| self.view(slot))
     }
 
@@ -122,6 +122,7 @@ impl Machine {
     #[must_use]
     pub fn transactions(
         &self,
+        _now: Timestamp,
         after: Seq,
         limit: usize,
         keep: &dyn Fn(&TransactionView) -> bool,
@@ -148,7 +149,7 @@ impl Machine {
             | State::Withdrawn
             | State::Superseded => return Vec::new(),
         };
-        list.iter().filter_map(|&seq| self.transaction(seq)).collect()
+        list.iter().filter_map(|&seq| self.live.find(seq)).map(|slot| self.view(slot)).collect()
     }
 
     /// Pre-accepted transactions that ended and whose result has not been told.

@@ -158,7 +158,7 @@ impl World {
             }
             assert_eq!(machine.books(), whole.books(), "snapshot and history disagree");
             let views = |m: &Machine| {
-                m.transactions(Seq(0), usize::MAX, &|_| true)
+                m.transactions(Timestamp::default(), Seq(0), usize::MAX, &|_| true)
                     .into_iter()
                     .map(|v| (v.transaction, v.state, v.attempts, v.failures, v.behind))
                     .collect::<Vec<_>>()
@@ -325,13 +325,14 @@ impl World {
                 self.order(Command::Redrive(view.transaction));
             }
             self.pass_time(7);
-            let open =
-                self.machine.transactions(Seq(0), usize::MAX, &|v| v.state != State::Ticketed);
+            let open = self
+                .machine
+                .transactions(self.now, Seq(0), usize::MAX, &|v| v.state != State::Ticketed);
             if open.is_empty() {
                 return;
             }
         }
-        let left = self.machine.transactions(Seq(0), 5, &|v| v.state != State::Ticketed);
+        let left = self.machine.transactions(self.now, Seq(0), 5, &|v| v.state != State::Ticketed);
         panic!("not everything ended: {left:#?}");
     }
 
