@@ -127,6 +127,7 @@ pub struct Machine {
     /// Keys of records that no sealed run covers yet.
     pub(super) recent: HashMap<KeyHash, KeyEntry>,
     pub(super) runs: Box<dyn KeyRuns>,
+    pub(super) keys_covered: Seq,
     pub(super) agenda: BTreeSet<(Timestamp, Due)>,
     /// Transactions that wait for another one to be applied.
     pub(super) dependents: HashMap<Seq, Vec<Seq>>,
@@ -184,6 +185,7 @@ impl Machine {
             untold: BTreeMap::new(),
             recent: HashMap::new(),
             runs,
+            keys_covered: Seq(0),
             agenda: BTreeSet::new(),
             dependents: HashMap::new(),
             waiters: HashMap::new(),
@@ -659,9 +661,13 @@ impl Machine {
         id
     }
 
-    /// The keys up to `covered` stand in sealed runs now.
-    pub fn keys_sealed(&mut self, covered: Seq) {
-        self.recent.retain(|_, entry| entry.transaction > covered);
+    /// Forgets the keys that stand in sealed runs by now.
+    pub fn forget_sealed_keys(&mut self) {
+        let covered = self.runs.covers();
+        if covered > self.keys_covered {
+            self.keys_covered = covered;
+            self.recent.retain(|_, entry| entry.transaction > covered);
+        }
     }
 
     /// The state as the shortest list of changes with the same fold.

@@ -60,7 +60,7 @@ pub fn recover(
         }
         ControlFlow::Continue(())
     })?;
-    machine.keys_sealed(covered);
+    machine.forget_sealed_keys();
     let mut decision = Decision::default();
     let started =
         Change::Started { epoch: found.epoch, virtual_clock: found.virtual_clock, at: now };

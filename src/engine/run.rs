@@ -48,8 +48,8 @@ pub enum Input {
     Told(Event),
     /// Somebody wants to look at the state; what it returns is called after the commit.
     Read(Look),
-    /// Idempotency keys up to this sequence stand in sealed runs now.
-    KeysSealed(Seq),
+    /// Nothing more will be taken in after this.
+    Close,
 }
 
 /// Where effects go. Called by the commit thread only, after the commit; must not block.
@@ -126,6 +126,7 @@ pub struct Stepper {
     due: watch::Sender<Option<Timestamp>>,
     replies: HashMap<u64, oneshot::Sender<Reply>>,
     next_reply: u64,
+    closing: bool,
 }
 
 /// The commit thread's half.
@@ -178,6 +179,7 @@ pub fn assemble(
         due: due_in,
         replies: HashMap::new(),
         next_reply: 0,
+        closing: false,
     };
     stepper.hand_over(recovered, 0);
     let committer = Committer { journal, outlet, batches, pulse: pulse.clone(), ack_early };
@@ -186,8 +188,8 @@ pub fn assemble(
 }
 
 impl Stepper {
-    /// Steps until every handle is gone, or until the commit thread ends.
-    pub fn run(mut self) {
+    /// Steps until [`Handle::close`], or until the commit thread ends; returns the last state.
+    pub fn run(mut self) -> Machine {
         while let Some(first) = self.queue.blocking_recv() {
             let mut decision = Decision::default();
             let mut deliveries = Vec::new();
@@ -200,10 +202,12 @@ impl Stepper {
             }
             let now = self.clock.now();
             self.machine.dispatch(now.wall, &mut decision);
-            if !self.hand_over_with(decision, deliveries, inputs as u64) {
-                return;
+            self.machine.forget_sealed_keys();
+            if !self.hand_over_with(decision, deliveries, inputs as u64) || self.closing {
+                break;
             }
         }
+        self.machine
     }
 
     fn take(&mut self, input: Input, out: &mut Decision, deliveries: &mut Vec<Delivery>) {
@@ -217,7 +221,7 @@ impl Stepper {
             }
             Input::Told(event) => self.machine.step(now, event, out),
             Input::Read(look) => deliveries.push(look(&self.machine, now)),
-            Input::KeysSealed(up_to) => self.machine.keys_sealed(up_to),
+            Input::Close => self.closing = true,
         }
     }
 
@@ -425,13 +429,9 @@ impl Handle {
         self.enter(Input::Told(event)).await;
     }
 
-    /// Tells the engine that idempotency keys up to `up_to` stand in sealed runs.
-    pub fn keys_sealed(&self, up_to: Seq) {
-        // Where the queue is full the next sealed segment says it again.
-        self.pulse.entered.fetch_add(1, Ordering::SeqCst);
-        if self.queue.try_send(Input::KeysSealed(up_to)).is_err() {
-            self.pulse.left.fetch_add(1, Ordering::SeqCst);
-        }
+    /// Ends the step thread after what is queued. What comes later is answered as unavailable.
+    pub async fn close(&self) {
+        self.enter(Input::Close).await;
     }
 
     /// Looks at the state between two steps. `None` when the engine has ended.

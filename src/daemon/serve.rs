@@ -1,0 +1,584 @@
+//! The composition: puts the parts together, runs them, and stops them in good order.
+//!
+//! Start: lock and open the journal, recover, commit what recovery decided, bind the listeners,
+//! say that we are ready. Stop: readiness, intake, attempts, store, in that order.
+//!
+//! No rule of the product lives here; only here is anything constructed.
+
+use super::clock::{SystemClock, real_sleep};
+use super::dispatch::{Dispatch, DispatchOutlet};
+use super::driven::{DrivenClock, Due, DueSource};
+use super::shutdown::{Phase, Shutdown};
+use super::tasks::{Kind, Tasks};
+use crate::admin::audit::Audit;
+use crate::config::{self, Config};
+use crate::domain::time::Timestamp;
+use crate::domain::window::Window;
+use crate::engine::change::Change;
+use crate::engine::event::{Command, Event, Order, Reply};
+use crate::engine::ports::{Clock, JournalReader, Upstream, Vault};
+use crate::engine::recovery::{self, Found};
+use crate::engine::run::{self, Handle, Pulse};
+use crate::engine::settings::{Settings, UpstreamSettings};
+use crate::index::Index;
+use crate::intake;
+use crate::journal;
+use crate::upstream::{HttpOptions, HttpUpstream, ProbeExpect};
+use crate::web::access::KeyFile;
+use crate::web::body::BodyLimits;
+use crate::web::server::{self, ServerLimits};
+use crate::{admin, telemetry};
+use anyhow::{Context, Result, anyhow, bail};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+/// The journal partition of an embedded daemon.
+const PARTITION: u16 = 0;
+/// How often free space, index and backlog are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What `holdover serve` is told besides its configuration.
+#[derive(Debug, Clone, Default)]
+pub struct ServeOptions {
+    /// The driver whose clock is followed. `None`: the machine's own clock.
+    pub clock: Option<SocketAddr>,
+    /// Serve what is intact of a damaged journal.
+    pub quarantine: bool,
+    /// Begin a journal in a folder that exists and has none.
+    pub init: bool,
+    /// The one promise to break.
+    #[cfg(feature = "sabotage")]
+    pub sabotage: Option<crate::engine::settings::Sabotage>,
+}
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// When it cannot start, or when a vital part failed while it ran.
+pub fn run(config: Config, options: ServeOptions) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")?;
+    let shutdown = Shutdown::new(config.listen.grace);
+    let ended = runtime.block_on(serve(config, options, shutdown));
+    // Whatever is still running has had its time.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+/// The parts that stay for as long as the daemon runs.
+struct Daemon {
+    config: Arc<Config>,
+    clock: Arc<dyn Clock>,
+    tasks: Tasks,
+    shutdown: Shutdown,
+    engine: Handle,
+    pulse: Arc<Pulse>,
+    reader: Arc<dyn JournalReader>,
+    vault: Arc<dyn Vault>,
+    index: Index,
+    disk_reserve: Arc<AtomicBool>,
+    ready: Arc<AtomicBool>,
+    upstreams: HashMap<crate::domain::ids::UpstreamName, Arc<dyn Upstream>>,
+}
+
+async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Result<()> {
+    let runtime = tokio::runtime::Handle::current();
+    let tasks = Tasks::new(runtime, shutdown.token(Phase::Store));
+    tasks.spawn(Kind::Upkeep, "signals", shutdown.clone().follow_signals());
+    let due = DueSource::later();
+    let clock = clock(&options, &due, &tasks).await?;
+    telemetry::init_logging(&config.log, clock.is_virtual());
+    let config = Arc::new(config);
+
+    let mut opened = open_journal(&config, &options, clock.as_ref())?;
+    let snapshot = std::mem::take(&mut opened.snapshot);
+    let vault: Arc<dyn Vault> = Arc::new(
+        journal::seal::AesVault::open(&config.data.folder, &config.data.master_key_file)
+            .context("the keys that seal payloads cannot be opened")?,
+    );
+    let found = Found {
+        snapshot,
+        replay_from: opened.replay_from,
+        runs: opened.keys,
+        epoch: opened.epoch,
+        virtual_clock: clock.is_virtual(),
+    };
+    let settings = settings(&config, &options);
+    let (machine, recovered) =
+        recovery::recover(settings, found, opened.reader.as_ref(), clock.now().wall)
+            .context("the journal cannot be read to its end")?;
+
+    let (index, upstreams) = (start_index(&config, &opened.reader, &tasks), upstreams(&config)?);
+    let disk_reserve = Arc::new(AtomicBool::new(false));
+    let dispatch = Arc::new(Dispatch {
+        partition: PARTITION,
+        upstreams: upstreams.clone(),
+        reader: opened.reader.clone(),
+        vault: vault.clone(),
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+        engine: OnceLock::new(),
+        committed: committed_hook(index.clone()),
+        ended: Box::new(|upstream, outcome, took| {
+            telemetry::events::call_ended(upstream, outcome, took);
+        }),
+        turned: Box::new(|cell, to| telemetry::events::gate_turned(cell, to)),
+        full: full_hook(disk_reserve.clone()),
+    });
+    let outlet = Box::new(DispatchOutlet(dispatch.clone()));
+    let parts = run::assemble(machine, recovered, opened.journal, outlet, clock.clone());
+    drop(dispatch.engine.set(parts.handle.clone()));
+    let (stepper, committer) = (parts.stepper, parts.committer);
+    let (last_state, final_state) = std::sync::mpsc::channel();
+    tasks.spawn_thread(Kind::Engine, "step", move || {
+        // The receiver is gone only when the start failed halfway.
+        drop(last_state.send(stepper.run()));
+    });
+    tasks.spawn_thread(Kind::Store, "commit", move || committer.run());
+
+    let daemon = Daemon {
+        config,
+        clock,
+        tasks,
+        shutdown,
+        engine: parts.handle,
+        pulse: parts.pulse,
+        reader: opened.reader,
+        vault,
+        index,
+        disk_reserve,
+        ready: Arc::new(AtomicBool::new(false)),
+        upstreams,
+    };
+    daemon.keep_time(parts.due);
+    daemon.keep_probing();
+    daemon.keep_the_disk(opened.upkeep);
+    daemon.declare_configured_windows().await?;
+    let acts = TaskTracker::new();
+    daemon.listen(&acts).await?;
+    daemon.answer_driver(&due);
+    daemon.ready.store(true, Ordering::SeqCst);
+    let ended = daemon.until_stopped().await;
+    let clean = daemon.stop(&acts).await;
+    if ended.is_ok() && clean {
+        if let Ok(machine) = final_state.try_recv() {
+            let up_to = machine.last();
+            if let Err(error) = opened.snapshots.write(up_to, machine.snapshot().into_iter()) {
+                tracing::warn!(%error, "no snapshot was written, the next start takes longer");
+            }
+        }
+    }
+    ended
+}
+
+async fn clock(options: &ServeOptions, due: &DueSource, tasks: &Tasks) -> Result<Arc<dyn Clock>> {
+    Ok(match options.clock {
+        None => Arc::new(SystemClock::new()),
+        Some(driver) => {
+            let clock = DrivenClock::connect(driver, due.clone(), tasks).await;
+            Arc::new(clock.context("the driver of the clock cannot be reached")?)
+        }
+    })
+}
+
+fn open_journal(
+    config: &Config,
+    options: &ServeOptions,
+    clock: &dyn Clock,
+) -> Result<journal::Opened> {
+    let opening = journal::Options {
+        partition: PARTITION,
+        segment_bytes: config.journal.segment_bytes,
+        init: options.init,
+        quarantine: options.quarantine,
+        background_upkeep: true,
+        skew: config.data.clock_back_max,
+        ..journal::Options::new(clock.now().wall, clock.is_virtual())
+    };
+    let opened = journal::open(&config.data.folder, &opening)
+        .with_context(|| format!("the journal in {} cannot be opened", config.data.folder.display()))?;
+    telemetry::events::recovered(&opened.report, opened.last);
+    Ok(opened)
+}
+
+fn settings(config: &Config, options: &ServeOptions) -> Settings {
+    #[cfg(not(feature = "sabotage"))]
+    let _ = options;
+    Settings {
+        partition: PARTITION,
+        zone: config.zone,
+        calendar: config.calendar.clone(),
+        retry: config.retry.clone(),
+        upstreams: config
+            .upstreams
+            .iter()
+            .map(|(name, upstream)| {
+                let settings = UpstreamSettings {
+                    health: upstream.health.clone(),
+                    concurrency: upstream.concurrency,
+                    settle_time: upstream.settle_time,
+                    answers_questions: upstream.answers_questions,
+                };
+                (name.clone(), settings)
+            })
+            .collect(),
+        #[cfg(feature = "sabotage")]
+        sabotage: options.sabotage,
+    }
+}
+
+fn upstreams(
+    config: &Config,
+) -> Result<HashMap<crate::domain::ids::UpstreamName, Arc<dyn Upstream>>> {
+    let mut made: HashMap<_, Arc<dyn Upstream>> = HashMap::new();
+    for (name, upstream) in &config.upstreams {
+        let http = HttpUpstream::new(HttpOptions {
+            name: name.clone(),
+            base_url: upstream.base_url.clone(),
+            connect_timeout: upstream.connect_timeout,
+            answer_timeout: upstream.answer_timeout,
+            concurrency: usize::try_from(upstream.concurrency).unwrap_or(usize::MAX),
+            settle_time: upstream.settle_time,
+            answers_questions: upstream.answers_questions,
+            probe_path: upstream.probe.path.clone(),
+            probe_expect: ProbeExpect {
+                status: upstream.probe.status,
+                body: upstream.probe.contains.clone(),
+            },
+            answer_bytes_max: usize::try_from(upstream.answer_bytes_max).unwrap_or(usize::MAX),
+        });
+        let http = http.with_context(|| format!("upstream {name}"))?;
+        made.insert(name.clone(), Arc::new(http));
+    }
+    Ok(made)
+}
+
+fn start_index(config: &Config, reader: &Arc<dyn JournalReader>, tasks: &Tasks) -> Index {
+    let mut options = crate::index::Options::new(config.data.folder.join("index"));
+    options.cache_bytes = config.index.cache_bytes;
+    let spawner = tasks.clone();
+    let spawn: crate::index::SpawnThread =
+        Arc::new(move |name, work| spawner.spawn_thread(Kind::Upkeep, name, work));
+    Index::start(options, reader.clone(), &spawn)
+}
+
+type CommittedHook = Box<dyn Fn(&[(crate::domain::ids::Seq, Change)]) + Send + Sync>;
+
+fn committed_hook(index: Index) -> CommittedHook {
+    Box::new(move |changes| {
+        index.committed();
+        telemetry::events::committed(changes);
+    })
+}
+
+fn full_hook(
+    disk_reserve: Arc<AtomicBool>,
+) -> Box<dyn Fn(&crate::engine::ports::AppendError) + Send + Sync> {
+    Box::new(move |error| {
+        disk_reserve.store(true, Ordering::SeqCst);
+        tracing::error!(code = "disk_full", %error, "the disk is full, nothing is acknowledged");
+    })
+}
+
+impl Daemon {
+    /// Wakes the engine when something becomes due.
+    fn keep_time(&self, mut due: watch::Receiver<Option<Timestamp>>) {
+        let (clock, engine) = (self.clock.clone(), self.engine.clone());
+        self.tasks.spawn(Kind::Engine, "agenda", async move {
+            // What recovery left ready is begun at once.
+            engine.tell(Event::Tick).await;
+            loop {
+                let next = *due.borrow_and_update();
+                let woken = async {
+                    match next {
+                        Some(at) => clock.sleep_until(at).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    changed = due.changed() => {
+                        if changed.is_err() {
+                            return;
+                        }
+                    }
+                    () = woken => {
+                        engine.tell(Event::Tick).await;
+                        // The engine says what is next once it has looked.
+                        if due.changed().await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    fn keep_probing(&self) {
+        for (name, upstream) in &self.upstreams {
+            let Some(settings) = self.config.upstreams.get(name) else { continue };
+            let interval = settings.probe.interval;
+            let timeout = settings.probe.timeout;
+            let (name, upstream) = (name.clone(), upstream.clone());
+            let (clock, engine) = (self.clock.clone(), self.engine.clone());
+            self.tasks.keep_running(Kind::Probe, "probe", move || {
+                let (name, upstream) = (name.clone(), upstream.clone());
+                let (clock, engine) = (clock.clone(), engine.clone());
+                async move {
+                    loop {
+                        let next = clock.now().wall.after(interval);
+                        let good = tokio::time::timeout(timeout, upstream.probe()).await;
+                        let good = good.unwrap_or(false);
+                        telemetry::events::probed(&name, good, clock.now().wall);
+                        engine.tell(Event::Probed { upstream: name.clone(), good }).await;
+                        clock.sleep_until(next).await;
+                    }
+                }
+            });
+        }
+    }
+
+    /// Watches free space, does the journal's upkeep, and renews the gauges.
+    fn keep_the_disk(&self, upkeep: journal::Upkeep) {
+        let folder = self.config.data.folder.clone();
+        let reserve = self.config.data.disk_reserve_bytes;
+        let flag = self.disk_reserve.clone();
+        let (engine, reader) = (self.engine.clone(), self.reader.clone());
+        let index = self.index.clone();
+        self.tasks.keep_running(Kind::Upkeep, "disk", move || {
+            let (folder, flag, upkeep) = (folder.clone(), flag.clone(), upkeep.clone());
+            let (engine, reader, index) = (engine.clone(), reader.clone(), index.clone());
+            async move {
+                loop {
+                    let work = upkeep.clone();
+                    let at = folder.clone();
+                    let looked = tokio::task::spawn_blocking(move || {
+                        let worked = work.run_once();
+                        (worked, journal::free_bytes(&at))
+                    });
+                    let (worked, free) = looked.await.map_err(std::io::Error::other)?;
+                    if let Err(error) = worked {
+                        tracing::warn!(%error, "the journal's upkeep could not be done");
+                    }
+                    let free = free?;
+                    if flag.swap(free < reserve, Ordering::SeqCst) != (free < reserve) {
+                        tracing::warn!(free_bytes = free, reserve_bytes = reserve, "disk reserve");
+                    }
+                    telemetry::events::looked_at_disk(free, free < reserve);
+                    let seen = engine.read(|machine, now| telemetry::events::gauges(machine, now));
+                    if seen.await.is_none() {
+                        return std::io::Result::Ok(());
+                    }
+                    telemetry::events::index_seen(index.rebuilds(), index.up_to(), reader.last());
+                    telemetry::upkeep();
+                    real_sleep(LOOK_EVERY).await;
+                }
+            }
+        });
+    }
+
+    /// Declares the windows of the configuration that the journal does not know yet.
+    async fn declare_configured_windows(&self) -> Result<()> {
+        let known = self
+            .engine
+            .read(|machine, _| machine.windows())
+            .await
+            .ok_or_else(|| anyhow!("the engine has ended"))?;
+        let now = self.clock.now().wall;
+        for window in &self.config.windows {
+            if known.iter().any(|w| w.id == window.id) || window.planned.end <= now {
+                continue;
+            }
+            self.declare(window.clone()).await?;
+        }
+        Ok(())
+    }
+
+    async fn declare(&self, window: Window) -> Result<()> {
+        let id = window.id.clone();
+        let order = Order {
+            by: "configuration".to_owned(),
+            reason: window.reason.clone(),
+            command: Command::DeclareWindow(Box::new(window)),
+        };
+        match self.engine.order(order).await {
+            Reply::Done(_) => {
+                tracing::info!(window = %id, "declared the configured window");
+                Ok(())
+            }
+            Reply::Invalid(fault) => bail!("window {id} of the configuration: {fault}"),
+            Reply::Accepted { .. }
+            | Reply::KeyReused { .. }
+            | Reply::TurnedAway { .. }
+            | Reply::Deadline { .. }
+            | Reply::Unavailable => bail!("window {id} could not be declared"),
+        }
+    }
+
+    async fn listen(&self, acts: &TaskTracker) -> Result<()> {
+        let config = &self.config;
+        let keys = KeyFile::open(&config.data.api_keys_file).context("the API keys")?;
+        let keys = Arc::new(keys);
+        let limits = ServerLimits {
+            connections_max: usize::try_from(config.listen.connections_max).unwrap_or(usize::MAX),
+            head_timeout: config.listen.head_timeout,
+            write_timeout: config.listen.write_timeout,
+            grace: config.listen.grace,
+            ..ServerLimits::default()
+        };
+        let submitters = bind(config.listen.submitters).await?;
+        let operators = bind(config.listen.operators).await?;
+        let addresses = (submitters.local_addr()?, operators.local_addr()?);
+        let intake = intake::router(self.intake_state(keys.clone()));
+        let admin = admin::router(self.admin_state(keys, acts)?);
+        let stop = self.shutdown.token(Phase::Intake);
+        // Operators may look until the very end; they can do nothing any more by then.
+        let end = self.shutdown.token(Phase::Store);
+        self.tasks.spawn(Kind::Intake, "submitters", async move {
+            drop(server::serve(submitters, intake, limits, stop).await);
+        });
+        self.tasks.spawn(Kind::Upkeep, "operators", async move {
+            drop(server::serve(operators, admin, limits, end).await);
+        });
+        announce(addresses.0, addresses.1)
+    }
+
+    fn intake_state(&self, keys: Arc<KeyFile>) -> intake::State {
+        let limits = &self.config.limits;
+        let timeout = self.config.listen.body_timeout;
+        let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        intake::State {
+            engine: self.engine.clone(),
+            journal: self.reader.clone(),
+            vault: self.vault.clone(),
+            listing: Arc::new(self.index.clone()),
+            catalogue: Arc::new(self.config.catalogue.clone()),
+            keys,
+            clock: self.clock.clone(),
+            partition: PARTITION,
+            zone: self.config.zone,
+            limits: intake::Limits {
+                body: BodyLimits { bytes_max: bytes(limits.payload_bytes_max), timeout },
+                batch: BodyLimits { bytes_max: bytes(limits.batch_bytes_max), timeout },
+                batch_lines_max: usize::try_from(limits.batch_lines_max).unwrap_or(usize::MAX),
+                wait_max: self.config.listen.wait_max,
+                ..intake::Limits::default()
+            },
+            disk_reserve: self.disk_reserve.clone(),
+        }
+    }
+
+    fn admin_state(&self, keys: Arc<KeyFile>, acts: &TaskTracker) -> Result<admin::State> {
+        let audit = Audit::open(&self.config.data.folder).context("the audit log")?;
+        let (pulse, ready) = (self.pulse.clone(), self.ready.clone());
+        let (shutdown, reserve) = (self.shutdown.clone(), self.disk_reserve.clone());
+        let not_ready = move || {
+            let reasons = [
+                (pulse.is_poisoned(), "poisoned"),
+                (!ready.load(Ordering::SeqCst), "starting"),
+                (shutdown.is_asked(), "stopping"),
+                (reserve.load(Ordering::SeqCst), "disk_reserve"),
+            ];
+            reasons.iter().filter(|(is, _)| *is).map(|(_, why)| (*why).to_owned()).collect()
+        };
+        Ok(admin::State {
+            engine: self.engine.clone(),
+            clock: self.clock.clone(),
+            keys,
+            audit: Arc::new(audit),
+            history: admin::history::by_scan(self.reader.clone()),
+            partition: PARTITION,
+            zone: self.config.zone,
+            body_limits: BodyLimits::default(),
+            acts: acts.clone(),
+            not_ready: Arc::new(not_ready),
+            intake: Arc::new(telemetry::events::intake_counters),
+            metrics: Arc::new(telemetry::render),
+        })
+    }
+
+    /// Tells the driver of a virtual clock what is under way and what is due.
+    fn answer_driver(&self, due: &DueSource) {
+        let (pulse, clock) = (self.pulse.clone(), self.clock.clone());
+        due.set(Arc::new(move || {
+            let next = pulse.next_due();
+            let now = clock.now().wall;
+            let answer = if pulse.is_busy() || next.is_some_and(|at| at <= now) {
+                Due::BUSY
+            } else {
+                Due::idle_until(next)
+            };
+            Box::pin(std::future::ready(answer))
+        }));
+    }
+
+    async fn until_stopped(&self) -> Result<()> {
+        tokio::select! {
+            () = self.shutdown.asked() => Ok(()),
+            failure = self.tasks.failed() => {
+                tracing::error!(code = "vital_part_failed", %failure, "stopping");
+                Err(anyhow!("{failure}"))
+            }
+        }
+    }
+
+    /// Stops in order; `true` when nothing was cut short.
+    async fn stop(&self, acts: &TaskTracker) -> bool {
+        let grace = self.config.listen.grace;
+        let s = &self.shutdown;
+        s.phase(Phase::NotReady, async { self.ready.store(false, Ordering::SeqCst) }).await;
+        s.phase(Phase::Intake, async {
+            drop(self.tasks.finish(Kind::Intake, grace).await);
+            acts.close();
+            acts.wait().await;
+        })
+        .await;
+        s.phase(Phase::Attempts, async {
+            self.engine.tell(Event::Stop).await;
+            drop(self.tasks.finish(Kind::Attempt, grace).await);
+        })
+        .await;
+        let closed = s
+            .phase(Phase::Store, async {
+                self.engine.close().await;
+                drop(self.tasks.finish(Kind::Store, grace).await);
+                self.index.stop();
+            })
+            .await;
+        closed && !self.pulse.is_poisoned()
+    }
+}
+
+async fn bind(addr: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(addr).await.with_context(|| format!("{addr} cannot be listened on"))
+}
+
+/// One line on standard output for whoever started us: where we listen.
+#[expect(clippy::print_stdout, reason = "the ready line is data for the starting process")]
+fn announce(submitters: SocketAddr, operators: SocketAddr) -> Result<()> {
+    let line = serde_json::json!({
+        "ready": true,
+        "submitters": format!("http://{submitters}"),
+        "operators": format!("http://{operators}"),
+    });
+    println!("{line}");
+    tracing::info!(%submitters, %operators, "ready");
+    Ok(())
+}
+
+/// Reads the configuration, with every problem told.
+///
+/// # Errors
+/// The problems, one a line.
+pub fn load(paths: &[&std::path::Path]) -> Result<Config, String> {
+    config::load(paths).map_err(|problems| {
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    })
+}
