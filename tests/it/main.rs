@@ -1,3 +1,4 @@
 //! In-process tests, one module a topic.
 
 mod clocks;
+mod metrics;
