@@ -1,10 +1,393 @@
-use crate::domain::ids::Seq;
+//! What happens, told once: each function writes the log line and the metrics of one event.
+//!
+//! Levels: error where data is at risk or a person must act, warn for the odd where nothing is
+//! lost, info for changes of state that somebody asked for or must know of, debug by the batch,
+//! trace by the transaction. Functions take identities, codes and counts; never a payload, a
+//! reference to a person, a client's key, a core's answer or a text that somebody wrote.
+
+use super::metrics::{self, Line, Series};
+use crate::domain::cell::Cell;
+use crate::domain::deadline::Extension;
+use crate::domain::gate::{GateState, Turn};
+use crate::domain::ids::{AttemptNo, InstitutionCode, Seq, TransactionId, UpstreamName};
+use crate::domain::ledger::Books;
+use crate::domain::outcome::{DoubtReason, Outcome, TransientReason};
+use crate::domain::state::State;
+use crate::domain::ticket::TicketState;
+use crate::domain::time::Timestamp;
+use crate::domain::window::{Phase, Window};
+use std::fmt::Display;
+use std::time::Duration;
+
+fn count(how: impl FnOnce(&'static Series)) {
+    if let Some(series) = metrics::series() {
+        how(series);
+    }
+}
+
+fn count_line(cell: &Cell, which: impl FnOnce(&Line) -> &::metrics::Counter) {
+    count(|series| which(series.line(cell)).increment(1));
+}
+
+/// Seconds since the Unix epoch; 0 for none.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds until the year 280000 are exact")]
+fn seconds(at: Option<Timestamp>) -> f64 {
+    at.map_or(0.0, |at| at.as_millis() as f64 / 1000.0)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts and bytes below 2^53 are exact")]
+fn number(value: u64) -> f64 {
+    value as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "anything but zero is an alarm, not a sum")]
+fn difference(value: i128) -> f64 {
+    value as f64
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+// --- transactions ---
+
+/// A transaction was accepted, durably.
+pub fn accepted(id: TransactionId, institution: &InstitutionCode, cell: &Cell) {
+    tracing::trace!(
+        transaction_id = %id, %institution, business = %cell.business,
+        operation = %cell.operation, "accepted"
+    );
+    count_line(cell, |line| &line.accepted);
+}
+
+/// A repeat was answered with the first receipt.
+pub fn duplicate(id: TransactionId, cell: &Cell) {
+    tracing::trace!(transaction_id = %id, "a repeat");
+    count_line(cell, |line| &line.duplicates);
+}
+
+/// A submission was turned away by policy.
+pub fn turned_away(institution: &InstitutionCode, cell: &Cell) {
+    tracing::trace!(
+        %institution, business = %cell.business, operation = %cell.operation, "turned away"
+    );
+    count_line(cell, |line| &line.turned_away);
+}
+
+/// A transaction came into a state where it stays, or where a person is needed.
+pub fn arrived(id: TransactionId, cell: &Cell, state: State) {
+    match state {
+        State::Applied => count_line(cell, |line| &line.applied),
+        State::Refused => count_line(cell, |line| &line.refused),
+        State::Withdrawn => count_line(cell, |line| &line.withdrawn),
+        State::DeadLettered => {
+            tracing::warn!(
+                transaction_id = %id, business = %cell.business, operation = %cell.operation,
+                "given up after sure failures, a person must redrive or skip it"
+            );
+            count_line(cell, |line| &line.dead_lettered);
+            return;
+        }
+        State::Waiting
+        | State::InFlight
+        | State::InDoubt
+        | State::ActionRequired
+        | State::Ticketed
+        | State::Superseded => {}
+    }
+    tracing::trace!(transaction_id = %id, state = state.as_str(), "arrived");
+}
+
+/// An attempt ended. `took` is from its first byte to its outcome.
+pub fn attempt_settled<A>(
+    id: TransactionId,
+    attempt: AttemptNo,
+    upstream: &UpstreamName,
+    outcome: &Outcome<A>,
+    took: Duration,
+) {
+    let attempt = attempt.0;
+    let duration_ms = millis(took);
+    count(|series| series.upstream(upstream).seconds.record(took.as_secs_f64()));
+    match outcome {
+        Outcome::Applied(_) => {
+            tracing::trace!(
+                transaction_id = %id, attempt, %upstream, duration_ms, outcome = "applied",
+                "an attempt ended"
+            );
+            count(|series| series.upstream(upstream).applied.increment(1));
+        }
+        Outcome::Refused { code, .. } => {
+            tracing::trace!(
+                transaction_id = %id, attempt, %upstream, duration_ms, outcome = "refused", code,
+                "an attempt ended"
+            );
+            count(|series| series.upstream(upstream).refused.increment(1));
+        }
+        Outcome::Transient { reason, .. } => {
+            tracing::debug!(
+                transaction_id = %id, attempt, %upstream, duration_ms, outcome = "transient",
+                reason = reason.as_str(), "an attempt ended"
+            );
+            count(|series| series.upstream(upstream).transient.increment(1));
+        }
+        Outcome::InDoubt(reason) => in_doubt(id, attempt, upstream, *reason),
+    }
+}
+
+/// Nobody knows what became of an attempt. Also for those that a restart cut off.
+pub fn in_doubt(id: TransactionId, attempt: u32, upstream: &UpstreamName, reason: DoubtReason) {
+    tracing::info!(
+        transaction_id = %id, attempt, %upstream, outcome = "in_doubt", reason = reason.as_str(),
+        "the outcome of an attempt is in doubt, the core will be asked"
+    );
+    count(|series| {
+        let numbers = series.upstream(upstream);
+        numbers.in_doubt.increment(1);
+        numbers.doubts(reason).increment(1);
+    });
+}
+
+/// A sure failure will be tried again.
+pub fn retry(upstream: &UpstreamName, reason: TransientReason) {
+    count(|series| series.upstream(upstream).retries(reason).increment(1));
+}
+
+/// An effect-bearing call began behind a closed gate: a defect of ours.
+pub fn called_while_closed(id: TransactionId, upstream: &UpstreamName) {
+    tracing::error!(transaction_id = %id, %upstream, "a call began behind a closed gate");
+    count(|series| series.upstream(upstream).while_closed.increment(1));
+}
+
+// --- upstreams, gates, windows, deadlines ---
+
+/// An upstream was probed.
+pub fn probed(upstream: &UpstreamName, good: bool, now: Timestamp) {
+    tracing::debug!(%upstream, good, "probed");
+    count(|series| {
+        let numbers = series.upstream(upstream);
+        numbers.probe_success.set(f64::from(u8::from(good)));
+        if good {
+            numbers.probe_last.set(seconds(Some(now)));
+        }
+    });
+}
+
+/// The health of an upstream changed its phase.
+pub fn health_turned(upstream: &UpstreamName, turn: Turn) {
+    tracing::info!(
+        %upstream, from = turn.from.as_str(), to = turn.to.as_str(), "an upstream turned"
+    );
+}
+
+/// An operator closed, extended or reopened gates. Who and why stand in the audit log.
+pub fn overrides_set(in_force: usize) {
+    tracing::info!(count = in_force, "the operators' overrides of gates were set");
+}
+
+/// A window was declared or changed. Who and why stand in the window and the audit log.
+pub fn window_set(window: &Window) {
+    tracing::info!(
+        window = %window.id, version = window.version, "a window was set"
+    );
+}
+
+/// A moved date was told.
+pub fn deadline_told(extension: &Extension) {
+    tracing::debug!(
+        window = %extension.window, version = extension.version, from = %extension.from,
+        to = %extension.to, "a moved deadline was told"
+    );
+    count(|series| series.extended(extension.rule).increment(1));
+}
+
+/// An entry was added to the audit log.
+pub fn audited() {
+    count(|series| series.audit.increment(1));
+}
+
+// --- start, store ---
+
+/// What the recovery of the journal found.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Recovered {
+    /// The last change.
+    pub last: Seq,
+    /// Transactions that are not final.
+    pub live: u64,
+    /// Attempts without an outcome, which are in doubt now.
+    pub in_doubt: u64,
+    /// Bytes of the unsynced tail that were cut.
+    pub cut_bytes: u64,
+    /// Records that cannot be read and are kept out.
+    pub quarantined: u64,
+    /// Whether the last stop was a clean one.
+    pub clean: bool,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// The journal was recovered.
+pub fn recovered(found: &Recovered) {
+    tracing::info!(
+        up_to = found.last.0,
+        count = found.live,
+        in_doubt = found.in_doubt,
+        cut_bytes = found.cut_bytes,
+        clean = found.clean,
+        duration_ms = millis(found.took),
+        "the journal was recovered"
+    );
+    if found.quarantined > 0 {
+        tracing::error!(
+            count = found.quarantined,
+            "damaged records are kept out and their keys blocked, restore the journal"
+        );
+    }
+}
+
+/// The daemon owns its journal and serves.
+pub fn started(epoch: u64, virtual_clock: bool) {
+    let clock = if virtual_clock { "virtual" } else { "system" };
+    tracing::info!(epoch, clock_kind = clock, "started");
+}
+
+/// A batch was made durable.
+pub fn committed(changes: usize, sync: Duration) {
+    tracing::debug!(batch = changes, duration_ms = millis(sync), "committed");
+    count(|series| {
+        series.batch.record(number(changes as u64));
+        series.sync_seconds.record(sync.as_secs_f64());
+    });
+}
+
+/// A write or a sync of the journal failed: nothing is acknowledged any more.
+pub fn sync_failed(error: &dyn Display) {
+    tracing::error!(
+        %error, "the journal is poisoned, nothing is acknowledged, the daemon stops and recovers"
+    );
+    count(|series| {
+        series.sync_errors.increment(1);
+        series.read_only.set(1);
+    });
+}
+
+/// The disk's reserve was reached, or there is room again.
+pub fn store_read_only(read_only: bool) {
+    if read_only {
+        tracing::error!("the disk's reserve is reached, nothing is accepted until there is room");
+    } else {
+        tracing::info!("there is room again");
+    }
+    count(|series| series.read_only.set(f64::from(u8::from(read_only))));
+}
+
+/// The store was measured.
+pub fn store_measured(bytes: u64, free: u64) {
+    count(|series| {
+        series.store_bytes.set(number(bytes));
+        series.store_free.set(number(free));
+    });
+}
+
+// --- index ---
+
+/// An index was given up and will be built anew. `reason` is one of
+/// [`metrics::INDEX_REASONS`].
 pub fn index_lost(reason: &'static str) {
-    tracing::warn!(reason, "the index is lost");
+    tracing::warn!(reason, "the index is given up and built anew from the journal");
+    count(|series| {
+        series.index_ready.set(0);
+        if let Some(counter) = series.index_rebuilds(reason) {
+            counter.increment(1);
+        }
+    });
 }
+
+/// The index has caught up with the journal.
 pub fn index_ready(up_to: Seq, rebuilt: bool) {
-    tracing::info!(up_to = up_to.0, rebuilt, "ready");
+    let reason = if rebuilt { "rebuilt" } else { "opened" };
+    tracing::info!(up_to = up_to.0, reason, "the index is ready");
+    count(|series| series.index_ready.set(1));
 }
+
+/// The index stays away: too many threads hang in it.
 pub fn index_away() {
-    tracing::error!("away");
+    tracing::error!("the index hangs again and again, listings stay away until the next start");
+    count(|series| series.index_ready.set(0));
+}
+
+// --- requests ---
+
+/// A request was answered. `route` is a template of the router.
+pub fn http_answered(
+    listener: &'static str,
+    route: &str,
+    method: &'static str,
+    status: u16,
+    took: Duration,
+) {
+    tracing::trace!(listener, route, method, status, duration_ms = millis(took), "answered");
+    metrics::http(listener, route, method, status, took.as_secs_f64());
+}
+
+// --- the state, as it stands ---
+
+/// What an upkeep copies out of the engine every few seconds.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// The books.
+    pub books: Books,
+    /// When the oldest transaction that could be sent was accepted.
+    pub oldest_deliverable: Option<Timestamp>,
+    /// When the oldest transaction behind a closed gate or a blocked key was accepted.
+    pub oldest_blocked: Option<Timestamp>,
+    /// When the oldest transaction in doubt was accepted.
+    pub oldest_in_doubt: Option<Timestamp>,
+    /// Ordering keys with something waiting behind a doubt, a dead letter or a needed action.
+    pub keys_blocked: u64,
+    /// Attempts that are out, for each upstream.
+    pub in_flight: Vec<(UpstreamName, u64)>,
+    /// Each cell's upstream and gate.
+    pub gates: Vec<(UpstreamName, GateState)>,
+    /// The phase of each window.
+    pub windows: Vec<Phase>,
+}
+
+/// Publishes how things stand. An imbalance of the books is a defect of ours and said loudly.
+pub fn stands(standing: &Standing) {
+    let books = &standing.books;
+    let (items, fen) = (books.difference(), books.amount_difference());
+    if items != 0 || fen != 0 {
+        tracing::error!(count = %items, fen = %fen, "the books do not balance");
+    }
+    count(|series| {
+        series.imbalance.set(difference(items));
+        series.imbalance_yuan.set(difference(fen) / 100.0);
+        for &state in State::ALL {
+            if let Some(gauge) = series.backlog(state) {
+                gauge.set(number(books.in_state(state).items));
+            }
+        }
+        series.dead_letters.set(number(books.in_state(State::DeadLettered).items));
+        for &state in TicketState::ALL {
+            series.tickets(state).set(number(books.tickets(state).items));
+        }
+        series.oldest_deliverable.set(seconds(standing.oldest_deliverable));
+        series.oldest_blocked.set(seconds(standing.oldest_blocked));
+        series.oldest_in_doubt.set(seconds(standing.oldest_in_doubt));
+        series.keys_blocked.set(number(standing.keys_blocked));
+        for &phase in Phase::ALL {
+            let here = standing.windows.iter().filter(|&&known| known == phase).count();
+            series.windows(phase).set(number(here as u64));
+        }
+        for (name, numbers) in series.upstreams() {
+            let out = standing.in_flight.iter().find(|(upstream, _)| upstream == name);
+            numbers.in_flight.set(number(out.map_or(0, |(_, out)| *out)));
+            for &state in GateState::ALL {
+                let cells = standing.gates.iter().filter(|gate| gate.0 == *name && gate.1 == state);
+                numbers.gates(state).set(number(cells.count() as u64));
+            }
+        }
+    });
 }

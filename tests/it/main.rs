@@ -7,4 +7,5 @@ mod config_files;
 mod engine_scenarios;
 mod engine_simulation;
 mod engine_support;
+mod metrics;
 mod upstream_http;

@@ -1,0 +1,488 @@
+//! Every metric: its name, help, labels and buckets, and the only place that records one.
+//!
+//! Labels come from closed sets (states, reasons, the catalogue's lines, the configured
+//! upstreams, route templates); never a transaction, an institution, a person or an error text.
+//! Every combination that is known at the start begins at zero. `events.rs` decides when
+//! something is counted, this file only how.
+
+#![expect(clippy::disallowed_macros, reason = "this file is where metrics are recorded")]
+
+use crate::domain::cell::{Cell, Operation};
+use crate::domain::deadline::Rule;
+use crate::domain::gate::GateState;
+use crate::domain::ids::{Business, UpstreamName};
+use crate::domain::outcome::{DoubtReason, TransientReason};
+use crate::domain::state::State;
+use crate::domain::ticket::TicketState;
+use crate::domain::window::Phase;
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use metrics_exporter_prometheus::{
+    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+/// What kind of number a metric is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// It only rises.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// How often a value fell under each bound.
+    Histogram(&'static [f64]),
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// What kind it is.
+    pub kind: Kind,
+    /// What it tells.
+    pub help: &'static str,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+}
+
+/// Seconds of an HTTP request; contains the 1 s that accepting is promised in.
+const HTTP_SECONDS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Seconds of a call to an upstream; contains the 5 s that a core is given.
+const CALL_SECONDS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// Seconds of a sync: 0.1 ms to 10 s.
+const SYNC_SECONDS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
+/// Changes in one commit.
+const BATCH_CHANGES: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
+
+const LINE: &[&str] = &["business", "operation"];
+const UPSTREAM: &[&str] = &["upstream"];
+
+macro_rules! catalogue {
+    ($($ident:ident $kind:expr, $name:literal, $labels:expr, $help:literal;)+) => {
+        $(const $ident: &str = $name;)+
+        /// Every metric there is.
+        pub const CATALOGUE: &[Metric] = &[
+            $(Metric { name: $name, kind: $kind, help: $help, labels: $labels },)+
+        ];
+    };
+}
+
+catalogue! {
+    BUILD_INFO Kind::Gauge, "holdover_build_info", &["version", "commit", "rustc"],
+        "Always 1; the labels name the build";
+    VIRTUAL_CLOCK Kind::Gauge, "holdover_virtual_clock", &[],
+        "1 while the daemon's clock is moved by a driver";
+    HTTP_REQUESTS Kind::Counter, "holdover_http_requests_total",
+        &["listener", "route", "method", "code"], "Requests answered, by class of status code";
+    HTTP_SECONDS_NAME Kind::Histogram(HTTP_SECONDS), "holdover_http_request_duration_seconds",
+        &["listener", "route", "method"], "Time from a request's head to its answer";
+    ACCEPTED Kind::Counter, "holdover_accepted_total", LINE, "Transactions accepted, durably";
+    APPLIED Kind::Counter, "holdover_applied_total", LINE, "Transactions that a core applied";
+    REFUSED Kind::Counter, "holdover_refused_total", LINE, "Transactions that a core refused";
+    TURNED_AWAY Kind::Counter, "holdover_turned_away_total", LINE,
+        "Submissions turned away by policy";
+    DEAD_LETTERED Kind::Counter, "holdover_dead_lettered_total", LINE,
+        "Transactions given up after sure failures";
+    WITHDRAWN Kind::Counter, "holdover_withdrawn_total", LINE, "Transactions taken back or skipped";
+    DUPLICATES Kind::Counter, "holdover_duplicates_total", LINE,
+        "Repeats answered with the first receipt";
+    BACKLOG Kind::Gauge, "holdover_backlog_transactions", &["state"],
+        "Accepted transactions that are not final";
+    BACKLOG_OLDEST Kind::Gauge, "holdover_backlog_oldest_timestamp_seconds", &["class"],
+        "When the oldest waiting transaction was accepted; 0 when none waits";
+    IN_FLIGHT Kind::Gauge, "holdover_in_flight_transactions", UPSTREAM, "Attempts that are out";
+    IMBALANCE Kind::Gauge, "holdover_ledger_imbalance_transactions", &[],
+        "Accepted less the sum over all states; anything but 0 is a defect";
+    IMBALANCE_YUAN Kind::Gauge, "holdover_ledger_imbalance_yuan", &[],
+        "The same in money";
+    WINDOW_STATE Kind::Gauge, "holdover_window_state", &["state"],
+        "Windows in each phase of their life";
+    GATES Kind::Gauge, "holdover_gates", &["upstream", "state"], "Cells by the state of their gate";
+    CALLS Kind::Counter, "holdover_upstream_calls_total", &["upstream", "outcome"],
+        "Attempts that ended, by outcome";
+    CALL_SECONDS_NAME Kind::Histogram(CALL_SECONDS), "holdover_upstream_call_duration_seconds",
+        UPSTREAM, "Time of an attempt from its first byte to its outcome";
+    CALLS_WHILE_CLOSED Kind::Counter, "holdover_upstream_calls_while_closed_total", UPSTREAM,
+        "Effect-bearing calls begun behind a closed gate; anything but 0 is a defect";
+    PROBE_SUCCESS Kind::Gauge, "holdover_upstream_probe_success", UPSTREAM,
+        "1 when the last probe was good";
+    PROBE_LAST Kind::Gauge, "holdover_upstream_probe_last_success_timestamp_seconds", UPSTREAM,
+        "When a probe was good last; 0 for never";
+    RETRIES Kind::Counter, "holdover_retries_total", &["upstream", "reason"],
+        "Sure failures that lead to another attempt";
+    DOUBTS Kind::Counter, "holdover_doubts_total", &["upstream", "reason"],
+        "Attempts whose outcome was not known";
+    KEYS_BLOCKED Kind::Gauge, "holdover_keys_blocked", &[],
+        "Ordering keys with something waiting behind a doubt, a dead letter or a needed action";
+    DEAD_LETTERS Kind::Gauge, "holdover_dead_letters", &[], "Dead letters that wait for a person";
+    EXTENDED Kind::Counter, "holdover_deadlines_extended_total", &["rule"],
+        "Moves of deadlines that were told";
+    TICKETS Kind::Gauge, "holdover_tickets", &["state"], "Tickets ever issued, by where they stand";
+    IN_DOUBT_OLDEST Kind::Gauge, "holdover_in_doubt_oldest_timestamp_seconds", &[],
+        "When the oldest transaction in doubt was accepted; 0 when none is";
+    SYNC_SECONDS_NAME Kind::Histogram(SYNC_SECONDS), "holdover_store_sync_duration_seconds", &[],
+        "Time of one sync of the journal";
+    BATCH Kind::Histogram(BATCH_CHANGES), "holdover_store_batch_changes", &[],
+        "Changes made durable by one commit";
+    SYNC_ERRORS Kind::Counter, "holdover_store_sync_errors_total", &[],
+        "Writes or syncs of the journal that failed";
+    STORE_BYTES Kind::Gauge, "holdover_store_bytes", &[], "Size of the data folder";
+    STORE_FREE Kind::Gauge, "holdover_store_free_bytes", &[], "Free space on the data folder's disk";
+    READ_ONLY Kind::Gauge, "holdover_store_read_only", &[],
+        "1 while nothing is accepted for lack of disk or after a failed sync";
+    AUDIT Kind::Counter, "holdover_audit_entries_total", &[], "Entries of the audit log";
+    LOGS Kind::Counter, "holdover_log_messages_total", &["level"], "Log lines by level";
+    INDEX_REBUILDS Kind::Counter, "holdover_index_rebuilds_total", &["reason"],
+        "Indexes given up and built anew";
+    INDEX_READY Kind::Gauge, "holdover_index_ready", &[], "1 while listings are answered";
+}
+
+/// Why an index is given up, as a label.
+pub const INDEX_REASONS: &[&str] = &["damaged", "panicked", "hanging", "deleted"];
+const OUTCOMES: &[&str] = &["applied", "refused", "transient", "in_doubt"];
+const RULES: &[&str] =
+    &["none", "first_full_working_day", "restore_plus_working_days", "shift_by_outage"];
+pub(super) const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+/// The label of a line that is not in the catalogue any more.
+const OTHER: &str = "other";
+
+/// The counters of one line of the catalogue.
+pub(super) struct Line {
+    pub(super) accepted: Counter,
+    pub(super) applied: Counter,
+    pub(super) refused: Counter,
+    pub(super) turned_away: Counter,
+    pub(super) dead_lettered: Counter,
+    pub(super) withdrawn: Counter,
+    pub(super) duplicates: Counter,
+}
+
+impl Line {
+    fn new(business: &str, operation: &'static str) -> Self {
+        let of = |name| counter!(name, "business" => business.to_owned(), "operation" => operation);
+        Self {
+            accepted: of(ACCEPTED),
+            applied: of(APPLIED),
+            refused: of(REFUSED),
+            turned_away: of(TURNED_AWAY),
+            dead_lettered: of(DEAD_LETTERED),
+            withdrawn: of(WITHDRAWN),
+            duplicates: of(DUPLICATES),
+        }
+    }
+}
+
+/// The numbers of one upstream.
+pub(super) struct Upstream {
+    pub(super) in_flight: Gauge,
+    gates: Vec<Gauge>,
+    pub(super) applied: Counter,
+    pub(super) refused: Counter,
+    pub(super) transient: Counter,
+    pub(super) in_doubt: Counter,
+    pub(super) seconds: Histogram,
+    pub(super) while_closed: Counter,
+    pub(super) probe_success: Gauge,
+    pub(super) probe_last: Gauge,
+    retries: Vec<Counter>,
+    doubts: Vec<Counter>,
+}
+
+impl Upstream {
+    fn new(name: &str) -> Self {
+        let name = name.to_owned();
+        let plain = |metric| gauge!(metric, "upstream" => name.clone());
+        let ended = |outcome| counter!(CALLS, "upstream" => name.clone(), "outcome" => outcome);
+        let [applied, refused, transient, in_doubt] =
+            [OUTCOMES[0], OUTCOMES[1], OUTCOMES[2], OUTCOMES[3]].map(ended);
+        let retry = |r: &TransientReason| counter!(RETRIES, "upstream" => name.clone(), "reason" => r.as_str());
+        let doubt =
+            |r: &DoubtReason| counter!(DOUBTS, "upstream" => name.clone(), "reason" => r.as_str());
+        let gate = |s: &GateState| gauge!(GATES, "upstream" => name.clone(), "state" => s.as_str());
+        Self {
+            in_flight: plain(IN_FLIGHT),
+            gates: GateState::ALL.iter().map(gate).collect(),
+            applied,
+            refused,
+            transient,
+            in_doubt,
+            seconds: histogram!(CALL_SECONDS_NAME, "upstream" => name.clone()),
+            while_closed: counter!(CALLS_WHILE_CLOSED, "upstream" => name.clone()),
+            probe_success: plain(PROBE_SUCCESS),
+            probe_last: plain(PROBE_LAST),
+            retries: TransientReason::ALL.iter().map(retry).collect(),
+            doubts: DoubtReason::ALL.iter().map(doubt).collect(),
+        }
+    }
+
+    pub(super) fn gates(&self, state: GateState) -> &Gauge {
+        &self.gates[state as usize]
+    }
+
+    pub(super) fn retries(&self, reason: TransientReason) -> &Counter {
+        &self.retries[reason as usize]
+    }
+
+    pub(super) fn doubts(&self, reason: DoubtReason) -> &Counter {
+        &self.doubts[reason as usize]
+    }
+}
+
+/// A handle to every series that is known at the start.
+pub(super) struct Series {
+    lines: HashMap<(Business, Operation), Line>,
+    other_line: Line,
+    upstreams: HashMap<UpstreamName, Upstream>,
+    other_upstream: Upstream,
+    backlog: Vec<Gauge>,
+    pub(super) oldest_deliverable: Gauge,
+    pub(super) oldest_blocked: Gauge,
+    pub(super) oldest_in_doubt: Gauge,
+    pub(super) imbalance: Gauge,
+    pub(super) imbalance_yuan: Gauge,
+    windows: Vec<Gauge>,
+    pub(super) keys_blocked: Gauge,
+    pub(super) dead_letters: Gauge,
+    extended: Vec<Counter>,
+    tickets: Vec<Gauge>,
+    pub(super) sync_seconds: Histogram,
+    pub(super) batch: Histogram,
+    pub(super) sync_errors: Counter,
+    pub(super) store_bytes: Gauge,
+    pub(super) store_free: Gauge,
+    pub(super) read_only: Gauge,
+    pub(super) audit: Counter,
+    logs: Vec<Counter>,
+    index_rebuilds: Vec<Counter>,
+    pub(super) index_ready: Gauge,
+}
+
+impl Series {
+    fn new(known: &Known) -> Self {
+        gauge!(
+            BUILD_INFO,
+            "version" => env!("CARGO_PKG_VERSION"),
+            "commit" => option_env!("HOLDOVER_COMMIT").unwrap_or("unknown"),
+            "rustc" => env!("CARGO_PKG_RUST_VERSION"),
+        )
+        .set(1);
+        gauge!(VIRTUAL_CLOCK).set(f64::from(u8::from(known.virtual_clock)));
+        let line = |(business, operation): &(Business, Operation)| {
+            let series = Line::new(business.as_str(), operation.as_str());
+            ((business.clone(), *operation), series)
+        };
+        let upstream = |name: &UpstreamName| (name.clone(), Upstream::new(name.as_str()));
+        let index_ready = gauge!(INDEX_READY);
+        index_ready.set(0);
+        Self {
+            lines: known.lines.iter().map(line).collect(),
+            other_line: Line::new(OTHER, OTHER),
+            upstreams: known.upstreams.iter().map(upstream).collect(),
+            other_upstream: Upstream::new(OTHER),
+            backlog: each_state(|state| gauge!(BACKLOG, "state" => state)),
+            oldest_deliverable: gauge!(BACKLOG_OLDEST, "class" => "deliverable"),
+            oldest_blocked: gauge!(BACKLOG_OLDEST, "class" => "blocked"),
+            oldest_in_doubt: gauge!(IN_DOUBT_OLDEST),
+            imbalance: gauge!(IMBALANCE),
+            imbalance_yuan: gauge!(IMBALANCE_YUAN),
+            windows: each(
+                Phase::ALL.iter().map(|p| p.as_str()),
+                |state| gauge!(WINDOW_STATE, "state" => state),
+            ),
+            keys_blocked: gauge!(KEYS_BLOCKED),
+            dead_letters: gauge!(DEAD_LETTERS),
+            extended: each(RULES.iter().copied(), |rule| counter!(EXTENDED, "rule" => rule)),
+            tickets: each(
+                TicketState::ALL.iter().map(|t| t.as_str()),
+                |state| gauge!(TICKETS, "state" => state),
+            ),
+            sync_seconds: histogram!(SYNC_SECONDS_NAME),
+            batch: histogram!(BATCH),
+            sync_errors: counter!(SYNC_ERRORS),
+            store_bytes: gauge!(STORE_BYTES),
+            store_free: gauge!(STORE_FREE),
+            read_only: gauge!(READ_ONLY),
+            audit: counter!(AUDIT),
+            logs: each(LEVELS.into_iter(), |level| counter!(LOGS, "level" => level)),
+            index_rebuilds: each(
+                INDEX_REASONS.iter().copied(),
+                |reason| counter!(INDEX_REBUILDS, "reason" => reason),
+            ),
+            index_ready,
+        }
+    }
+
+    pub(super) fn line(&self, cell: &Cell) -> &Line {
+        // The map's key owns its name; cloning one only counts a reference.
+        let key = (cell.business.clone(), cell.operation);
+        self.lines.get(&key).unwrap_or(&self.other_line)
+    }
+
+    pub(super) fn upstream(&self, name: &UpstreamName) -> &Upstream {
+        self.upstreams.get(name).unwrap_or(&self.other_upstream)
+    }
+
+    pub(super) fn upstreams(&self) -> impl Iterator<Item = (&UpstreamName, &Upstream)> {
+        self.upstreams.iter()
+    }
+
+    /// `None` for a final state: it is not part of the backlog.
+    pub(super) fn backlog(&self, state: State) -> Option<&Gauge> {
+        let position = State::ALL.iter().filter(|s| !s.is_final()).position(|&s| s == state);
+        self.backlog.get(position?)
+    }
+
+    pub(super) fn windows(&self, phase: Phase) -> &Gauge {
+        &self.windows[phase as usize]
+    }
+
+    pub(super) fn tickets(&self, state: TicketState) -> &Gauge {
+        &self.tickets[state as usize]
+    }
+
+    pub(super) fn extended(&self, rule: Rule) -> &Counter {
+        &self.extended[match rule {
+            Rule::None => 0,
+            Rule::FirstFullWorkingDay => 1,
+            Rule::RestorePlusWorkingDays(_) => 2,
+            Rule::ShiftByOutage => 3,
+        }]
+    }
+
+    /// `level` is a place in [`LEVELS`].
+    pub(super) fn logs(&self, level: usize) -> Option<&Counter> {
+        self.logs.get(level)
+    }
+
+    pub(super) fn index_rebuilds(&self, reason: &str) -> Option<&Counter> {
+        self.index_rebuilds.get(INDEX_REASONS.iter().position(|&known| known == reason)?)
+    }
+}
+
+fn each<T>(words: impl Iterator<Item = &'static str>, make: impl Fn(&'static str) -> T) -> Vec<T> {
+    words.map(make).collect()
+}
+
+fn each_state<T>(make: impl Fn(&'static str) -> T) -> Vec<T> {
+    each(State::ALL.iter().filter(|s| !s.is_final()).map(|s| s.as_str()), make)
+}
+
+/// What is known at the start: the label values that begin at zero.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// The lines of the catalogue.
+    pub lines: Vec<(Business, Operation)>,
+    /// The upstreams.
+    pub upstreams: Vec<UpstreamName>,
+    /// Whether a driver moves the clock.
+    pub virtual_clock: bool,
+}
+
+static SERIES: OnceLock<Series> = OnceLock::new();
+
+/// The series, once metrics have been installed; before that nothing is counted.
+pub(super) fn series() -> Option<&'static Series> {
+    SERIES.get()
+}
+
+/// The way to what was recorded. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    handle: PrometheusHandle,
+}
+
+/// Why metrics could not be installed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A histogram has no buckets.
+    #[error("a histogram has no bounds: {0}")]
+    Buckets(#[from] BuildError),
+    /// There is one recorder a process.
+    #[error("metrics are installed already, install them once")]
+    Twice,
+}
+
+impl Metrics {
+    /// Installs the recorder of this process. Call it once, before anything is counted.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn install(known: &Known) -> Result<Self, Error> {
+        let recorder = recorder()?;
+        let handle = recorder.handle();
+        metrics::set_global_recorder(recorder).map_err(|_| Error::Twice)?;
+        describe();
+        SERIES.set(Series::new(known)).map_err(|_| Error::Twice)?;
+        Ok(Self { handle })
+    }
+
+    /// Everything that was recorded, in the text format of Prometheus.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.handle.render()
+    }
+
+    /// Moves what was observed into the buckets. To be called every few seconds: between two
+    /// calls every observation is kept by itself.
+    pub fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+}
+
+fn recorder() -> Result<PrometheusRecorder, BuildError> {
+    let mut builder = PrometheusBuilder::new();
+    for metric in CATALOGUE {
+        if let Kind::Histogram(bounds) = metric.kind {
+            let matcher = Matcher::Full(metric.name.to_owned());
+            builder = builder.set_buckets_for_metric(matcher, bounds)?;
+        }
+    }
+    Ok(builder.build_recorder())
+}
+
+fn describe() {
+    for metric in CATALOGUE {
+        match metric.kind {
+            Kind::Counter => metrics::describe_counter!(metric.name, metric.help),
+            Kind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
+            Kind::Histogram(_) => metrics::describe_histogram!(metric.name, metric.help),
+        }
+    }
+}
+
+/// Counts a request. `route` is a template, never a path; `status` is cut to its class.
+pub(super) fn http(
+    listener: &'static str,
+    route: &str,
+    method: &'static str,
+    status: u16,
+    seconds: f64,
+) {
+    if series().is_none() {
+        return;
+    }
+    let code = match status / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        5 => "5xx",
+        _ => OTHER,
+    };
+    let route = route.to_owned();
+    counter!(
+        HTTP_REQUESTS,
+        "listener" => listener, "route" => route.clone(), "method" => method, "code" => code,
+    )
+    .increment(1);
+    histogram!(
+        HTTP_SECONDS_NAME, "listener" => listener, "route" => route, "method" => method,
+    )
+    .record(seconds);
+}

@@ -1,0 +1,273 @@
+//! The metrics of this process: the golden list of names, zeros at the start, true histograms,
+//! and what each event does to the numbers and says in the log.
+
+use holdover::domain::cell::{Cell, Channel, Class, Operation};
+use holdover::domain::deadline::{Extension, Rule};
+use holdover::domain::gate::{GateState, HealthPhase, Turn};
+use holdover::domain::ids::{AttemptNo, Seq, TransactionId, UpstreamName};
+use holdover::domain::ledger::Books;
+use holdover::domain::money::Money;
+use holdover::domain::outcome::{DoubtReason, Outcome, TransientReason};
+use holdover::domain::state::State;
+use holdover::domain::time::{Interval, Timestamp};
+use holdover::domain::window::{Phase, RestoreBy, Window};
+use holdover::telemetry::FIELDS;
+use holdover::telemetry::events::{self, Recovered, Standing};
+use holdover::telemetry::metrics::{CATALOGUE, INDEX_REASONS, Kind, Known, Metrics};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::layer::{Context, SubscriberExt};
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/metrics.txt");
+
+/// Name, kind and labels of every metric, a line each.
+fn listed() -> String {
+    let mut lines: Vec<String> = CATALOGUE
+        .iter()
+        .map(|metric| {
+            let kind = match metric.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+                Kind::Histogram(_) => "histogram",
+            };
+            format!("{} {kind} {}", metric.name, metric.labels.join(",")).trim_end().to_owned()
+        })
+        .collect();
+    lines.sort();
+    lines.join("\n") + "\n"
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the switch that rewrites golden files")]
+fn the_names_of_metrics_are_those_of_the_golden_list() {
+    if std::env::var("UPDATE_GOLDEN").is_ok() {
+        std::fs::write(GOLDEN, listed()).unwrap();
+    }
+    let golden = std::fs::read_to_string(GOLDEN).unwrap();
+    assert_eq!(listed(), golden, "set UPDATE_GOLDEN=1 to accept the new list");
+}
+
+#[test]
+fn names_keep_the_conventions() {
+    for metric in CATALOGUE {
+        let name = metric.name;
+        assert!(name.starts_with("holdover_") && !name.contains("__"), "{name}");
+        assert_eq!(name.ends_with("_total"), metric.kind == Kind::Counter, "{name}");
+        assert!(!name.ends_with("_age_seconds") && !name.ends_with("_count"), "{name}");
+        assert!(!metric.help.is_empty() && !metric.help.ends_with('.'), "{name}");
+        for label in metric.labels {
+            assert!(!["institution", "transaction", "key", "error", "path"].contains(label));
+        }
+        if let Kind::Histogram(bounds) = metric.kind {
+            assert!(bounds.windows(2).all(|pair| pair[0] < pair[1]), "{name}");
+        }
+    }
+    let bounds = |wanted: &str| {
+        CATALOGUE.iter().find(|m| m.name == wanted).map(|m| match m.kind {
+            Kind::Histogram(bounds) => bounds.to_vec(),
+            Kind::Counter | Kind::Gauge => Vec::new(),
+        })
+    };
+    let sync = bounds("holdover_store_sync_duration_seconds").unwrap();
+    assert_eq!((sync.first(), sync.last()), (Some(&0.0001), Some(&10.0)));
+    assert!(bounds("holdover_http_request_duration_seconds").unwrap().contains(&1.0));
+    assert!(bounds("holdover_upstream_call_duration_seconds").unwrap().contains(&5.0));
+}
+
+fn cell() -> Cell {
+    Cell {
+        upstream: "agency".parse().unwrap(),
+        business: "filing.out_of_area".parse().unwrap(),
+        operation: Operation::Apply,
+        class: Class::Hospital,
+        channel: Channel::System,
+        district: "110101".parse().unwrap(),
+        labels: Vec::new(),
+        attributes: BTreeMap::new(),
+    }
+}
+
+fn agency() -> UpstreamName {
+    "agency".parse().unwrap()
+}
+
+fn window() -> Window {
+    let [start, end] = [0, 1000].map(Timestamp::from_millis);
+    let planned = Interval { start, end };
+    Window {
+        id: "stop".parse().unwrap(),
+        version: 1,
+        zone: "Asia/Shanghai".parse().unwrap(),
+        planned,
+        published: planned,
+        author: "somebody".to_owned(),
+        reason: "a text that somebody wrote".to_owned(),
+        changed_at: start,
+        notice: None,
+        policy: Vec::new(),
+        deadlines: None,
+        restore_by: RestoreBy::Signed,
+        cancelled_at: None,
+        restores: Vec::new(),
+        releases: Vec::new(),
+    }
+}
+
+/// Collects the names of all fields that are logged.
+#[derive(Clone, Default)]
+struct Names(Arc<Mutex<BTreeSet<&'static str>>>);
+
+struct Collect<'a>(&'a mut BTreeSet<&'static str>);
+
+impl Visit for Collect<'_> {
+    fn record_debug(&mut self, field: &Field, _: &dyn Debug) {
+        self.0.insert(field.name());
+    }
+}
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Names {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        event.record(&mut Collect(&mut self.0.lock().unwrap()));
+    }
+}
+
+fn transactions(at: Timestamp) {
+    let (cell, code) = (cell(), "H00001".parse().unwrap());
+    let id = TransactionId::new(0, Seq(7));
+    events::accepted(id, &code, &cell);
+    events::duplicate(id, &cell);
+    events::turned_away(&code, &cell);
+    for &state in State::ALL {
+        events::arrived(id, &cell, state);
+    }
+    let outcomes = [
+        Outcome::Applied(()),
+        Outcome::Refused { code: "full".to_owned(), answer: () },
+        Outcome::Transient { reason: TransientReason::Busy, retry_after: None },
+        Outcome::InDoubt(DoubtReason::Cut),
+    ];
+    for outcome in &outcomes {
+        events::attempt_settled(id, AttemptNo(1), &agency(), outcome, Duration::from_millis(3));
+    }
+    events::retry(&agency(), TransientReason::Busy);
+    events::called_while_closed(id, &agency());
+    events::probed(&agency(), true, at);
+    events::http_answered("submit", "/v1/transactions/{id}", "GET", 404, Duration::from_millis(1));
+}
+
+fn the_rest() {
+    let turn = Turn { from: HealthPhase::Open, to: HealthPhase::Down };
+    events::health_turned(&agency(), turn);
+    events::overrides_set(1);
+    events::window_set(&window());
+    events::deadline_told(&Extension {
+        from: "2022-08-13".parse().unwrap(),
+        to: "2022-08-15".parse().unwrap(),
+        rule: Rule::RestorePlusWorkingDays(2),
+        clause: "(一)".to_owned(),
+        window: "stop".parse().unwrap(),
+        version: 1,
+        calendar: "cn-2022".to_owned(),
+    });
+    events::audited();
+    events::recovered(&Recovered { quarantined: 1, ..Recovered::default() });
+    events::started(3, true);
+    events::committed(5, Duration::from_millis(2));
+    events::sync_failed(&"no such device");
+    events::store_read_only(true);
+    events::store_read_only(false);
+    events::store_measured(1000, 2000);
+    for reason in INDEX_REASONS {
+        events::index_lost(reason);
+    }
+    events::index_away();
+    events::index_ready(Seq(4), true);
+    let mut books = Books::default();
+    books.accept(Money::default());
+    events::stands(&Standing {
+        books,
+        oldest_blocked: Some(Timestamp::from_millis(1_660_000_000_500)),
+        in_flight: vec![(agency(), 3)],
+        gates: vec![(agency(), GateState::Verifying), (agency(), GateState::Verifying)],
+        windows: vec![Phase::Active],
+        ..Standing::default()
+    });
+}
+
+/// The value of a series, by its whole name with labels as they are rendered.
+fn value(rendered: &str, series: &str) -> Option<f64> {
+    let line = rendered
+        .lines()
+        .find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+// One test: a process has one recorder.
+#[test]
+fn every_event_is_counted_and_logged_with_known_names() {
+    let known = Known {
+        lines: vec![(cell().business, Operation::Apply), (cell().business, Operation::Cancel)],
+        upstreams: vec![agency(), "portal".parse().unwrap()],
+        virtual_clock: true,
+    };
+    let metrics = Metrics::install(&known).unwrap();
+    assert!(Metrics::install(&known).is_err());
+    let line = "{business=\"filing.out_of_area\",operation=\"apply\"}";
+
+    let fresh = metrics.render();
+    assert_eq!(value(&fresh, &format!("holdover_accepted_total{line}")), Some(0.0));
+    assert_eq!(
+        value(&fresh, "holdover_retries_total{upstream=\"portal\",reason=\"busy\"}"),
+        Some(0.0)
+    );
+
+    let names = Names::default();
+    let subscriber = tracing_subscriber::registry().with(names.clone());
+    tracing::subscriber::with_default(subscriber, || {
+        transactions(Timestamp::from_millis(1_660_000_000_000));
+        the_rest();
+    });
+    let logged = names.0.lock().unwrap().clone();
+    let unknown: Vec<_> =
+        logged.iter().filter(|n| **n != "message" && !FIELDS.contains(n)).collect();
+    assert!(logged.contains("transaction_id") && unknown.is_empty(), "{unknown:?}");
+
+    metrics.upkeep();
+    let rendered = metrics.render();
+    for counted in ["accepted", "applied", "refused", "turned_away", "dead_lettered", "withdrawn"] {
+        let series = format!("holdover_{counted}_total{line}");
+        assert_eq!(value(&rendered, &series), Some(1.0), "{series}");
+    }
+    for (series, expected) in [
+        ("holdover_upstream_calls_total{upstream=\"agency\",outcome=\"in_doubt\"}", 1.0),
+        ("holdover_doubts_total{upstream=\"agency\",reason=\"cut\"}", 1.0),
+        ("holdover_deadlines_extended_total{rule=\"restore_plus_working_days\"}", 1.0),
+        ("holdover_gates{upstream=\"agency\",state=\"verifying\"}", 2.0),
+        ("holdover_in_flight_transactions{upstream=\"agency\"}", 3.0),
+        ("holdover_backlog_transactions{state=\"waiting\"}", 1.0),
+        ("holdover_backlog_oldest_timestamp_seconds{class=\"blocked\"}", 1_660_000_000.5),
+        ("holdover_window_state{state=\"active\"}", 1.0),
+        ("holdover_ledger_imbalance_transactions", 0.0),
+        ("holdover_virtual_clock", 1.0),
+        ("holdover_store_sync_duration_seconds_bucket{le=\"0.0025\"}", 1.0),
+        ("holdover_store_sync_errors_total", 1.0),
+        ("holdover_index_rebuilds_total{reason=\"hanging\"}", 1.0),
+        ("holdover_index_ready", 1.0),
+    ] {
+        assert_eq!(value(&rendered, series), Some(expected), "{series}");
+    }
+
+    assert!(!rendered.contains("quantile="), "histograms, not summaries");
+    assert!(!rendered.contains("H00001"), "no label names an institution");
+    for metric in CATALOGUE {
+        assert!(rendered.contains(&format!("# HELP {} ", metric.name)), "{}", metric.name);
+        let shown: Vec<&str> = rendered
+            .lines()
+            .filter(|l| l.starts_with(metric.name) && l[metric.name.len()..].contains(' '))
+            .collect();
+        assert!(!shown.is_empty(), "{} is never recorded", metric.name);
+    }
+}
