@@ -4,11 +4,14 @@
 //! is decided here: an outcome goes back to the engine as an event, whatever it is. A task that
 //! panics leaves its transaction in doubt.
 
+use super::clock::Stopwatch;
+use super::observe::Observer;
 use super::tasks::{Kind, Tasks};
 use crate::domain::cell::Cell;
 use crate::domain::gate::GateState;
 use crate::domain::ids::{AttemptNo, InstitutionCode, Seq, TransactionId, UpstreamName};
 use crate::domain::outcome::{DoubtReason, Finding, Outcome, TransientReason};
+use crate::domain::state::State;
 use crate::engine::change::{Accepted, Change, Private};
 use crate::engine::event::Event;
 use crate::engine::ports::{
@@ -16,6 +19,7 @@ use crate::engine::ports::{
 };
 use crate::engine::run::{Handle, Outlet};
 use crate::engine::step::SendOrder;
+use crate::telemetry::events;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -37,14 +41,8 @@ pub struct Dispatch {
     pub tasks: Tasks,
     /// The way back to the engine; set when it has been put together.
     pub engine: OnceLock<Handle>,
-    /// Called for every batch that has become durable.
-    pub committed: Box<dyn Fn(&[(Seq, Change)]) + Send + Sync>,
-    /// Called when an attempt or a question has ended, with how.
-    pub ended: Box<dyn Fn(&UpstreamName, &'static str, std::time::Duration) + Send + Sync>,
-    /// Called when a gate has turned.
-    pub turned: Box<dyn Fn(&Cell, GateState) + Send + Sync>,
-    /// Called when the disk is full.
-    pub full: Box<dyn Fn(&AppendError) + Send + Sync>,
+    /// Told of everything that has become durable.
+    pub observer: Observer,
 }
 
 /// The engine's outlet: hands every effect to a task.
@@ -73,15 +71,19 @@ impl Outlet for DispatchOutlet {
     }
 
     fn gate_turned(&mut self, cell: &Cell, to: GateState) {
-        (self.0.turned)(cell, to);
+        self.0.observer.gate_turned(cell, to);
+    }
+
+    fn arrived(&mut self, transaction: Seq, cell: &Cell, state: State) {
+        events::arrived(self.0.id(transaction), cell, state);
     }
 
     fn committed(&mut self, changes: &[(Seq, Change)]) {
-        (self.0.committed)(changes);
+        self.0.observer.committed(changes);
     }
 
     fn disk_full(&mut self, error: &AppendError) {
-        (self.0.full)(error);
+        self.0.observer.disk_full(error);
     }
 }
 
@@ -90,10 +92,9 @@ impl Dispatch {
         let (transaction, attempt) = (order.transaction, order.attempt);
         let institution = order.institution.clone();
         let name = order.cell.upstream.clone();
-        let began = self.clock.now().monotonic;
+        let watch = Stopwatch::start();
         let outcome = self.make(order).await;
-        let took = self.clock.now().monotonic.0.saturating_sub(began.0);
-        (self.ended)(&name, outcome_word(&outcome), std::time::Duration::from_millis(took));
+        events::attempt_settled(self.id(transaction), attempt, &name, &outcome, watch.elapsed());
         let outcome = self.seal_outcome(&institution, outcome);
         self.report(Event::Settled { transaction, attempt, outcome }).await;
     }
@@ -221,14 +222,4 @@ impl Dispatch {
 
 fn transient<A>(reason: TransientReason) -> Outcome<A> {
     Outcome::Transient { reason, retry_after: None }
-}
-
-/// The outcome as a word of a closed set, for metrics.
-fn outcome_word<A>(outcome: &Outcome<A>) -> &'static str {
-    match outcome {
-        Outcome::Applied(_) => "applied",
-        Outcome::Refused { .. } => "refused",
-        Outcome::Transient { .. } => "transient",
-        Outcome::InDoubt(_) => "in_doubt",
-    }
 }

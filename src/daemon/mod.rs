@@ -6,5 +6,7 @@
 pub mod clock;
 pub mod dispatch;
 pub mod driven;
+pub mod observe;
+pub mod serve;
 pub mod shutdown;
 pub mod tasks;

@@ -5,9 +5,10 @@
 //!
 //! No rule of the product lives here; only here is anything constructed.
 
-use super::clock::{SystemClock, real_sleep};
+use super::clock::{Stopwatch, SystemClock, real_sleep};
 use super::dispatch::{Dispatch, DispatchOutlet};
 use super::driven::{DrivenClock, Due, DueSource};
+use super::observe::{Observer, Timed, standing};
 use super::shutdown::{Phase, Shutdown};
 use super::tasks::{Kind, Tasks};
 use crate::admin::audit::Audit;
@@ -17,16 +18,20 @@ use crate::domain::window::Window;
 use crate::engine::change::Change;
 use crate::engine::event::{Command, Event, Order, Reply};
 use crate::engine::ports::{Clock, JournalReader, Upstream, Vault};
+use crate::engine::machine::Machine;
 use crate::engine::recovery::{self, Found};
 use crate::engine::run::{self, Handle, Pulse};
 use crate::engine::settings::{Settings, UpstreamSettings};
+use crate::engine::step::Decision;
 use crate::index::Index;
 use crate::intake;
-use crate::journal;
+use crate::journal::{self, FileVault, MasterKey};
 use crate::upstream::{HttpOptions, HttpUpstream, ProbeExpect};
 use crate::web::access::KeyFile;
 use crate::web::body::BodyLimits;
 use crate::web::server::{self, ServerLimits};
+use crate::telemetry::events;
+use crate::telemetry::metrics::{Known, Metrics};
 use crate::{admin, telemetry};
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::HashMap;
@@ -87,6 +92,7 @@ struct Daemon {
     disk_reserve: Arc<AtomicBool>,
     ready: Arc<AtomicBool>,
     upstreams: HashMap<crate::domain::ids::UpstreamName, Arc<dyn Upstream>>,
+    metrics: Metrics,
 }
 
 async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Result<()> {
@@ -95,14 +101,28 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     tasks.spawn(Kind::Upkeep, "signals", shutdown.clone().follow_signals());
     let due = DueSource::later();
     let clock = clock(&options, &due, &tasks).await?;
-    telemetry::init_logging(&config.log, clock.is_virtual());
+    let format = match config.log.format {
+        config::LogFormat::Json => telemetry::LogFormat::Json,
+        config::LogFormat::Text => telemetry::LogFormat::Text,
+    };
+    telemetry::init_logging(format, config.log.level.as_str(), clock.is_virtual())?;
+    let metrics = Metrics::install(&Known {
+        lines: config
+            .catalogue
+            .lines
+            .iter()
+            .map(|line| (line.business.clone(), line.operation))
+            .collect(),
+        upstreams: config.upstreams.keys().cloned().collect(),
+        virtual_clock: clock.is_virtual(),
+    })?;
     let config = Arc::new(config);
 
+    let watch = Stopwatch::start();
     let mut opened = open_journal(&config, &options, clock.as_ref())?;
     let snapshot = std::mem::take(&mut opened.snapshot);
     let vault: Arc<dyn Vault> = Arc::new(
-        journal::seal::AesVault::open(&config.data.folder, &config.data.master_key_file)
-            .context("the keys that seal payloads cannot be opened")?,
+        open_vault(&config).context("the keys that seal payloads cannot be opened")?,
     );
     let found = Found {
         snapshot,
@@ -115,6 +135,7 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     let (machine, recovered) =
         recovery::recover(settings, found, opened.reader.as_ref(), clock.now().wall)
             .context("the journal cannot be read to its end")?;
+    tell_recovered(&opened.report, opened.last, &machine, &recovered, watch.elapsed());
 
     let (index, upstreams) = (start_index(&config, &opened.reader, &tasks), upstreams(&config)?);
     let disk_reserve = Arc::new(AtomicBool::new(false));
@@ -126,15 +147,15 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
         clock: clock.clone(),
         tasks: tasks.clone(),
         engine: OnceLock::new(),
-        committed: committed_hook(index.clone()),
-        ended: Box::new(|upstream, outcome, took| {
-            telemetry::events::call_ended(upstream, outcome, took);
-        }),
-        turned: Box::new(|cell, to| telemetry::events::gate_turned(cell, to)),
-        full: full_hook(disk_reserve.clone()),
+        observer: Observer {
+            partition: PARTITION,
+            index: index.clone(),
+            disk_reserve: disk_reserve.clone(),
+        },
     });
     let outlet = Box::new(DispatchOutlet(dispatch.clone()));
-    let parts = run::assemble(machine, recovered, opened.journal, outlet, clock.clone());
+    let journal = Box::new(Timed(opened.journal));
+    let parts = run::assemble(machine, recovered, journal, outlet, clock.clone());
     drop(dispatch.engine.set(parts.handle.clone()));
     let (stepper, committer) = (parts.stepper, parts.committer);
     let (last_state, final_state) = std::sync::mpsc::channel();
@@ -157,6 +178,7 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
         disk_reserve,
         ready: Arc::new(AtomicBool::new(false)),
         upstreams,
+        metrics,
     };
     daemon.keep_time(parts.due);
     daemon.keep_probing();
@@ -205,8 +227,35 @@ fn open_journal(
     };
     let opened = journal::open(&config.data.folder, &opening)
         .with_context(|| format!("the journal in {} cannot be opened", config.data.folder.display()))?;
-    telemetry::events::recovered(&opened.report, opened.last);
+    tracing::debug!(report = ?opened.report, "the journal was opened");
     Ok(opened)
+}
+
+fn tell_recovered(
+    report: &journal::RecoveryReport,
+    last: crate::domain::ids::Seq,
+    machine: &Machine,
+    recovered: &Decision,
+    took: Duration,
+) {
+    let doubts = |(_, change): &&(crate::domain::ids::Seq, Change)| {
+        matches!(change, Change::Settled { .. })
+    };
+    telemetry::events::recovered(&telemetry::events::Recovered {
+        last,
+        live: machine.size().0 as u64,
+        in_doubt: recovered.changes.iter().filter(doubts).count() as u64,
+        cut_bytes: report.cut.as_ref().map_or(0, |(_, tail)| tail.bytes),
+        quarantined: report.damage.len() as u64,
+        clean: report.closed_cleanly,
+        took,
+    });
+}
+
+fn open_vault(config: &Config) -> Result<FileVault> {
+    let folder = &config.data.folder;
+    let master = MasterKey::load_or_create(&config.data.master_key_file, folder)?;
+    Ok(FileVault::open(folder, &master)?)
 }
 
 fn settings(config: &Config, options: &ServeOptions) -> Settings {
@@ -270,24 +319,6 @@ fn start_index(config: &Config, reader: &Arc<dyn JournalReader>, tasks: &Tasks) 
     Index::start(options, reader.clone(), &spawn)
 }
 
-type CommittedHook = Box<dyn Fn(&[(crate::domain::ids::Seq, Change)]) + Send + Sync>;
-
-fn committed_hook(index: Index) -> CommittedHook {
-    Box::new(move |changes| {
-        index.committed();
-        telemetry::events::committed(changes);
-    })
-}
-
-fn full_hook(
-    disk_reserve: Arc<AtomicBool>,
-) -> Box<dyn Fn(&crate::engine::ports::AppendError) + Send + Sync> {
-    Box::new(move |error| {
-        disk_reserve.store(true, Ordering::SeqCst);
-        tracing::error!(code = "disk_full", %error, "the disk is full, nothing is acknowledged");
-    })
-}
-
 impl Daemon {
     /// Wakes the engine when something becomes due.
     fn keep_time(&self, mut due: watch::Receiver<Option<Timestamp>>) {
@@ -336,7 +367,7 @@ impl Daemon {
                         let next = clock.now().wall.after(interval);
                         let good = tokio::time::timeout(timeout, upstream.probe()).await;
                         let good = good.unwrap_or(false);
-                        telemetry::events::probed(&name, good, clock.now().wall);
+                        events::probed(&name, good, clock.now().wall);
                         engine.tell(Event::Probed { upstream: name.clone(), good }).await;
                         clock.sleep_until(next).await;
                     }
@@ -350,34 +381,32 @@ impl Daemon {
         let folder = self.config.data.folder.clone();
         let reserve = self.config.data.disk_reserve_bytes;
         let flag = self.disk_reserve.clone();
-        let (engine, reader) = (self.engine.clone(), self.reader.clone());
-        let index = self.index.clone();
+        let (engine, metrics) = (self.engine.clone(), self.metrics.clone());
         self.tasks.keep_running(Kind::Upkeep, "disk", move || {
             let (folder, flag, upkeep) = (folder.clone(), flag.clone(), upkeep.clone());
-            let (engine, reader, index) = (engine.clone(), reader.clone(), index.clone());
+            let (engine, metrics) = (engine.clone(), metrics.clone());
             async move {
                 loop {
                     let work = upkeep.clone();
                     let at = folder.clone();
                     let looked = tokio::task::spawn_blocking(move || {
                         let worked = work.run_once();
-                        (worked, journal::free_bytes(&at))
+                        (worked, journal::free_bytes(&at), journal::used_bytes(&at))
                     });
-                    let (worked, free) = looked.await.map_err(std::io::Error::other)?;
+                    let (worked, free, used) = looked.await.map_err(std::io::Error::other)?;
                     if let Err(error) = worked {
                         tracing::warn!(%error, "the journal's upkeep could not be done");
                     }
-                    let free = free?;
+                    let (free, used) = (free?, used?);
                     if flag.swap(free < reserve, Ordering::SeqCst) != (free < reserve) {
-                        tracing::warn!(free_bytes = free, reserve_bytes = reserve, "disk reserve");
+                        events::store_read_only(free < reserve);
                     }
-                    telemetry::events::looked_at_disk(free, free < reserve);
-                    let seen = engine.read(|machine, now| telemetry::events::gauges(machine, now));
-                    if seen.await.is_none() {
-                        return std::io::Result::Ok(());
+                    events::store_measured(used, free);
+                    match engine.read(standing).await {
+                        Some(seen) => events::stands(&seen),
+                        None => return std::io::Result::Ok(()),
                     }
-                    telemetry::events::index_seen(index.rebuilds(), index.up_to(), reader.last());
-                    telemetry::upkeep();
+                    metrics.upkeep();
                     real_sleep(LOOK_EVERY).await;
                 }
             }
@@ -479,6 +508,7 @@ impl Daemon {
         let audit = Audit::open(&self.config.data.folder).context("the audit log")?;
         let (pulse, ready) = (self.pulse.clone(), self.ready.clone());
         let (shutdown, reserve) = (self.shutdown.clone(), self.disk_reserve.clone());
+        let metrics = self.metrics.clone();
         let not_ready = move || {
             let reasons = [
                 (pulse.is_poisoned(), "poisoned"),
@@ -499,8 +529,8 @@ impl Daemon {
             body_limits: BodyLimits::default(),
             acts: acts.clone(),
             not_ready: Arc::new(not_ready),
-            intake: Arc::new(telemetry::events::intake_counters),
-            metrics: Arc::new(telemetry::render),
+            intake: Arc::new(admin::types::IntakeCounters::default),
+            metrics: Arc::new(move || metrics.render()),
         })
     }
 

@@ -144,6 +144,8 @@ pub struct Machine {
     pub(super) dates_dirty: bool,
     pub(super) gates_next: Option<Timestamp>,
     pub(super) stopping: bool,
+    /// Moves into final states and dead letters since they were last taken, for metrics.
+    pub(super) arrivals: Vec<(Seq, Arc<Cell>, State)>,
 }
 
 impl Machine {
@@ -199,6 +201,7 @@ impl Machine {
             dates_dirty: false,
             gates_next: None,
             stopping: false,
+            arrivals: Vec::new(),
         }
     }
 
@@ -567,6 +570,9 @@ impl Machine {
         if next == State::Waiting {
             cell.waiting += 1;
         }
+        if next.is_final() || next == State::DeadLettered {
+            self.arrivals.push((live.transaction, cell.cell.clone(), next));
+        }
     }
 
     /// Takes a transaction out of its key's order and wakes the next one.
@@ -659,6 +665,11 @@ impl Machine {
         self.institutions.push(code.clone());
         self.institution_ids.insert(code.clone(), id);
         id
+    }
+
+    /// The moves into final states and dead letters since this was last called.
+    pub fn take_arrivals(&mut self) -> Vec<(Seq, Arc<Cell>, State)> {
+        std::mem::take(&mut self.arrivals)
     }
 
     /// Forgets the keys that stand in sealed runs by now.

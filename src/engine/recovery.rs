@@ -61,6 +61,8 @@ pub fn recover(
         ControlFlow::Continue(())
     })?;
     machine.forget_sealed_keys();
+    // What happened before this start has been counted.
+    drop(machine.take_arrivals());
     let mut decision = Decision::default();
     let started =
         Change::Started { epoch: found.epoch, virtual_clock: found.virtual_clock, at: now };

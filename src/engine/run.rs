@@ -18,6 +18,7 @@ use super::step::{Decision, Effect, SendOrder};
 use crate::domain::cell::Cell;
 use crate::domain::gate::GateState;
 use crate::domain::ids::{Business, InstitutionCode, InsuredHash, Seq, UpstreamName};
+use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Now, Timestamp};
 use std::collections::HashMap;
@@ -60,6 +61,8 @@ pub trait Outlet: Send {
     fn ask(&mut self, transaction: Seq, upstream: UpstreamName, institution: InstitutionCode);
     /// A gate turned.
     fn gate_turned(&mut self, cell: &Cell, to: GateState);
+    /// A transaction came into a final state, or became a dead letter.
+    fn arrived(&mut self, transaction: Seq, cell: &Cell, state: State);
     /// Changes became durable.
     fn committed(&mut self, changes: &[(Seq, Change)]);
     /// The disk is full; the commit is tried again until there is room.
@@ -114,6 +117,7 @@ enum Performance {
     Send(Box<SendOrder>),
     Ask(Seq, UpstreamName, InstitutionCode),
     GateTurned(Arc<Cell>, GateState),
+    Arrived(Seq, Arc<Cell>, State),
 }
 
 /// The step thread's half.
@@ -253,6 +257,8 @@ impl Stepper {
                 }
             }
         }
+        let arrivals = self.machine.take_arrivals().into_iter();
+        performances.extend(arrivals.map(|(seq, cell, to)| Performance::Arrived(seq, cell, to)));
         self.pulse.out.store(self.machine.is_busy(), Ordering::SeqCst);
         let due = self.machine.next_due();
         self.pulse.next_due.store(due.map_or(0, Timestamp::as_millis), Ordering::SeqCst);
@@ -323,6 +329,9 @@ impl Committer {
                     self.outlet.ask(transaction, upstream, institution);
                 }
                 Performance::GateTurned(cell, to) => self.outlet.gate_turned(&cell, to),
+                Performance::Arrived(transaction, cell, state) => {
+                    self.outlet.arrived(transaction, &cell, state);
+                }
             }
         }
     }

@@ -1,0 +1,147 @@
+//! What the daemon tells telemetry: durable changes, syncs, and how things stand.
+//!
+//! Nothing is decided here and nothing rests on it.
+
+use super::clock::Stopwatch;
+use crate::domain::cell::Cell;
+use crate::domain::gate::{GateState, HealthPhase, Turn};
+use crate::domain::ids::{Seq, TransactionId};
+use crate::domain::outcome::DoubtReason;
+use crate::domain::state::State;
+use crate::domain::time::Now;
+use crate::engine::change::{Change, Settlement};
+use crate::engine::machine::Machine;
+use crate::engine::ports::{AppendError, Journal};
+use crate::index::Index;
+use crate::telemetry::events::{self, Standing};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A journal whose commits are timed.
+pub struct Timed(pub Box<dyn Journal>);
+
+impl Journal for Timed {
+    fn append(&mut self, changes: &[(Seq, Change)]) -> Result<(), AppendError> {
+        let watch = Stopwatch::start();
+        let appended = self.0.append(changes);
+        match &appended {
+            Ok(()) => events::committed(changes.len(), watch.elapsed()),
+            Err(AppendError::Unknown(error)) => events::sync_failed(error),
+            Err(AppendError::Full(_) | AppendError::Fenced) => {}
+        }
+        appended
+    }
+
+    fn close(self: Box<Self>) -> Result<(), AppendError> {
+        self.0.close()
+    }
+}
+
+/// Looks at what has become durable.
+pub struct Observer {
+    /// The journal partition, for numbers.
+    pub partition: u16,
+    /// Follows the journal.
+    pub index: Index,
+    /// Set while nothing new may be taken for want of room.
+    pub disk_reserve: Arc<AtomicBool>,
+}
+
+impl Observer {
+    /// Changes became durable.
+    pub fn committed(&self, changes: &[(Seq, Change)]) {
+        self.index.committed();
+        for (seq, change) in changes {
+            self.saw(*seq, change);
+        }
+    }
+
+    /// The disk is full.
+    pub fn disk_full(&self, error: &AppendError) {
+        self.disk_reserve.store(true, Ordering::SeqCst);
+        tracing::error!(code = "disk_full", %error, "nothing is acknowledged until there is room");
+    }
+
+    /// A gate turned.
+    pub fn gate_turned(&self, cell: &Cell, to: GateState) {
+        tracing::debug!(
+            upstream = %cell.upstream, business = %cell.business, operation = %cell.operation,
+            gate = to.as_str(), "a gate turned"
+        );
+    }
+
+    fn saw(&self, seq: Seq, change: &Change) {
+        match change {
+            Change::Accepted(accepted) => {
+                let id = TransactionId::new(self.partition, seq);
+                events::accepted(id, &accepted.institution, &accepted.cell);
+            }
+            Change::TurnedAway(record) => events::turned_away(&record.institution, &record.cell),
+            Change::WindowSet(window) => events::window_set(window),
+            Change::OverridesSet(list) => events::overrides_set(list.len()),
+            Change::HealthSet { upstream, health } => {
+                // The phase before is not part of the change; what counts is where it is now.
+                let from = match health.phase {
+                    HealthPhase::Open => HealthPhase::Reopening,
+                    HealthPhase::Down => HealthPhase::Open,
+                    HealthPhase::Verifying => HealthPhase::Down,
+                    HealthPhase::Reopening => HealthPhase::Verifying,
+                };
+                events::health_turned(upstream, Turn { from, to: health.phase });
+            }
+            Change::DeadlineTold { extension, .. } => events::deadline_told(extension),
+            Change::Settled { transaction, attempt, settlement, .. } => {
+                let restarted = matches!(
+                    settlement,
+                    Settlement::InDoubt { reason: DoubtReason::Restart, .. }
+                );
+                if restarted {
+                    let id = TransactionId::new(self.partition, *transaction);
+                    tracing::info!(
+                        transaction_id = %id, attempt = attempt.0, reason = "restart",
+                        "an attempt was cut off by the restart, the core will be asked"
+                    );
+                }
+            }
+            Change::Started { epoch, virtual_clock, .. } => events::started(*epoch, *virtual_clock),
+            Change::AttemptStarted { .. }
+            | Change::Resolved { .. }
+            | Change::StillInDoubt { .. }
+            | Change::ProvisionalDecided { .. }
+            | Change::Ticketed { .. }
+            | Change::TicketClosed { .. }
+            | Change::Withdrawn { .. }
+            | Change::DeadLettered { .. }
+            | Change::Redriven { .. }
+            | Change::ActionRequired { .. }
+            | Change::Superseded { .. }
+            | Change::ResultTold { .. }
+            | Change::DeadlineRegistered { .. }
+            | Change::Totals { .. }
+            | Change::Carried(_)
+            | Change::DeadlineCarried { .. } => {}
+        }
+    }
+}
+
+/// How things stand, copied out of the engine.
+#[must_use]
+pub fn standing(machine: &Machine, now: Now) -> Standing {
+    let (oldest_deliverable, oldest_blocked) = machine.oldest();
+    let doubtful = machine.worklist(State::InDoubt);
+    let gates = machine.gates(now.wall);
+    Standing {
+        books: machine.books().clone(),
+        oldest_deliverable,
+        oldest_blocked,
+        oldest_in_doubt: doubtful.iter().map(|view| view.at).min(),
+        keys_blocked: machine.keys_blocked() as u64,
+        in_flight: machine
+            .upstreams(now.wall)
+            .into_iter()
+            .map(|upstream| (upstream.name, upstream.in_flight))
+            .collect(),
+        gates: gates.into_iter().map(|gate| (gate.cell.upstream.clone(), gate.state)).collect(),
+        windows: machine.windows().iter().map(|w| machine.phase(w, now.wall)).collect(),
+    }
+}
