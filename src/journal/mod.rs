@@ -1,1 +1,4 @@
 //! journal
+
+pub mod record;
+pub mod sample;
