@@ -106,6 +106,22 @@ impl<'a> Raw<'a> {
         u16::from_le_bytes(get(self.bytes, 12))
     }
 
+    /// The version of the format that it was written in.
+    #[must_use]
+    pub fn format(&self) -> u8 {
+        get::<1>(self.bytes, 8)[0]
+    }
+
+    /// The sequence that the first bytes of a header claim, before anything is checked.
+    pub(super) fn claimed_seq(head: &[u8]) -> u64 {
+        u64::from_le_bytes(get(head, 20))
+    }
+
+    /// Whether it says that a daemon began to own the journal.
+    pub(super) fn is_started(&self) -> bool {
+        self.kind() == change::STARTED
+    }
+
     /// Its type's number.
     #[must_use]
     pub fn kind(&self) -> u8 {
@@ -117,7 +133,7 @@ impl<'a> Raw<'a> {
     /// # Errors
     /// [`Malformed`] when it is of a newer format, or not what any version of us wrote.
     pub fn change(&self) -> Result<Option<Change>, Malformed> {
-        if get::<1>(self.bytes, 8)[0] != FORMAT {
+        if self.format() != FORMAT {
             return Err(Malformed("the record is of a newer format, a newer version can read it"));
         }
         let skippable = get::<1>(self.bytes, 10)[0] & SKIPPABLE != 0;

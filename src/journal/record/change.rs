@@ -519,11 +519,9 @@ fn decode_move(kind: u8, at: Timestamp, f: &Fields<'_>) -> Result<Change, Malfor
             reason: f.string(tag::REASON)?,
             at,
         },
-        12 => Change::DeadLettered {
-            transaction,
-            reason: Coded::of(f.code(tag::END_REASON)?)?,
-            at,
-        },
+        12 => {
+            Change::DeadLettered { transaction, reason: Coded::of(f.code(tag::END_REASON)?)?, at }
+        }
         13 => Change::Redriven {
             transaction,
             by: f.string(tag::PERSON)?,
@@ -531,11 +529,9 @@ fn decode_move(kind: u8, at: Timestamp, f: &Fields<'_>) -> Result<Change, Malfor
             at,
         },
         14 => Change::ActionRequired { transaction, why: f.string(tag::WORD)?, at },
-        15 => Change::Superseded {
-            transaction,
-            by_transaction: get_seq(f, tag::BY_TRANSACTION)?,
-            at,
-        },
+        15 => {
+            Change::Superseded { transaction, by_transaction: get_seq(f, tag::BY_TRANSACTION)?, at }
+        }
         _ => Change::ResultTold {
             transaction,
             how: f.string(tag::WORD)?,
@@ -590,10 +586,7 @@ fn decode_rare(kind: u8, at: Timestamp, f: &Fields<'_>) -> Result<Change, Malfor
             let inner = Fields::parse(f.bytes(tag::INNER)?, false)?;
             let registered = decode_rare(kind, at, &inner)?;
             inner.finish(false)?;
-            Change::DeadlineCarried {
-                id: get_seq(f, tag::ID)?,
-                registered: Box::new(registered),
-            }
+            Change::DeadlineCarried { id: get_seq(f, tag::ID)?, registered: Box::new(registered) }
         }
     })
 }
@@ -632,9 +625,7 @@ fn get_cell(f: &Fields<'_>) -> Result<Cell, Malformed> {
     let labels = f
         .list(tag::LABELS)?
         .into_iter()
-        .map(|item| {
-            text(item)?.parse::<Label>().map_err(|_| Malformed("a label breaks its rules"))
-        })
+        .map(|item| text(item)?.parse::<Label>().map_err(|_| Malformed("a label breaks its rules")))
         .collect::<Result<_, _>>()?;
     let mut attributes = BTreeMap::new();
     for pair in f.list(tag::ATTRIBUTES)?.chunks(2) {

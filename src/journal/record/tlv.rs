@@ -39,9 +39,9 @@ fn take_varint(input: &mut &[u8]) -> Result<u64, Malformed> {
 }
 
 fn take_item<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], Malformed> {
-    let length = usize::try_from(take_varint(input)?).map_err(|_| Malformed("a field is cut off"))?;
-    let (value, rest) =
-        input.split_at_checked(length).ok_or(Malformed("a field is cut off"))?;
+    let length =
+        usize::try_from(take_varint(input)?).map_err(|_| Malformed("a field is cut off"))?;
+    let (value, rest) = input.split_at_checked(length).ok_or(Malformed("a field is cut off"))?;
     *input = rest;
     Ok(value)
 }
@@ -134,7 +134,10 @@ pub(in crate::journal) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// Splits a body into its fields. Tags that cannot be ours are dropped when `skippable`.
-    pub(in crate::journal) fn parse(mut body: &'a [u8], skippable: bool) -> Result<Self, Malformed> {
+    pub(in crate::journal) fn parse(
+        mut body: &'a [u8],
+        skippable: bool,
+    ) -> Result<Self, Malformed> {
         let mut fields = Self { values: [&[]; TAGS], present: 0, asked: Mutable::new(0) };
         while let Some((&tag, rest)) = body.split_first() {
             body = rest;
@@ -255,9 +258,7 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Malformed> {
 
 fn uint(bytes: &[u8]) -> Result<u64, Malformed> {
     let mut wide = [0u8; 8];
-    wide.get_mut(..bytes.len())
-        .ok_or(Malformed("a number is too large"))?
-        .copy_from_slice(bytes);
+    wide.get_mut(..bytes.len()).ok_or(Malformed("a number is too large"))?.copy_from_slice(bytes);
     Ok(u64::from_le_bytes(wide))
 }
 
@@ -277,7 +278,10 @@ mod tests {
             let mut out = Vec::new();
             Writer { out: &mut out }.list(9, items.iter().map(Vec::as_slice));
             let fields = Fields::parse(&out, false).unwrap();
-            assert_eq!(fields.list(9).unwrap(), items.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            assert_eq!(
+                fields.list(9).unwrap(),
+                items.iter().map(Vec::as_slice).collect::<Vec<_>>()
+            );
         }
     }
 
