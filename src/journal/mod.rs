@@ -71,6 +71,7 @@ pub mod record;
 mod recovery;
 pub mod sample;
 mod scan;
+pub mod seal;
 mod segment;
 mod snapshot;
 mod writer;
