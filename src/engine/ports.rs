@@ -85,6 +85,13 @@ pub trait JournalReader: Send + Sync {
         visit: &mut dyn FnMut(Seq, Change) -> ControlFlow<()>,
     ) -> Result<(), ReadError>;
 
+    /// Reads the changes `seqs`, best in rising order, and visits each with what came of it.
+    fn read_many(&self, seqs: &[Seq], visit: &mut dyn FnMut(Seq, Result<Change, ReadError>)) {
+        for &seq in seqs {
+            visit(seq, self.read(seq));
+        }
+    }
+
     /// The last committed sequence; 0 when there is none.
     fn last(&self) -> Seq;
 }

@@ -7,5 +7,8 @@ mod config_files;
 mod engine_scenarios;
 mod engine_simulation;
 mod engine_support;
+mod journal_conformance;
+mod journal_crash;
+mod journal_format;
 mod metrics;
 mod upstream_http;

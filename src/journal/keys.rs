@@ -1,0 +1,274 @@
+//! Runs of idempotency keys: one immutable sorted file for each sealed segment.
+//!
+//! ```text
+//!   header 64 B │ block 4096 B │ block │ … │ filter
+//!   block:  127 × (key hash 16 · sequence 8 · fingerprint 8) │ zeros │ count 4 │ crc 4
+//! ```
+//!
+//! The filter (ten bits a key, seven probes) is held in memory, the blocks are not. A run can
+//! be rebuilt from its segment, so damage to one is mended and never refuses a start.
+
+use super::files::{File, Files};
+use super::layout::{HEAD, HEAD_LENGTH, VERSION, run_name};
+use super::segment::Store;
+use crate::domain::ids::{Fingerprint, KeyHash, Seq};
+use crate::engine::ports::{KeyEntry, KeyRuns, ReadError};
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
+
+const MAGIC: [u8; 8] = *b"HOLDKEYS";
+const ROW: usize = 32;
+const BLOCK: usize = 4096;
+const ROWS: usize = 127;
+const PROBES: u64 = 7;
+
+/// A key as it stands in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct KeyRow {
+    pub(super) key: u128,
+    pub(super) seq: u64,
+    pub(super) fingerprint: u64,
+}
+
+/// One run, open.
+pub(super) struct Run {
+    file: Box<dyn File>,
+    pub(super) first: Seq,
+    pub(super) last: Seq,
+    blocks: u64,
+    filter: Vec<u8>,
+}
+
+/// A run is not what was written.
+#[derive(Debug)]
+struct Broken(u64);
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let chunk = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>());
+    u64::from_le_bytes(chunk.copied().unwrap_or_default())
+}
+
+fn row_at(block: &[u8], index: usize) -> KeyRow {
+    let at = index * ROW;
+    KeyRow {
+        key: u128::from(u64_at(block, at)) | (u128::from(u64_at(block, at + 8)) << 64),
+        seq: u64_at(block, at + 16),
+        fingerprint: u64_at(block, at + 24),
+    }
+}
+
+/// The bits of a key. The key is a keyed hash itself, so its halves are good enough.
+fn probes(key: u128, bits: u64) -> impl Iterator<Item = u64> {
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves are wanted")]
+    let (low, high) = (key as u64, (key >> 64) as u64 | 1);
+    (0..PROBES).map(move |i| low.wrapping_add(high.wrapping_mul(i)) % bits.max(1))
+}
+
+fn set(filter: &mut [u8], bit: u64) {
+    if let Some(byte) = usize::try_from(bit / 8).ok().and_then(|at| filter.get_mut(at)) {
+        *byte |= 1 << (bit % 8);
+    }
+}
+
+fn is_set(filter: &[u8], bit: u64) -> bool {
+    usize::try_from(bit / 8)
+        .ok()
+        .and_then(|at| filter.get(at))
+        .is_some_and(|byte| byte & (1 << (bit % 8)) != 0)
+}
+
+/// Writes the run of the segment `first..=last` and makes it durable, name and all.
+pub(super) fn write(
+    files: &dyn Files,
+    first: Seq,
+    last: Seq,
+    rows: &mut [KeyRow],
+) -> io::Result<Run> {
+    rows.sort_unstable();
+    let bits = (rows.len() as u64 * 10).next_multiple_of(64).max(64);
+    let mut filter = vec![0u8; usize::try_from(bits / 8).unwrap_or(8)];
+    let mut bytes = vec![0u8; HEAD];
+    for chunk in rows.chunks(ROWS) {
+        let mut block = Vec::with_capacity(BLOCK);
+        for row in chunk {
+            block.extend_from_slice(&row.key.to_le_bytes());
+            block.extend_from_slice(&row.seq.to_le_bytes());
+            block.extend_from_slice(&row.fingerprint.to_le_bytes());
+            for bit in probes(row.key, bits) {
+                set(&mut filter, bit);
+            }
+        }
+        block.resize(BLOCK - 8, 0);
+        block.extend_from_slice(&u32::try_from(chunk.len()).unwrap_or(0).to_le_bytes());
+        block.extend_from_slice(&crc32c::crc32c(&block).to_le_bytes());
+        bytes.extend_from_slice(&block);
+    }
+    let blocks = rows.chunks(ROWS).len() as u64;
+    bytes.extend_from_slice(&filter);
+    let mut head = Vec::with_capacity(HEAD);
+    head.extend_from_slice(&VERSION.to_le_bytes());
+    head.extend_from_slice(&[0; 2]);
+    for value in [first.0, last.0, blocks, bits] {
+        head.extend_from_slice(&value.to_le_bytes());
+    }
+    head.extend_from_slice(&crc32c::crc32c(&filter).to_le_bytes());
+    head.resize(HEAD - 12, 0);
+    bytes.splice(..HEAD, MAGIC.into_iter().chain(crc32c::crc32c(&head).to_le_bytes()).chain(head));
+    let name = run_name(first);
+    replace(files, &name, &bytes)?;
+    Ok(Run { file: files.open(&name)?, first, last, blocks, filter })
+}
+
+/// Writes a whole file under a temporary name, syncs it and gives it its name.
+pub(super) fn replace(files: &dyn Files, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let temporary = format!("{name}.tmp");
+    match files.unlink(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let file = files.create(&temporary)?;
+    file.write_at(bytes, 0)?;
+    file.sync_data()?;
+    files.rename(&temporary, name)?;
+    files.sync_folder()
+}
+
+impl Run {
+    /// Opens the run of the segment `first`; `None` where it is missing or not intact.
+    pub(super) fn open(files: &dyn Files, first: Seq) -> io::Result<Option<Self>> {
+        let file = match files.open(&run_name(first)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut head = [0; HEAD];
+        let read = file.read_at(&mut head, 0)?;
+        let stored = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
+        let whole = read == HEAD && head.starts_with(&MAGIC);
+        if !whole || stored != crc32c::crc32c(&head[12..]) || head[12..14] != VERSION.to_le_bytes()
+        {
+            return Ok(None);
+        }
+        let (blocks, bits) = (u64_at(&head, 32), u64_at(&head, 40));
+        let filter_crc = u32::from_le_bytes([head[48], head[49], head[50], head[51]]);
+        let filter_at = HEAD_LENGTH + blocks.saturating_mul(BLOCK as u64);
+        if u64_at(&head, 16) != first.0 || file.length()? != filter_at.saturating_add(bits / 8) {
+            return Ok(None);
+        }
+        let mut filter = vec![0; usize::try_from(bits / 8).unwrap_or(0)];
+        file.read_at(&mut filter, filter_at)?;
+        if crc32c::crc32c(&filter) != filter_crc {
+            return Ok(None);
+        }
+        Ok(Some(Self { file, first, last: Seq(u64_at(&head, 24)), blocks, filter }))
+    }
+
+    /// Whether every block is intact.
+    pub(super) fn is_intact(&self) -> io::Result<bool> {
+        for block in 0..self.blocks {
+            if self.block(block)?.is_err() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn block(&self, number: u64) -> io::Result<Result<(Vec<u8>, usize), Broken>> {
+        let at = HEAD_LENGTH + number * BLOCK as u64;
+        let mut block = vec![0; BLOCK];
+        let read = self.file.read_at(&mut block, at)?;
+        let (body, crc) = block.split_at(BLOCK - 4);
+        let count = usize::try_from(u64_at(&block, BLOCK - 8) & 0xffff_ffff).unwrap_or(0);
+        let intact = read == BLOCK && crc == crc32c::crc32c(body).to_le_bytes();
+        if !intact || count == 0 || count > ROWS {
+            return Ok(Err(Broken(at)));
+        }
+        Ok(Ok((block, count)))
+    }
+
+    fn find(&self, key: u128) -> io::Result<Result<Option<KeyRow>, Broken>> {
+        let bits = self.filter.len() as u64 * 8;
+        if !probes(key, bits).all(|bit| is_set(&self.filter, bit)) {
+            return Ok(Ok(None));
+        }
+        let (mut low, mut high) = (0, self.blocks);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let (block, count) = match self.block(middle)? {
+                Ok(block) => block,
+                Err(broken) => return Ok(Err(broken)),
+            };
+            if key < row_at(&block, 0).key {
+                high = middle;
+            } else if key > row_at(&block, count - 1).key {
+                low = middle + 1;
+            } else {
+                // The same key twice in one segment: the later transaction is meant.
+                let rows = (0..count).map(|index| row_at(&block, index));
+                return Ok(Ok(rows.rev().find(|row| row.key == key)));
+            }
+        }
+        Ok(Ok(None))
+    }
+}
+
+/// The runs there are, in the order of their segments.
+#[derive(Default)]
+pub(super) struct Runs {
+    runs: RwLock<Vec<Arc<Run>>>,
+}
+
+impl Runs {
+    pub(super) fn add(&self, run: Run) {
+        let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
+        runs.retain(|other| other.first != run.first);
+        let place = runs.partition_point(|other| other.first < run.first);
+        runs.insert(place, Arc::new(run));
+    }
+
+    fn all(&self) -> Vec<Arc<Run>> {
+        self.runs.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The end of the unbroken row of runs from sequence 1 on.
+    pub(super) fn covers(&self) -> Seq {
+        let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
+        runs.iter()
+            .fold(Seq(0), |up_to, run| if run.first == up_to.next() { run.last } else { up_to })
+    }
+}
+
+/// The port over all runs of a journal.
+pub(super) struct FileKeys(pub(super) Arc<Store>);
+
+impl KeyRuns for FileKeys {
+    fn find(&self, key: KeyHash) -> Result<Option<KeyEntry>, ReadError> {
+        for run in self.0.runs.all().iter().rev() {
+            let found = match run.find(key.0)? {
+                Ok(found) => found,
+                Err(Broken(offset)) => {
+                    let mended = self.0.rebuild_run(run.first, run.last)?;
+                    match mended.find(key.0)? {
+                        Ok(found) => {
+                            self.0.runs.add(mended);
+                            found
+                        }
+                        Err(Broken(_)) => {
+                            let file = run_name(run.first);
+                            return Err(ReadError::Damaged { seq: run.first, file, offset });
+                        }
+                    }
+                }
+            };
+            if let Some(row) = found {
+                let fingerprint = Fingerprint(row.fingerprint);
+                return Ok(Some(KeyEntry { transaction: Seq(row.seq), fingerprint }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn covers(&self) -> Seq {
+        self.0.runs.covers()
+    }
+}

@@ -1,0 +1,90 @@
+//! The codec against every kind of change.
+
+use super::*;
+use crate::journal::sample;
+use proptest::prelude::*;
+
+const STAMP: Stamp = Stamp { partition: 3, epoch: 9 };
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_change_comes_back_as_it_was(seed: u64) {
+        let mut dice = sample::Dice::new(seed);
+        for kind in 1..=sample::KINDS {
+            let change = sample::change(&mut dice, kind);
+            let mut bytes = Vec::new();
+            encode(&mut bytes, STAMP, Seq(77), &change, Timestamp::from_millis(5));
+            let raw = Raw::at(&bytes).unwrap();
+            prop_assert!(raw.is_intact() && raw.length() == bytes.len());
+            prop_assert_eq!((raw.seq(), raw.epoch(), raw.partition()), (Seq(77), 9, 3));
+            prop_assert_eq!(raw.kind(), kind);
+            prop_assert_eq!(raw.change().unwrap(), Some(change));
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_always_seen(seed: u64) {
+        let mut dice = sample::Dice::new(seed);
+        let kind = dice.kind();
+        let change = sample::change(&mut dice, kind);
+        let mut bytes = Vec::new();
+        encode(&mut bytes, STAMP, Seq(1), &change, Timestamp::default());
+        let bit = dice.below(bytes.len() as u64 * 8);
+        bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
+        prop_assert!(Raw::at(&bytes).is_none_or(|raw| !raw.is_intact()));
+    }
+
+    #[test]
+    fn bytes_that_nobody_wrote_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 44..200), kind in 1u8..30) {
+        let length = bytes.len() as u32;
+        bytes[..4].copy_from_slice(&length.to_le_bytes());
+        bytes[8] = FORMAT;
+        bytes[9] = kind;
+        if let Some(raw) = Raw::at(&bytes) {
+            // Whatever comes of it, it must come back.
+            drop(raw.change());
+        }
+    }
+}
+
+fn accepted(flags: u8, version: u8, kind: Option<u8>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let change = sample::change(&mut sample::Dice::new(4), 2);
+    encode(&mut bytes, STAMP, Seq(1), &change, Timestamp::default());
+    bytes[8] = version;
+    bytes[10] = flags;
+    if let Some(kind) = kind {
+        bytes[9] = kind;
+    }
+    finish(&mut bytes, 0);
+    bytes
+}
+
+#[test]
+fn an_unknown_type_is_skipped_only_where_its_writer_allowed_it() {
+    let skipped = accepted(SKIPPABLE, FORMAT, Some(200));
+    assert_eq!(Raw::at(&skipped).unwrap().change(), Ok(None));
+    let refused = accepted(0, FORMAT, Some(200));
+    assert!(Raw::at(&refused).unwrap().change().is_err());
+}
+
+#[test]
+fn a_newer_format_is_refused_by_name() {
+    let newer = accepted(SKIPPABLE, FORMAT + 1, None);
+    let error = Raw::at(&newer).unwrap().change().unwrap_err();
+    assert!(error.to_string().contains("newer format"), "{error}");
+}
+
+#[test]
+fn the_records_of_an_attempt_are_small() {
+    let change = Change::AttemptStarted {
+        transaction: Seq(10_000_000),
+        attempt: crate::domain::ids::AttemptNo(1),
+        at: Timestamp::from_millis(1_660_000_000_000),
+    };
+    let mut bytes = Vec::new();
+    encode(&mut bytes, STAMP, Seq(10_000_001), &change, Timestamp::default());
+    assert!(bytes.len() <= 56, "{}", bytes.len());
+}

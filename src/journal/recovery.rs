@@ -1,0 +1,380 @@
+//! Opening a data folder: what is there, whether it may be used, and where the journal ends.
+//!
+//! Nothing in the folder is changed before every check has passed. Then the unsynced tail is
+//! overwritten with zeros, and what is kept of the last batch is written and synced once more:
+//! a sync that failed before a crash may have left it in memory only.
+
+use super::files::{Files, View, zero};
+use super::keys::{FileKeys, KeyRow, Run, Runs};
+use super::layout::{
+    Damage, HEAD, HEAD_LENGTH, Head, HeadKind, SegmentHeader, VERSION, number, segment_name,
+};
+use super::reader::FileReader;
+use super::scan::{Scan, Task, scan};
+use super::segment::{Segment, Store, make_spare, name_spare};
+use super::snapshot::{self, Loaded, Snapshots};
+use super::writer::{FileJournal, Upkeep};
+use super::{OpenError, Opened, Options, RecoveryReport};
+use crate::domain::ids::Seq;
+use crate::domain::time::Timestamp;
+use std::io;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, RwLock};
+
+/// A segment as it was found.
+struct Found {
+    segment: Segment,
+    header: Option<SegmentHeader>,
+    scan: Option<Scan>,
+    run: Option<Run>,
+}
+
+/// The folder as it was found.
+struct Survey {
+    names: Vec<String>,
+    segments: Vec<Found>,
+    snapshot: Option<Loaded>,
+    report: RecoveryReport,
+    epoch: u64,
+    last_at: Option<Timestamp>,
+    /// The last segment but one lost its mark of the end to a crash.
+    unmarked: bool,
+}
+
+/// Opens the journal in `files`. See [`super::open`].
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open_on(files: Arc<dyn Files>, options: &Options) -> Result<Opened, OpenError> {
+    let lock = files.lock()?.ok_or(OpenError::Locked)?;
+    let names = files.list("")?;
+    if !names.iter().any(|name| number(name, ".segment").is_some()) {
+        begin(files.as_ref(), &names, options)?;
+    }
+    let survey = survey(files.as_ref(), options)?;
+    check(&survey, options)?;
+    finish(files, survey, options, lock)
+}
+
+/// Begins a journal in a folder that has none.
+fn begin(files: &dyn Files, names: &[String], options: &Options) -> Result<(), OpenError> {
+    let left = names
+        .iter()
+        .find(|name| number(name, ".snapshot").is_some() || number(name, ".keys").is_some());
+    if left.is_some() || !options.init {
+        return Err(OpenError::Missing { file: segment_name(Seq(1)) });
+    }
+    let spare = make_spare(files, options.segment_bytes.max(4 * HEAD_LENGTH))?;
+    let header = SegmentHeader {
+        version: VERSION,
+        partition: options.partition,
+        first: Seq(1),
+        epoch: 0,
+        last_at: Timestamp::from_millis(i64::MIN),
+        virtual_clock: options.virtual_clock,
+    };
+    name_spare(files, spare, &header)?;
+    Ok(())
+}
+
+fn survey(files: &dyn Files, options: &Options) -> Result<Survey, OpenError> {
+    let names = files.list("")?;
+    let mut firsts: Vec<Seq> = names.iter().filter_map(|n| number(n, ".segment")).collect();
+    firsts.sort_unstable();
+    let mut survey = Survey {
+        names,
+        segments: Vec::new(),
+        snapshot: None,
+        report: RecoveryReport::default(),
+        epoch: 0,
+        last_at: None,
+        unmarked: false,
+    };
+    for up_to in snapshot::list(files)?.into_iter().rev() {
+        match snapshot::load(files, up_to)? {
+            Ok(loaded) => {
+                survey.epoch = loaded.epoch;
+                survey.last_at = loaded.last_at;
+                survey.snapshot = Some(loaded);
+                break;
+            }
+            Err(damage) => survey.report.snapshots_skipped.push(damage),
+        }
+    }
+    if firsts.first() != Some(&Seq(1)) {
+        return Err(OpenError::Missing { file: segment_name(Seq(1)) });
+    }
+    let up_to = survey.snapshot.as_ref().map_or(Seq(0), |loaded| loaded.up_to);
+    for (place, &first) in firsts.iter().enumerate() {
+        let next = firsts.get(place + 1).copied();
+        survey.look_at(files, options, first, next, up_to)?;
+    }
+    survey.check_chain()?;
+    Ok(survey)
+}
+
+impl Survey {
+    fn look_at(
+        &mut self,
+        files: &dyn Files,
+        options: &Options,
+        first: Seq,
+        next: Option<Seq>,
+        up_to: Seq,
+    ) -> Result<(), OpenError> {
+        let name = segment_name(first);
+        let file = files.open(&name)?;
+        let mut head = [0; HEAD];
+        file.read_at(&mut head, 0)?;
+        let header = SegmentHeader::decode(&head);
+        let damage = Damage { file: name.clone(), offset: 0, first, records: 0 };
+        match &header {
+            Some(header) if header.version != VERSION => {
+                return Err(OpenError::Newer { file: name, offset: 12 });
+            }
+            Some(header) if header.partition != options.partition => {
+                return Err(OpenError::Partition { file: name, found: header.partition });
+            }
+            Some(header) if header.first == first => {
+                self.epoch = self.epoch.max(header.epoch);
+                self.last_at = self.last_at.max(Some(header.last_at));
+                if header.virtual_clock != options.virtual_clock {
+                    return Err(OpenError::OtherClock { driven: header.virtual_clock });
+                }
+            }
+            Some(_) | None => self.report.damage.push(damage),
+        }
+        let run =
+            Run::open(files, first)?.filter(|run| next.is_some_and(|next| run.last.next() == next));
+        let replayed = next.is_none_or(|next| next > up_to.next());
+        let scanned = replayed || options.check_everything || run.is_none();
+        let scan = if scanned {
+            let floor = next.map_or(up_to, |next| Seq(next.0 - 1));
+            let keys = run.is_none();
+            let task = Task { file: file.as_ref(), name: &name, first, floor, keys };
+            Some(scan(&task)?)
+        } else {
+            None
+        };
+        let mut index = None;
+        if let Some(scan) = &scan {
+            self.epoch = self.epoch.max(scan.epoch);
+            self.last_at = self.last_at.max(scan.last_at);
+            self.report.damage.extend(scan.damage.iter().cloned());
+            self.report.records += scan.records;
+            index = Some(scan.index.clone());
+        }
+        self.report.segments += 1;
+        let segment = Segment::new(name, first, file, index);
+        self.segments.push(Found { segment, header, scan, run });
+        Ok(())
+    }
+
+    /// Whether the last of several segments holds nothing yet.
+    fn last_is_empty(&self) -> bool {
+        let last = self.segments.last().and_then(|found| found.scan.as_ref());
+        self.segments.len() > 1
+            && last.is_some_and(|scan| scan.end == HEAD_LENGTH && scan.damage.is_empty())
+    }
+
+    /// Every segment must end where the next begins; the last one must not have ended.
+    fn check_chain(&mut self) -> Result<(), OpenError> {
+        let count = self.segments.len();
+        for place in 0..count {
+            let (Some(found), next) = (self.segments.get(place), self.segments.get(place + 1))
+            else {
+                continue;
+            };
+            let Some(scan) = &found.scan else { continue };
+            let Some(next) = next else {
+                if scan.sealed {
+                    return Err(OpenError::Missing { file: segment_name(Seq(scan.next)) });
+                }
+                continue;
+            };
+            if scan.next < next.segment.first.0 && scan.sealed {
+                return Err(OpenError::Missing { file: segment_name(Seq(scan.next)) });
+            }
+            if scan.sealed {
+                continue;
+            }
+            // The next segment is durable before this one gets its mark, so a crash between the
+            // two leaves the mark missing and the next segment empty. Else the mark was damaged.
+            if place + 2 == count && self.last_is_empty() && scan.damage.is_empty() {
+                self.unmarked = true;
+            } else if scan.damage.is_empty() {
+                self.report.damage.push(Damage {
+                    file: found.segment.name.clone(),
+                    offset: scan.end,
+                    first: Seq(scan.next),
+                    records: 0,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check(survey: &Survey, options: &Options) -> Result<(), OpenError> {
+    for found in &survey.segments {
+        let Some(scan) = &found.scan else { continue };
+        if let Some(offset) = scan.newer {
+            return Err(OpenError::Newer { file: found.segment.name.clone(), offset });
+        }
+        if let Some(driven) = scan.virtual_clock
+            && driven != options.virtual_clock
+        {
+            return Err(OpenError::OtherClock { driven });
+        }
+    }
+    if let Some(first) = survey.report.damage.first()
+        && !options.quarantine
+    {
+        return Err(OpenError::Damaged {
+            file: first.file.clone(),
+            offset: first.offset,
+            first: first.first,
+            records: survey.report.damage.iter().map(|damage| damage.records).sum(),
+        });
+    }
+    if let Some(last_at) = survey.last_at
+        && options.now < last_at.before(options.skew)
+    {
+        return Err(OpenError::ClockBehind { now: options.now, last_at });
+    }
+    Ok(())
+}
+
+/// Mends the end of a segment on the disk: zeros for the tail, and the last batch or marker
+/// once more.
+fn mend_end(segment: &Segment, scan: &Scan) -> io::Result<()> {
+    let file = segment.file.as_ref();
+    let mut touched = false;
+    if let Some(tail) = scan.tail {
+        zero(file, tail.offset, tail.offset + tail.bytes)?;
+        touched = true;
+    }
+    if scan.latest < scan.end {
+        let length = usize::try_from(scan.end - scan.latest).unwrap_or(usize::MAX);
+        let kept = View::new(file, length)?.from(scan.latest, length)?.to_vec();
+        file.write_at(kept.get(..length).unwrap_or(&kept), scan.latest)?;
+        touched = true;
+    }
+    if touched { file.sync_data() } else { Ok(()) }
+}
+
+/// Writes the mark that a crash kept from the end of the last segment but one.
+fn mend_mark(found: &Found, epoch: u64, partition: u16) -> io::Result<()> {
+    let Some(scan) = &found.scan else { return Ok(()) };
+    let mark = Head {
+        kind: HeadKind::Sealed,
+        first: Seq(scan.next),
+        synced: Seq(scan.next - 1),
+        epoch,
+        length: 0,
+        count: 0,
+        partition,
+        segment: found.segment.first,
+        last_at: scan.last_at.unwrap_or(Timestamp::from_millis(i64::MIN)),
+    };
+    found.segment.file.write_at(&mark.encode(), scan.end)?;
+    found.segment.file.sync_data()
+}
+
+fn finish(
+    files: Arc<dyn Files>,
+    mut survey: Survey,
+    options: &Options,
+    lock: super::files::Lock,
+) -> Result<Opened, OpenError> {
+    // Names too may have been seen before they were durable.
+    files.sync_folder()?;
+    let epoch = survey.epoch + 1;
+    let count = survey.segments.len();
+    if survey.last_is_empty()
+        && let Some(found) = survey.segments.get(count.saturating_sub(2))
+        && let Some(scan) = &found.scan
+    {
+        if survey.unmarked {
+            mend_mark(found, epoch, options.partition)?;
+        } else if scan.sealed {
+            mend_end(&found.segment, scan)?;
+        }
+    }
+    let Some(mut last) = survey.segments.pop() else {
+        return Err(OpenError::Missing { file: segment_name(Seq(1)) });
+    };
+    let scan = last.scan.take().unwrap_or_default();
+    mend_end(&last.segment, &scan)?;
+    survey.report.cut = scan.tail.map(|tail| (last.segment.name.clone(), tail));
+    survey.report.closed_cleanly = scan.closed;
+    for name in survey.names.iter().filter(|name| name.ends_with(".tmp")) {
+        files.unlink(name)?;
+    }
+    let last_at = survey.last_at.unwrap_or(Timestamp::from_millis(i64::MIN));
+    let runs = Runs::default();
+    let mut due: Vec<(Seq, Seq, Vec<KeyRow>)> = Vec::new();
+    let mut segments = Vec::new();
+    let mut found = survey.segments.into_iter().peekable();
+    while let Some(one) = found.next() {
+        let next = found.peek().map_or(last.segment.first, |next| next.segment.first);
+        match one.run {
+            Some(run) => runs.add(run),
+            None => {
+                let rows = one.scan.map(|scan| scan.keys).unwrap_or_default();
+                due.push((one.segment.first, Seq(next.0 - 1), rows));
+            }
+        }
+        segments.push(Arc::new(one.segment));
+    }
+    for (first, up_to, mut rows) in due {
+        runs.add(super::keys::write(files.as_ref(), first, up_to, &mut rows)?);
+        survey.report.runs_rebuilt.push(first);
+    }
+    let capacity = last.segment.file.length()?;
+    let segment = Arc::new(last.segment);
+    segments.push(Arc::clone(&segment));
+    let store = Arc::new(Store {
+        files: Arc::clone(&files),
+        partition: options.partition,
+        epoch,
+        segments: RwLock::new(segments),
+        last: AtomicU64::new(scan.next - 1),
+        damage: RwLock::new(survey.report.damage.clone()),
+        runs,
+        pending: Mutex::default(),
+        spare: Mutex::default(),
+        segment_bytes: options.segment_bytes.max(4 * HEAD_LENGTH),
+        _lock: lock,
+    });
+    let virtual_clock = last.header.map_or(options.virtual_clock, |header| header.virtual_clock);
+    let journal = FileJournal {
+        store: Arc::clone(&store),
+        segment,
+        end: scan.end,
+        capacity,
+        next: Seq(scan.next),
+        last_at,
+        virtual_clock,
+        keys: scan.keys,
+        background: options.background_upkeep,
+        buffer: Vec::new(),
+        places: Vec::new(),
+        poisoned: false,
+    };
+    let (up_to, snapshot) =
+        survey.snapshot.map_or((Seq(0), Vec::new()), |loaded| (loaded.up_to, loaded.changes));
+    Ok(Opened {
+        journal: Box::new(journal),
+        reader: Arc::new(FileReader(Arc::clone(&store))),
+        keys: Box::new(FileKeys(Arc::clone(&store))),
+        upkeep: Upkeep { store },
+        snapshots: Snapshots { files, partition: options.partition, epoch, virtual_clock },
+        snapshot,
+        replay_from: up_to.next(),
+        last: Seq(scan.next - 1),
+        epoch,
+        last_at: survey.last_at.filter(|at| at.as_millis() != i64::MIN),
+        report: survey.report,
+    })
+}

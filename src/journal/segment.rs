@@ -1,0 +1,199 @@
+//! Segments that are open, and what writer, readers and runs share about them.
+//!
+//! A segment is created under a temporary name with its zeros and its header, synced, renamed,
+//! and its folder synced, so that a segment under its own name is always whole. Only then does
+//! the one before get its mark of the end.
+
+use super::files::{File, Files, Lock, zero};
+use super::keys::{self, KeyRow, Run, Runs};
+use super::layout::{Damage, HEAD_LENGTH, SegmentHeader, segment_name};
+use super::scan::{Scan, Task, scan};
+use crate::domain::ids::Seq;
+use crate::engine::ports::ReadError;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// The name of a segment that was made ahead of time.
+pub(super) const SPARE: &str = "spare.tmp";
+
+/// Places of records in a segment: every 64th, and the first one after each damage.
+pub(super) type Index = Vec<(u64, u64)>;
+
+/// A segment that is open.
+pub(super) struct Segment {
+    pub(super) name: String,
+    pub(super) first: Seq,
+    pub(super) file: Box<dyn File>,
+    /// `None` until somebody needs it: old segments are indexed when they are first read.
+    index: RwLock<Option<Index>>,
+}
+
+impl Segment {
+    pub(super) fn new(name: String, first: Seq, file: Box<dyn File>, index: Option<Index>) -> Self {
+        Self { name, first, file, index: RwLock::new(index) }
+    }
+
+    /// Adds places of records that have just been committed.
+    pub(super) fn extend_index(&self, places: &[(u64, u64)]) {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        index.get_or_insert_default().extend_from_slice(places);
+    }
+}
+
+/// Keys of a sealed segment that are not in a run yet.
+pub(super) struct Pending {
+    pub(super) first: Seq,
+    pub(super) last: Seq,
+    pub(super) rows: Vec<KeyRow>,
+}
+
+/// What writer, readers and runs share.
+pub(super) struct Store {
+    pub(super) files: Arc<dyn Files>,
+    pub(super) partition: u16,
+    pub(super) epoch: u64,
+    pub(super) segments: RwLock<Vec<Arc<Segment>>>,
+    pub(super) last: AtomicU64,
+    pub(super) damage: RwLock<Vec<Damage>>,
+    pub(super) runs: Runs,
+    pub(super) pending: Mutex<Vec<Pending>>,
+    pub(super) spare: Mutex<Option<Box<dyn File>>>,
+    pub(super) segment_bytes: u64,
+    /// Kept for its end: the folder is free for another process when this goes.
+    pub(super) _lock: Lock,
+}
+
+impl Store {
+    pub(super) fn last(&self) -> Seq {
+        Seq(self.last.load(Ordering::Acquire))
+    }
+
+    /// The segment that holds `seq`, and the first sequence of the one after it.
+    pub(super) fn locate(&self, seq: Seq) -> Option<(Arc<Segment>, Option<Seq>)> {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let after = segments.partition_point(|segment| segment.first <= seq);
+        let segment = segments.get(after.checked_sub(1)?)?;
+        Some((Arc::clone(segment), segments.get(after).map(|next| next.first)))
+    }
+
+    /// The damage that holds `seq`, as an error.
+    pub(super) fn damage_at(&self, seq: Seq) -> Option<ReadError> {
+        let damage = self.damage.read().unwrap_or_else(PoisonError::into_inner);
+        let found = damage.iter().find(|damage| damage.holds(seq))?;
+        Some(ReadError::Damaged { seq, file: found.file.clone(), offset: found.offset })
+    }
+
+    /// Whether any record of this file is known to be damaged.
+    pub(super) fn has_damage(&self, name: &str) -> bool {
+        let damage = self.damage.read().unwrap_or_else(PoisonError::into_inner);
+        damage.iter().any(|damage| damage.file == name)
+    }
+
+    /// The place of the nearest record at or before `seq` in `segment`, by its index.
+    pub(super) fn place(
+        &self,
+        segment: &Segment,
+        next: Option<Seq>,
+        seq: Seq,
+    ) -> io::Result<(u64, u64)> {
+        self.with_index(segment, next, |index| {
+            let after = index.partition_point(|(indexed, _)| *indexed <= seq.0);
+            after.checked_sub(1).and_then(|at| index.get(at)).copied()
+        })
+        .map(|place| place.unwrap_or((segment.first.0, HEAD_LENGTH)))
+    }
+
+    /// The place of the first indexed record beyond `offset` in `segment`.
+    pub(super) fn place_after(
+        &self,
+        segment: &Segment,
+        next: Option<Seq>,
+        offset: u64,
+    ) -> io::Result<Option<(u64, u64)>> {
+        self.with_index(segment, next, |index| {
+            index.get(index.partition_point(|(_, at)| *at <= offset)).copied()
+        })
+    }
+
+    fn with_index<T>(
+        &self,
+        segment: &Segment,
+        next: Option<Seq>,
+        look: impl FnOnce(&Index) -> T,
+    ) -> io::Result<T> {
+        let held = segment.index.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = held.as_ref() {
+            return Ok(look(index));
+        }
+        drop(held);
+        let found = self.scan(segment, next, false)?;
+        let result = look(&found.index);
+        let mut index = segment.index.write().unwrap_or_else(PoisonError::into_inner);
+        if index.is_none() {
+            *index = Some(found.index);
+            let mut damage = self.damage.write().unwrap_or_else(PoisonError::into_inner);
+            damage.extend(found.damage.into_iter().filter(|damage| damage.records > 0));
+        }
+        Ok(result)
+    }
+
+    fn scan(&self, segment: &Segment, next: Option<Seq>, keys: bool) -> io::Result<Scan> {
+        scan(&Task {
+            file: segment.file.as_ref(),
+            name: &segment.name,
+            first: segment.first,
+            floor: next.map_or(self.last(), |next| Seq(next.0 - 1)),
+            keys,
+        })
+    }
+
+    /// Makes the run of a sealed segment anew, from the segment.
+    pub(super) fn rebuild_run(&self, first: Seq, last: Seq) -> io::Result<Run> {
+        let (segment, _) = self.locate(first).ok_or(io::ErrorKind::NotFound)?;
+        let mut rows = self.scan(&segment, Some(last.next()), true)?.keys;
+        keys::write(self.files.as_ref(), first, last, &mut rows)
+    }
+
+    /// Writes the runs that are due. They leave the list only when they are durable.
+    pub(super) fn write_pending_runs(&self) -> io::Result<bool> {
+        let mut any = false;
+        loop {
+            let next = self.pending.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some(mut due) = next else { return Ok(any) };
+            match keys::write(self.files.as_ref(), due.first, due.last, &mut due.rows) {
+                Ok(run) => self.runs.add(run),
+                Err(error) => {
+                    self.pending.lock().unwrap_or_else(PoisonError::into_inner).push(due);
+                    return Err(error);
+                }
+            }
+            any = true;
+        }
+    }
+}
+
+/// Makes a file of zeros for a later segment.
+pub(super) fn make_spare(files: &dyn Files, bytes: u64) -> io::Result<Box<dyn File>> {
+    match files.unlink(SPARE) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let file = files.create(SPARE)?;
+    zero(file.as_ref(), 0, bytes)?;
+    Ok(file)
+}
+
+/// Turns the spare into a segment. What fails before the rename leaves the journal as it was.
+pub(super) fn name_spare(
+    files: &dyn Files,
+    spare: Box<dyn File>,
+    header: &SegmentHeader,
+) -> io::Result<Segment> {
+    let name = segment_name(header.first);
+    spare.write_at(&header.encode(), 0)?;
+    spare.sync_data()?;
+    files.rename(SPARE, &name)?;
+    files.sync_folder()?;
+    Ok(Segment::new(name, header.first, spare, Some(Index::new())))
+}

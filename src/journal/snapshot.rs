@@ -1,0 +1,166 @@
+//! Snapshots: the live state as a shorter list of changes, in the very form of records.
+//!
+//! ```text
+//!   header 64 B (a segment's header; its first sequence is the last one folded in)
+//!   record │ record │ …            numbered from 1
+//!   mark 64 B (the mark of the end of a segment; its count is the number of records)
+//! ```
+//!
+//! A snapshot gets its name only when it is durable. The two newest are kept: the older one is
+//! what recovery falls back to.
+
+use super::files::{Files, RealFiles, View};
+use super::layout::{
+    Damage, HEAD, HEAD_LENGTH, Head, HeadKind, SegmentHeader, VERSION, number, snapshot_name,
+};
+use super::record::{self, Raw, Stamp};
+use crate::domain::ids::Seq;
+use crate::domain::time::Timestamp;
+use crate::engine::change::Change;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+const PIECE: usize = 1 << 20;
+const KEPT: usize = 2;
+
+/// Writes snapshots into the data folder of one journal. Runs beside the writer.
+#[derive(Clone)]
+pub struct Snapshots {
+    pub(super) files: Arc<dyn Files>,
+    pub(super) partition: u16,
+    pub(super) epoch: u64,
+    pub(super) virtual_clock: bool,
+}
+
+/// A snapshot as it was read.
+pub(super) struct Loaded {
+    pub(super) up_to: Seq,
+    pub(super) changes: Vec<Change>,
+    pub(super) epoch: u64,
+    pub(super) last_at: Option<Timestamp>,
+}
+
+/// Writes a snapshot into the data folder `folder` of a journal of partition 0.
+///
+/// # Errors
+/// The disk's; the snapshots before stay as they are.
+pub fn write_snapshot(
+    folder: &Path,
+    up_to: Seq,
+    changes: impl Iterator<Item = Change>,
+) -> io::Result<()> {
+    let files = Arc::new(RealFiles::new(folder));
+    Snapshots { files, partition: 0, epoch: 0, virtual_clock: false }.write(up_to, changes)
+}
+
+impl Snapshots {
+    /// Writes the state after `up_to`, which must be committed, and makes it durable. Then the
+    /// snapshots before the previous one go.
+    ///
+    /// # Errors
+    /// The disk's; the snapshots before stay as they are.
+    pub fn write(&self, up_to: Seq, changes: impl Iterator<Item = Change>) -> io::Result<()> {
+        let name = snapshot_name(up_to);
+        let temporary = format!("{name}.tmp");
+        match self.files.unlink(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let file = self.files.create(&temporary)?;
+        let header = SegmentHeader {
+            version: VERSION,
+            partition: self.partition,
+            first: up_to,
+            epoch: self.epoch,
+            last_at: Timestamp::default(),
+            virtual_clock: self.virtual_clock,
+        };
+        let stamp = Stamp { partition: self.partition, epoch: self.epoch };
+        let mut buffer = header.encode().to_vec();
+        let (mut at, mut count) = (0u64, 0u32);
+        let mut last_at = Timestamp::default();
+        for change in changes {
+            count = count.checked_add(1).ok_or_else(|| io::Error::other("too many changes"))?;
+            let seq = Seq(u64::from(count));
+            last_at = record::encode(&mut buffer, stamp, seq, &change, last_at).max(last_at);
+            if buffer.len() >= PIECE {
+                file.write_at(&buffer, at)?;
+                at += buffer.len() as u64;
+                buffer.clear();
+            }
+        }
+        let mark = Head {
+            kind: HeadKind::Sealed,
+            first: up_to.next(),
+            synced: up_to,
+            epoch: self.epoch,
+            length: at + buffer.len() as u64 - HEAD_LENGTH,
+            count,
+            partition: self.partition,
+            segment: up_to,
+            last_at,
+        };
+        buffer.extend_from_slice(&mark.encode());
+        file.write_at(&buffer, at)?;
+        file.sync_data()?;
+        self.files.rename(&temporary, &name)?;
+        self.files.sync_folder()?;
+        self.drop_old()
+    }
+
+    fn drop_old(&self) -> io::Result<()> {
+        let found = list(self.files.as_ref())?;
+        for old in found.iter().rev().skip(KEPT) {
+            self.files.unlink(&snapshot_name(*old))?;
+        }
+        if found.len() > KEPT { self.files.sync_folder() } else { Ok(()) }
+    }
+}
+
+/// The snapshots there are, oldest first.
+pub(super) fn list(files: &dyn Files) -> io::Result<Vec<Seq>> {
+    let mut found: Vec<Seq> =
+        files.list("")?.iter().filter_map(|name| number(name, ".snapshot")).collect();
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Reads the snapshot of `up_to`; where it is not what was written, the place.
+pub(super) fn load(files: &dyn Files, up_to: Seq) -> io::Result<Result<Loaded, Damage>> {
+    let file = files.open(&snapshot_name(up_to))?;
+    let mut view = View::new(file.as_ref(), PIECE)?;
+    let broken =
+        |offset| Ok(Err(Damage { file: snapshot_name(up_to), offset, first: Seq(1), records: 0 }));
+    let header = SegmentHeader::decode(view.from(0, HEAD)?)
+        .filter(|header| header.first == up_to && header.version == VERSION);
+    let Some(header) = header else { return broken(0) };
+    let mut loaded = Loaded { up_to, changes: Vec::new(), epoch: header.epoch, last_at: None };
+    let mut at = HEAD_LENGTH;
+    loop {
+        if let Some(mark) = Head::decode(view.from(at, HEAD)?) {
+            let fits = mark.length == at - HEAD_LENGTH && mark.segment == up_to;
+            if !fits || mark.count as usize != loaded.changes.len() {
+                return broken(at);
+            }
+            loaded.last_at = loaded.last_at.max(Some(mark.last_at));
+            return Ok(Ok(loaded));
+        }
+        let Some(length) = record::claimed_length(view.from(at, record::HEADER)?) else {
+            return broken(at);
+        };
+        let Some(raw) = Raw::at(view.from(at, length)?).filter(Raw::is_intact) else {
+            return broken(at);
+        };
+        let Ok(Some(change)) = raw.change() else { return broken(at) };
+        if raw.seq().0 != loaded.changes.len() as u64 + 1 {
+            return broken(at);
+        }
+        if let Change::Totals { epoch, last_at, .. } = &change {
+            loaded.epoch = loaded.epoch.max(*epoch);
+            loaded.last_at = loaded.last_at.max(Some(*last_at));
+        }
+        loaded.changes.push(change);
+        at += length as u64;
+    }
+}
