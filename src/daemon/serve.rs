@@ -25,7 +25,8 @@ use crate::engine::settings::{Settings, UpstreamSettings};
 use crate::engine::step::Decision;
 use crate::index::Index;
 use crate::intake;
-use crate::journal::{self, FileVault, MasterKey};
+use crate::journal::seal::{FileVault, MasterKey};
+use crate::journal;
 use crate::upstream::{HttpOptions, HttpUpstream, ProbeExpect};
 use crate::web::access::KeyFile;
 use crate::web::body::BodyLimits;
@@ -391,7 +392,7 @@ impl Daemon {
                     let at = folder.clone();
                     let looked = tokio::task::spawn_blocking(move || {
                         let worked = work.run_once();
-                        (worked, journal::free_bytes(&at), journal::used_bytes(&at))
+                        (worked, journal::files::free_bytes(&at), used_bytes(&at))
                     });
                     let (worked, free, used) = looked.await.map_err(std::io::Error::other)?;
                     if let Err(error) = worked {
@@ -471,10 +472,12 @@ impl Daemon {
         // Operators may look until the very end; they can do nothing any more by then.
         let end = self.shutdown.token(Phase::Store);
         self.tasks.spawn(Kind::Intake, "submitters", async move {
-            drop(server::serve(submitters, intake, limits, stop).await);
+            let stopped = server::serve(submitters, intake, limits, stop).await;
+            tracing::info!(?stopped, "submitters are no longer served");
         });
         self.tasks.spawn(Kind::Upkeep, "operators", async move {
-            drop(server::serve(operators, admin, limits, end).await);
+            let stopped = server::serve(operators, admin, limits, end).await;
+            tracing::info!(?stopped, "operators are no longer served");
         });
         announce(addresses.0, addresses.1)
     }
@@ -565,20 +568,20 @@ impl Daemon {
         let s = &self.shutdown;
         s.phase(Phase::NotReady, async { self.ready.store(false, Ordering::SeqCst) }).await;
         s.phase(Phase::Intake, async {
-            drop(self.tasks.finish(Kind::Intake, grace).await);
+            told(self.tasks.finish(Kind::Intake, grace).await);
             acts.close();
             acts.wait().await;
         })
         .await;
         s.phase(Phase::Attempts, async {
             self.engine.tell(Event::Stop).await;
-            drop(self.tasks.finish(Kind::Attempt, grace).await);
+            told(self.tasks.finish(Kind::Attempt, grace).await);
         })
         .await;
         let closed = s
             .phase(Phase::Store, async {
                 self.engine.close().await;
-                drop(self.tasks.finish(Kind::Store, grace).await);
+                told(self.tasks.finish(Kind::Store, grace).await);
                 self.index.stop();
             })
             .await;
@@ -586,8 +589,26 @@ impl Daemon {
     }
 }
 
+/// Tells what was still running when its time was up.
+fn told(finished: Result<(), super::tasks::StillRunning>) {
+    if let Err(still) = finished {
+        tracing::warn!(%still, "cut short");
+    }
+}
+
 async fn bind(addr: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(addr).await.with_context(|| format!("{addr} cannot be listened on"))
+}
+
+/// The size of every file below `folder`.
+fn used_bytes(folder: &std::path::Path) -> std::io::Result<u64> {
+    let mut sum = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        sum += if kind.is_dir() { used_bytes(&entry.path())? } else { entry.metadata()?.len() };
+    }
+    Ok(sum)
 }
 
 /// One line on standard output for whoever started us: where we listen.
