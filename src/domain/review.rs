@@ -110,7 +110,8 @@ fn review_row(
         );
     }
     let stretch = window.interval_of(row);
-    if stretch.start >= stretch.end {
+    let own = row.starts_at.is_some() || row.ends_at.is_some();
+    if own && stretch.start >= stretch.end {
         faults.error(field("ends_at"), "must be after the row's start");
     }
     if row.advice == super::policy::Advice::GoElsewhere && blank(&row.alternative) {
@@ -144,10 +145,10 @@ fn review_line(line: &Line, disposition: Disposition, field: &str, faults: &mut 
     };
     let name = line.name();
     if kept && !line.queued {
-        faults.error(field, format!("{name} is never kept, so it cannot be {disposition}"));
+        faults.error(field, format!("{name} is never kept, which {disposition} asks for"));
     }
     if kept && disposition != Disposition::PassOrHold && !line.self_contained {
-        let why = format!("{name} cannot be sent from stored bytes, so it cannot be {disposition}");
+        let why = format!("{name} cannot be sent from stored bytes, which {disposition} asks for");
         faults.error(field, why);
     }
 }
