@@ -398,7 +398,7 @@ fn read_attributes(r: &mut Reader<'_>) -> BTreeMap<String, Attribute> {
         let choices: Vec<String> = a.list_if_given("choices");
         let required = a.has("required") && a.flag("required");
         let in_cell = a.has("in_cell") && a.flag("in_cell");
-        if (kind == Some(AttributeKind::Choice)) != !choices.is_empty() {
+        if (kind == Some(AttributeKind::Choice)) == choices.is_empty() {
             a.error("choices", None, "a choice needs its words, and only a choice has them");
         }
         if in_cell && matches!(kind, Some(AttributeKind::Text | AttributeKind::Date)) {
