@@ -339,6 +339,45 @@ fn s1_07_backfills_are_taken_after_the_restart() {
 }
 
 #[test]
+fn s1_07_a_backfill_is_covered_from_the_day_of_the_stop_to_the_day_of_the_restart() {
+    let covered = |restored_at: &str, day: &str, now: &str| {
+        let config = restored(shipped(), upstream("agency"), restored_at);
+        let cell = cell(&config, "filing.out_of_area.backfill", Hall, AtHall);
+        config.windows[0].covers_day(day.parse().unwrap(), &cell, at(now))
+    };
+    let after = "2022-08-20T10:00:00+08:00";
+    for (restored_at, day, expected) in [
+        ("2022-08-15T07:10:00+08:00", "2022-08-11", false),
+        ("2022-08-15T07:10:00+08:00", "2022-08-12", true),
+        ("2022-08-15T07:10:00+08:00", "2022-08-13", true),
+        ("2022-08-15T07:10:00+08:00", "2022-08-15", true),
+        ("2022-08-15T07:10:00+08:00", "2022-08-16", false),
+        ("2022-08-16T10:00:00+08:00", "2022-08-16", true),
+        ("2022-08-16T10:00:00+08:00", "2022-08-17", false),
+        ("2022-08-14T20:00:00+08:00", "2022-08-15", true),
+    ] {
+        assert_eq!(covered(restored_at, day, after), expected, "{restored_at} {day}");
+    }
+    // While the restart is still to come, the stop reaches to this day.
+    let slipping = ("2022-08-16T10:00:00+08:00", "2022-08-16T09:00:00+08:00");
+    assert!(covered(slipping.0, "2022-08-16", slipping.1));
+    assert!(!covered(slipping.0, "2022-08-17", slipping.1));
+}
+
+#[test]
+fn of_two_rows_that_are_equally_narrow_the_earlier_one_speaks() {
+    let config = shipped();
+    let mut window = config.windows[0].clone();
+    let cell = cell(&config, "service.account_transfer.request", Portal, Online);
+    let (index, row) = window.row_for(&cell).unwrap();
+    let later = Row { disposition: Some(Pass), ..row.clone() };
+    window.policy.push(later);
+    assert_eq!(window.row_for(&cell).unwrap().0, index);
+    window.policy.swap(index as usize, config.windows[0].policy.len());
+    assert_eq!(window.row_for(&cell).unwrap().1.disposition, Some(Pass));
+}
+
+#[test]
 fn s1_08_on_line_applications_are_taken_and_reviews_are_put_off_for_both_agencies() {
     let config = shipped();
     let apply = cell(&config, "filing.out_of_area.apply", Portal, Online);
