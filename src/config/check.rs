@@ -19,14 +19,18 @@ pub fn check(config: &Config) -> Vec<Problem> {
             });
         }
         for other in &config.windows[index + 1..] {
-            for why in contradictions(window, other, &config.catalogue) {
-                problems.push(Problem {
-                    key: format!("window.{}.row", window.id),
-                    value: None,
-                    why: format!("the windows contradict each other: {why}"),
-                    severity: Severity::Error,
-                });
-            }
+            let found = contradictions(window, other, &config.catalogue);
+            let Some(first) = found.first() else { continue };
+            let more = match found.len() - 1 {
+                0 => String::new(),
+                more => format!(" (and {more} more lines)"),
+            };
+            problems.push(Problem {
+                key: format!("window.{}.row", window.id),
+                value: None,
+                why: format!("the windows contradict each other: {first}{more}"),
+                severity: Severity::Error,
+            });
         }
     }
     problems

@@ -340,3 +340,54 @@ fn show(value: &Value) -> String {
         None => text,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit_and_are_written_in_the_largest_that_fits() {
+        for (text, millis, shown) in [
+            ("500ms", 500, "500ms"),
+            ("1000ms", 1_000, "1s"),
+            ("90s", 90_000, "90s"),
+            ("60s", 60_000, "1m"),
+            ("24h", 86_400_000, "1d"),
+            ("0s", 0, "0s"),
+        ] {
+            let duration = parse_duration(text).unwrap();
+            assert_eq!(duration, Duration::from_millis(millis), "{text}");
+            assert_eq!(show_duration(duration), shown, "{text}");
+        }
+        for text in [
+            "",
+            "5",
+            "s",
+            "-5s",
+            "1.5s",
+            "5 s",
+            "5w",
+            "99999999999999999999s",
+            "999999999999999999d",
+        ] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn tables_merge_and_everything_else_is_replaced() {
+        let mut lower: Table = "a = 1\n[t]\nx = [1, 2]\ny = 2".parse().unwrap();
+        lay_over(&mut lower, "[t]\nx = [3]\nz = 4".parse().unwrap());
+        let expected: Table = "a = 1\n[t]\nx = [3]\ny = 2\nz = 4".parse().unwrap();
+        assert_eq!(lower, expected);
+    }
+
+    #[test]
+    fn instants_may_stand_without_quotation_marks() {
+        let notes = Notes::default();
+        let table = parse("x", "at = 2022-08-12T19:00:00+08:00\nopens = 09:00:00", &notes);
+        assert_eq!(table["at"].as_str(), Some("2022-08-12T19:00:00+08:00"));
+        assert_eq!(table["opens"].as_str(), Some("09:00:00"));
+        assert!(notes.into_problems().is_empty());
+    }
+}

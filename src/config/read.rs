@@ -49,7 +49,7 @@ pub(super) fn read(texts: &[(&str, &str)]) -> Result<Config, Vec<Problem>> {
 fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
     let effective = merged.clone();
     let mut root = Reader::new("", merged, notes);
-    let zone: Option<Zone> = root.parsed("zone");
+    let zone = read_zone(&mut root);
     let listen = read_listen(root.section("listen"));
     let data = read_data(root.section("data"));
     let limits = read_limits(root.section("limits"));
@@ -96,6 +96,16 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
         log: Log { level: log_level?, format: log_format? },
         effective,
     })
+}
+
+fn read_zone(r: &mut Reader<'_>) -> Option<Zone> {
+    let name = r.text("zone");
+    let zone = name.parse();
+    if zone.is_err() {
+        let why = "expected a name of the time zone database, such as Asia/Shanghai";
+        r.error("zone", Some(format!("{name:?}")), why);
+    }
+    zone.ok()
 }
 
 fn read_listen(mut r: Reader<'_>) -> Listen {
@@ -210,8 +220,9 @@ fn read_upstream(name: &str, mut r: Reader<'_>) -> Option<Upstream> {
     if let Err(why) = &parsed {
         r.error("", Some(format!("\"{name}\"")), why);
     }
+    let given = r.has("base_url");
     let base_url = r.text("base_url");
-    if !base_url.is_empty() {
+    if given {
         check_url(&r, &base_url);
     }
     let contains = r.text("probe_contains");
@@ -387,7 +398,7 @@ fn read_attributes(r: &mut Reader<'_>) -> BTreeMap<String, Attribute> {
         let choices: Vec<String> = a.list_if_given("choices");
         let required = a.has("required") && a.flag("required");
         let in_cell = a.has("in_cell") && a.flag("in_cell");
-        if (kind == Some(AttributeKind::Choice)) != !choices.is_empty() {
+        if (kind == Some(AttributeKind::Choice)) == choices.is_empty() {
             a.error("choices", None, "a choice needs its words, and only a choice has them");
         }
         if in_cell && matches!(kind, Some(AttributeKind::Text | AttributeKind::Date)) {
@@ -414,7 +425,8 @@ fn read_calendar(mut r: Reader<'_>, notes: &Notes) -> Option<Calendar> {
     match std::fs::read_to_string(&file) {
         Ok(text) => calendar_of(&file, &text, notes),
         Err(error) => {
-            notes.error("calendar.file", Some(format!("{file:?}")), error);
+            let why = format!("cannot be read: {error}");
+            notes.error("calendar.file", Some(format!("{file:?}")), why);
             None
         }
     }
@@ -479,7 +491,7 @@ fn read_window(name: &str, mut r: Reader<'_>, zone: Zone, limits: &Limits) -> Op
     if let Err(why) = &id {
         r.error("", None, why);
     }
-    let zone = if r.has("zone") { r.parsed("zone") } else { Some(zone) };
+    let zone = if r.has("zone") { read_zone(&mut r) } else { Some(zone) };
     let starts_at: Option<Timestamp> = r.parsed("starts_at");
     let ends_at: Option<Timestamp> = r.parsed("ends_at");
     let restore_by: Option<RestoreBy> = r.parsed("restore_by");

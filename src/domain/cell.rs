@@ -331,3 +331,66 @@ pub struct Institution {
     #[serde(default)]
     pub credit: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selector(toml: &str) -> Selector {
+        toml::from_str(toml).unwrap()
+    }
+
+    #[test]
+    fn an_exact_business_is_narrower_than_a_family_and_a_family_than_none() {
+        let widths: Vec<usize> = [
+            "",
+            "business = ['filing.*']",
+            "business = ['filing.out_of_area']",
+            "business = ['filing.out_of_area']\nclass = ['hall']",
+            "business = ['filing.out_of_area']\nclass = ['hall']\nattributes = { a = ['1'] }",
+        ]
+        .map(|toml| selector(toml).narrowness())
+        .to_vec();
+        assert_eq!(widths, [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_family_takes_in_what_follows_its_dot_only() {
+        let family: BusinessPattern = "filing.*".to_owned().try_into().unwrap();
+        for (name, matches) in
+            [("filing.out_of_area", true), ("filing", false), ("filings.other", false)]
+        {
+            assert_eq!(family.matches(&name.parse().unwrap()), matches, "{name}");
+        }
+        assert_eq!(String::from(family), "filing.*");
+        assert!(BusinessPattern::try_from("Filing.*".to_owned()).is_err());
+    }
+
+    #[test]
+    fn a_selector_covers_another_when_every_cell_of_it_is_its_own() {
+        for (wide, narrow, covers) in [
+            ("", "class = ['hall']", true),
+            ("class = ['hall']", "", false),
+            ("class = ['hall', 'portal']", "class = ['hall']", true),
+            ("class = ['hall']", "class = ['hall', 'portal']", false),
+            ("upstream = ['agency']", "upstream = ['agency']\nclass = ['hall']", true),
+            ("business = ['filing.*']", "business = ['filing.out_of_area']", true),
+            ("business = ['filing.*']", "business = ['filing.*']", true),
+            ("business = ['filing.out_of_area']", "business = ['filing.*']", false),
+            ("business = ['filing.*']", "", false),
+            ("attributes = { a = ['1', '2'] }", "attributes = { a = ['1'] }", true),
+            ("attributes = { a = ['1'] }", "attributes = { b = ['1'] }", false),
+        ] {
+            assert_eq!(selector(wide).covers(&selector(narrow)), covers, "{wide} / {narrow}");
+        }
+    }
+
+    #[test]
+    fn every_word_can_be_read_back_and_a_foreign_one_names_the_set() {
+        for &class in Class::ALL {
+            assert_eq!(class.as_str().parse(), Ok(class));
+        }
+        let error = "doctor".parse::<Class>().unwrap_err();
+        assert!(error.to_string().contains("hospital, pharmacy"), "{error}");
+    }
+}

@@ -110,7 +110,8 @@ fn review_row(
         );
     }
     let stretch = window.interval_of(row);
-    if stretch.start >= stretch.end {
+    let own = row.starts_at.is_some() || row.ends_at.is_some();
+    if own && stretch.start >= stretch.end {
         faults.error(field("ends_at"), "must be after the row's start");
     }
     if row.advice == super::policy::Advice::GoElsewhere && blank(&row.alternative) {
@@ -123,13 +124,16 @@ fn review_row(
         }
     }
     let Some(disposition) = row.disposition else { return };
-    for line in &catalogue.lines {
-        let met = cells_of(line, &row.cells)
-            .iter()
-            .any(|cell| window.row_for(cell).is_some_and(|(found, _)| found as usize == index));
-        if met {
-            review_line(line, disposition, &field("disposition"), faults);
-        }
+    let meets = |line: &&Line| {
+        let chosen = |cell: &Cell| window.row_for(cell).is_some_and(|(i, _)| i as usize == index);
+        cells_of(line, &row.cells).iter().any(chosen)
+    };
+    let lines: Vec<&Line> = catalogue.lines.iter().filter(meets).collect();
+    for line in &lines {
+        review_line(line, disposition, &field("disposition"), faults);
+    }
+    if lines.is_empty() {
+        faults.warning(field("cells"), "no submission meets this row; others speak for its cells");
     }
 }
 
@@ -144,10 +148,10 @@ fn review_line(line: &Line, disposition: Disposition, field: &str, faults: &mut 
     };
     let name = line.name();
     if kept && !line.queued {
-        faults.error(field, format!("{name} is never kept, so it cannot be {disposition}"));
+        faults.error(field, format!("{name} is never kept, which {disposition} asks for"));
     }
     if kept && disposition != Disposition::PassOrHold && !line.self_contained {
-        let why = format!("{name} cannot be sent from stored bytes, so it cannot be {disposition}");
+        let why = format!("{name} cannot be sent from stored bytes, which {disposition} asks for");
         faults.error(field, why);
     }
 }
@@ -333,7 +337,7 @@ fn attribute_sets(line: &Line) -> Vec<BTreeMap<String, String>> {
             AttributeKind::Choice => attribute.choices.clone(),
             AttributeKind::Text | AttributeKind::Date => Vec::new(),
         };
-        let absent = (!attribute.required).then(|| sets.clone()).unwrap_or_default();
+        let absent = if attribute.required { Vec::new() } else { sets.clone() };
         sets = sets
             .iter()
             .flat_map(|set| {

@@ -9,7 +9,7 @@ use super::cell::{Cell, Selector, words};
 use super::deadline::DeadlineRule;
 use super::ids::WindowId;
 use super::policy::{Advice, Disposition, Row, RowRef};
-use super::time::{Interval, Timestamp, Zone};
+use super::time::{CivilDate, Interval, Timestamp, Zone};
 use serde::{Deserialize, Serialize};
 
 /// The notice that a window rests on.
@@ -191,6 +191,21 @@ impl Window {
     #[must_use]
     pub fn released_at(&self, cell: &Cell) -> Option<Timestamp> {
         self.releases.iter().filter(|act| act.cells.matches(cell)).map(|act| act.at).min()
+    }
+
+    /// Whether `day` belongs to the stop of `cell` as it is known at `now`: from the published
+    /// start to the later of the published end and the actual restart. A filing made afterwards
+    /// for the time of the stop may begin on such a day.
+    #[must_use]
+    pub fn covers_day(&self, day: CivilDate, cell: &Cell, now: Timestamp) -> bool {
+        let own = self.row_for(cell).map(|(_, row)| row);
+        let start = own.and_then(|row| row.starts_at).unwrap_or(self.published.start);
+        let end = own.and_then(|row| row.ends_at).unwrap_or(self.published.end);
+        let stops = own.and_then(|row| row.disposition).is_some_and(|d| !d.passes());
+        let over = self.cancelled_at.is_some() || !stops;
+        let restart = if over { end } else { self.restored_at(cell).map_or(now, |at| at.min(now)) };
+        let last = end.max(restart).civil(self.zone).date();
+        (start.civil(self.zone).date()..=last).contains(&day)
     }
 
     /// The row that is in force for new submissions of `cell` at `now`.

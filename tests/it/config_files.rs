@@ -1,9 +1,10 @@
 //! Configuration files: the shipped ones are good, and each kind of mistake is told.
 
 use holdover::config::{self, Problem, Severity};
-use holdover::domain::time::CivilDate;
+use holdover::domain::time::{CivilDate, Timestamp};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -21,4 +22,177 @@ fn the_shipped_files_have_no_problem() {
             Err(problems) => panic!("{file}:\n{}", report(&problems)),
         }
     }
+}
+
+#[test]
+fn the_defaults_lack_nothing_but_the_addresses() {
+    let problems = config::parse(&[]).unwrap_err();
+    assert_eq!(
+        report(&problems),
+        "error: upstream.agency.base_url: is missing\n\
+         error: upstream.portal.base_url: is missing\n\
+         error: upstream.settlement.base_url: is missing\n"
+    );
+}
+
+/// Each file under `bad/` holds one mistake (one of them several). It is laid over a good file:
+/// the stop of August 2022 where its name begins with `window`, else the least there can be.
+/// `UPDATE_EXPECTED=1` writes the reports anew.
+#[test]
+fn every_mistake_is_reported_with_its_place_and_what_is_allowed() {
+    let folder = root().join("tests/fixtures/config/bad");
+    let mut files: Vec<PathBuf> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+        .collect();
+    files.sort();
+    assert!(files.len() >= 40, "only {} files", files.len());
+    let mut wrong = Vec::new();
+    for file in &files {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        let below = match name.starts_with("window") {
+            true => "config/beijing-2022-08.toml",
+            false => "tests/fixtures/config/base.toml",
+        };
+        let below = fs::read_to_string(root().join(below)).unwrap();
+        let text = fs::read_to_string(file).unwrap();
+        let given = match config::parse(&[("below", &below), ("bad.toml", &text)]) {
+            Ok(_) => "no problem\n".to_owned(),
+            Err(problems) => report(&problems),
+        };
+        let expected = file.with_extension("expected");
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            fs::write(&expected, &given).unwrap();
+        }
+        let expected = fs::read_to_string(&expected).unwrap_or_default();
+        if given != expected || given == "no problem\n" {
+            wrong.push(format!("{name}\n--- given\n{given}--- expected\n{expected}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn s1_15_a_late_publication_is_a_warning_and_forbids_nothing() {
+    let shipped = fs::read_to_string(root().join("config/beijing-2022-08.toml")).unwrap();
+    let late = "window.beijing-2022-08.notice.published_at = \"2022-08-13T09:00:00+08:00\"";
+    let config = config::parse(&[("shipped", &shipped), ("late", late)]).unwrap();
+    let problems = config::check(&config);
+    assert_eq!(problems.len(), 1, "{}", report(&problems));
+    assert_eq!(problems[0].severity, Severity::Warning);
+    assert_eq!(problems[0].key, "window.beijing-2022-08.notice.published_at");
+}
+
+#[test]
+fn a_file_is_laid_over_the_defaults_key_by_key() {
+    let base = fs::read_to_string(root().join("tests/fixtures/config/base.toml")).unwrap();
+    let plain = config::parse(&[("base", &base)]).unwrap();
+    let over = "upstream_default.concurrency = 7\n\
+                upstream.agency.concurrency = 9\n\
+                retry.longest = \"2m\"\n\
+                catalogue.line.\"service.online.request\".live_limit = \"1s\"";
+    let config = config::parse(&[("base", &base), ("over", over)]).unwrap();
+    let concurrency: Vec<(&str, u32)> =
+        config.upstreams.iter().map(|(name, u)| (name.as_str(), u.concurrency)).collect();
+    assert_eq!(concurrency, [("agency", 9), ("portal", 7), ("settlement", 7)]);
+    assert_eq!(config.retry.longest, Duration::from_secs(120));
+    assert_eq!(config.retry.first, plain.retry.first);
+    assert_eq!(config.catalogue.lines.len(), plain.catalogue.lines.len());
+    let changed: Vec<String> = config
+        .catalogue
+        .lines
+        .iter()
+        .zip(&plain.catalogue.lines)
+        .filter(|(now, before)| now != before)
+        .map(|(now, _)| now.name())
+        .collect();
+    assert_eq!(changed, ["service.online.request"]);
+}
+
+#[test]
+fn paths_of_key_files_are_joined_to_the_data_folder_unless_they_are_absolute() {
+    let base = fs::read_to_string(root().join("tests/fixtures/config/base.toml")).unwrap();
+    let over = "data.folder = \"/srv/holdover\"\ndata.master_key_file = \"/etc/holdover/key\"";
+    let config = config::parse(&[("base", &base), ("over", over)]).unwrap();
+    assert_eq!(config.data.api_keys_file, Path::new("/srv/holdover/api-keys.json"));
+    assert_eq!(config.data.master_key_file, Path::new("/etc/holdover/key"));
+}
+
+#[test]
+fn what_is_shown_names_the_next_windows_in_both_zones_and_can_be_read_again() {
+    let config = config::load(&[&root().join("config/beijing-2022-08.toml")]).unwrap();
+    let before: Timestamp = "2022-08-10T00:00:00Z".parse().unwrap();
+    let shown = config::render(&config, before);
+    assert!(
+        shown.starts_with(
+            "# window beijing-2022-08\n\
+             #   closes 2022-08-12T19:00:00+08:00 (2022-08-12T11:00:00Z)\n\
+             #   opens  2022-08-15T06:00:00+08:00 (2022-08-14T22:00:00Z) once proved\n"
+        ),
+        "{}",
+        &shown[..300]
+    );
+    let again = config::parse(&[("shown", &shown)]).unwrap();
+    assert_eq!(config::render(&again, before), shown);
+    let after: Timestamp = "2022-09-01T00:00:00Z".parse().unwrap();
+    assert!(config::render(&config, after).starts_with("# no window is planned\n"));
+}
+
+#[test]
+fn the_working_days_of_2021_to_2026_count_as_published() {
+    let calendar = config::parse_calendar("cn.toml", config::CALENDAR).unwrap();
+    assert_eq!(calendar.years, [2021, 2022, 2023, 2024, 2025, 2026]);
+    let day = |text: &str| -> CivilDate { text.parse().unwrap() };
+    for (from, n, to) in [
+        ("2025-03-31", 5, "2025-04-08"),
+        ("2025-04-01", 5, "2025-04-09"),
+        ("2025-09-26", 5, "2025-10-10"),
+        ("2025-09-30", 5, "2025-10-14"),
+        ("2025-10-10", 5, "2025-10-16"),
+        ("2025-01-22", 5, "2025-02-05"),
+        ("2026-02-12", 5, "2026-02-26"),
+        ("2021-11-30", 7, "2021-12-09"),
+        // The first day off of 2023 lies in 2022, and that of 2024 in 2023.
+        ("2022-12-30", 1, "2023-01-03"),
+        ("2023-12-29", 1, "2024-01-02"),
+    ] {
+        assert_eq!(calendar.nth_working_day_after(day(from), n), Ok(day(to)), "{from} + {n}");
+    }
+    for (text, worked) in [
+        ("2025-01-26", true),
+        ("2025-02-08", true),
+        ("2025-10-11", true),
+        ("2026-01-04", true),
+        ("2026-02-28", true),
+        ("2026-09-20", true),
+        ("2022-12-31", false),
+        ("2023-01-02", false),
+        ("2024-02-09", true),
+    ] {
+        assert_eq!(calendar.is_working_day(day(text)), Ok(worked), "{text}");
+    }
+    // 250 working days in most years; the count would show a range that slipped.
+    let counts: Vec<usize> = (2021..=2026)
+        .map(|year| {
+            CivilDate::from_ymd_opt(year, 1, 1)
+                .unwrap()
+                .iter_days()
+                .take_while(|d| d.to_string().starts_with(&year.to_string()))
+                .filter(|&d| calendar.is_working_day(d) == Ok(true))
+                .count()
+        })
+        .collect();
+    assert_eq!(counts, [250, 249, 249, 251, 248, 248]);
+    assert!(calendar.is_working_day(day("2027-01-04")).is_err());
+}
+
+#[test]
+fn a_calendar_tells_its_own_mistakes() {
+    let text = "version = \"x\"\n[[paper]]\nyear = 2030\ndocument = \"d\"\n\
+                published = \"2029-11-01\"\nholidays = [\"2030-01-01..2029-12-01\", \"soon\"]\n\
+                workdays = [\"2030-01-05\", \"2030-01-05\"]\ncolour = 1\n";
+    let problems = config::parse_calendar("x.toml", text).unwrap_err();
+    let keys: Vec<&str> = problems.iter().map(|p| p.key.as_str()).collect();
+    assert_eq!(keys.len(), 4, "{}", report(&problems));
 }
