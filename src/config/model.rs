@@ -47,6 +47,18 @@ pub struct Config {
     pub(super) effective: toml::Table,
 }
 
+impl Config {
+    /// Keeps everything in `folder` instead of the configured one; relative key files move too.
+    pub fn set_folder(&mut self, folder: PathBuf) {
+        for file in [&mut self.data.api_keys_file, &mut self.data.master_key_file] {
+            if let Ok(below) = file.strip_prefix(&self.data.folder) {
+                *file = folder.join(below);
+            }
+        }
+        self.data.folder = folder;
+    }
+}
+
 /// The two listeners, and what both allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {

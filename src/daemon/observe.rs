@@ -91,10 +91,8 @@ impl Observer {
             }
             Change::DeadlineTold { extension, .. } => events::deadline_told(extension),
             Change::Settled { transaction, attempt, settlement, .. } => {
-                let restarted = matches!(
-                    settlement,
-                    Settlement::InDoubt { reason: DoubtReason::Restart, .. }
-                );
+                let restarted =
+                    matches!(settlement, Settlement::InDoubt { reason: DoubtReason::Restart, .. });
                 if restarted {
                     let id = TransactionId::new(self.partition, *transaction);
                     tracing::info!(

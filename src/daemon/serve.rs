@@ -17,22 +17,22 @@ use crate::domain::time::Timestamp;
 use crate::domain::window::Window;
 use crate::engine::change::Change;
 use crate::engine::event::{Command, Event, Order, Reply};
-use crate::engine::ports::{Clock, JournalReader, Upstream, Vault};
 use crate::engine::machine::Machine;
+use crate::engine::ports::{Clock, JournalReader, Upstream, Vault};
 use crate::engine::recovery::{self, Found};
 use crate::engine::run::{self, Handle, Pulse};
 use crate::engine::settings::{Settings, UpstreamSettings};
 use crate::engine::step::Decision;
 use crate::index::Index;
 use crate::intake;
-use crate::journal::seal::{FileVault, MasterKey};
 use crate::journal;
+use crate::journal::seal::{FileVault, MasterKey};
+use crate::telemetry::events;
+use crate::telemetry::metrics::{Known, Metrics};
 use crate::upstream::{HttpOptions, HttpUpstream, ProbeExpect};
 use crate::web::access::KeyFile;
 use crate::web::body::BodyLimits;
 use crate::web::server::{self, ServerLimits};
-use crate::telemetry::events;
-use crate::telemetry::metrics::{Known, Metrics};
 use crate::{admin, telemetry};
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::HashMap;
@@ -122,9 +122,8 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     let watch = Stopwatch::start();
     let mut opened = open_journal(&config, &options, clock.as_ref())?;
     let snapshot = std::mem::take(&mut opened.snapshot);
-    let vault: Arc<dyn Vault> = Arc::new(
-        open_vault(&config).context("the keys that seal payloads cannot be opened")?,
-    );
+    let vault: Arc<dyn Vault> =
+        Arc::new(open_vault(&config).context("the keys that seal payloads cannot be opened")?);
     let found = Found {
         snapshot,
         replay_from: opened.replay_from,
@@ -226,8 +225,9 @@ fn open_journal(
         skew: config.data.clock_back_max,
         ..journal::Options::new(clock.now().wall, clock.is_virtual())
     };
-    let opened = journal::open(&config.data.folder, &opening)
-        .with_context(|| format!("the journal in {} cannot be opened", config.data.folder.display()))?;
+    let opened = journal::open(&config.data.folder, &opening).with_context(|| {
+        format!("the journal in {} cannot be opened", config.data.folder.display())
+    })?;
     tracing::debug!(report = ?opened.report, "the journal was opened");
     Ok(opened)
 }
@@ -239,9 +239,8 @@ fn tell_recovered(
     recovered: &Decision,
     took: Duration,
 ) {
-    let doubts = |(_, change): &&(crate::domain::ids::Seq, Change)| {
-        matches!(change, Change::Settled { .. })
-    };
+    let doubts =
+        |(_, change): &&(crate::domain::ids::Seq, Change)| matches!(change, Change::Settled { .. });
     telemetry::events::recovered(&telemetry::events::Recovered {
         last,
         live: machine.size().0 as u64,
@@ -266,6 +265,7 @@ fn settings(config: &Config, options: &ServeOptions) -> Settings {
         partition: PARTITION,
         zone: config.zone,
         calendar: config.calendar.clone(),
+        catalogue: config.catalogue.clone(),
         retry: config.retry.clone(),
         upstreams: config
             .upstreams
@@ -629,7 +629,6 @@ fn announce(submitters: SocketAddr, operators: SocketAddr) -> Result<()> {
 /// # Errors
 /// The problems, one a line.
 pub fn load(paths: &[&std::path::Path]) -> Result<Config, String> {
-    config::load(paths).map_err(|problems| {
-        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-    })
+    config::load(paths)
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }

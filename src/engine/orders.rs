@@ -12,6 +12,7 @@ use crate::domain::cell::{Cell, Selector};
 use crate::domain::gate::Override;
 use crate::domain::ids::{Seq, WindowId};
 use crate::domain::outcome::{Outcome, TransientReason};
+use crate::domain::review::review;
 use crate::domain::state::State;
 use crate::domain::time::{Interval, Timestamp};
 use crate::domain::window::{Act, Proof, Window};
@@ -98,16 +99,6 @@ impl Machine {
         if window.policy.is_empty() {
             return Err(Fault::PolicyDemands("a window needs at least one policy row"));
         }
-        if window.policy.iter().any(|row| row.disposition.is_none()) {
-            return Err(Fault::PolicyDemands("every policy row must be decided"));
-        }
-        if let Some(rule) = &window.deadlines {
-            if rule.legal_basis.trim().is_empty() {
-                return Err(Fault::PolicyDemands("a deadline rule needs its legal basis"));
-            }
-            let day = window.planned.end.civil(self.settings.zone).date();
-            self.settings.calendar.is_working_day(day)?;
-        }
         window.version = 1;
         window.author.clone_from(&o.by);
         window.reason.clone_from(&o.reason);
@@ -116,6 +107,15 @@ impl Machine {
         window.cancelled_at = None;
         window.restores = Vec::new();
         window.releases = Vec::new();
+        let faults = review(&window, &self.settings.catalogue, &self.settings.calendar);
+        let errors: Vec<String> = faults
+            .into_iter()
+            .filter(|fault| !fault.is_warning)
+            .map(|fault| format!("{}: {}", fault.field, fault.why))
+            .collect();
+        if !errors.is_empty() {
+            return Err(Fault::Invalid(errors.join("; ")));
+        }
         Ok(self.set_window(window, out))
     }
 

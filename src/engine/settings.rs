@@ -1,6 +1,7 @@
 //! What the engine is told once, at start.
 
 use crate::domain::calendar::Calendar;
+use crate::domain::catalogue::Catalogue;
 use crate::domain::gate::HealthPolicy;
 use crate::domain::ids::UpstreamName;
 use crate::domain::retry::RetryPolicy;
@@ -31,6 +32,8 @@ pub struct Settings {
     pub zone: Zone,
     /// Working days.
     pub calendar: Calendar,
+    /// The businesses, which a window's policy is held to.
+    pub catalogue: Catalogue,
     /// When to try again.
     pub retry: RetryPolicy,
     /// The upstreams.

@@ -359,16 +359,7 @@ impl Machine {
             return Err(Fault::NotFound("transaction"));
         }
         if let Some(day) = s.covers_from {
-            let zone = self.settings.zone;
-            let covered = self.windows.iter().any(|w| {
-                let restarted = w.restores.iter().map(|r| r.at).max().unwrap_or(w.published.end);
-                let from = w.published.start.civil(zone).date();
-                let to = w.published.end.max(restarted).civil(zone).date();
-                let speaks = |row: &crate::domain::policy::Row| {
-                    row.cells.business.iter().any(|b| b.matches(&s.cell.business))
-                };
-                w.cancelled_at.is_none() && w.policy.iter().any(speaks) && from <= day && day <= to
-            });
+            let covered = self.windows.iter().any(|w| w.covers_day(day, &s.cell, self.last_at));
             if !covered {
                 return Err(Fault::NotCovered(day));
             }

@@ -10,7 +10,7 @@ use holdover::domain::policy::{Advice, Disposition, Row};
 use holdover::domain::state::State;
 use holdover::domain::ticket::TicketState;
 use holdover::domain::time::{Interval, Monotonic, Now, Timestamp};
-use holdover::domain::window::{Phase, RestoreBy, Window};
+use holdover::domain::window::{Notice, Phase, RestoreBy, Window};
 use holdover::engine::event::{
     Command, Done, Event, Fault, Live, Order, Reply, ReplyTo, Submission,
 };
@@ -137,13 +137,19 @@ fn window(disposition: Disposition) -> Window {
         author: String::new(),
         reason: String::new(),
         changed_at: at("2022-08-09T10:00:00+08:00"),
-        notice: None,
+        notice: Some(Notice {
+            source: "the bureau".to_owned(),
+            published_at: at("2022-08-09T10:00:00+08:00"),
+            document: None,
+            digest: None,
+        }),
         policy: vec![row(upstream("b"), disposition)],
         deadlines: Some(DeadlineRule {
             rule: Rule::FirstFullWorkingDay,
             clause: "(三)3".to_owned(),
             legal_basis: "the notice".to_owned(),
             business: vec!["filing.*".to_owned().try_into().unwrap()],
+            restart_of: vec!["b".parse().unwrap()],
             ..serde_json::from_str(r#"{"rule":"none","clause":"","legal_basis":"","business":[]}"#)
                 .unwrap()
         }),

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use holdover::domain::calendar::Calendar;
+use holdover::domain::catalogue::{Catalogue, Line};
 use holdover::domain::cell::{Cell, Channel, Class, Operation};
 use holdover::domain::gate::HealthPolicy;
 use holdover::domain::ids::{Fingerprint, InsuredHash, KeyHash, OrderingKey, Seq};
@@ -58,6 +59,7 @@ pub(crate) fn settings() -> Settings {
             years: vec![2022],
             exceptions: BTreeMap::new(),
         },
+        catalogue: Catalogue { lines: vec![line()], credential_fields: Vec::new() },
         retry: RetryPolicy {
             first: Duration::from_secs(1),
             longest: Duration::from_secs(30),
@@ -126,4 +128,26 @@ pub(crate) fn submission(cell: Cell, number: u128, subject: u128) -> Submission 
 /// An answer of the core's.
 pub(crate) fn answer(body: &'static str) -> Answer {
     Answer { body: Bytes::from_static(body.as_bytes()), sealed: None, business_status: None }
+}
+
+/// The one line of the catalogue that windows in these tests speak of.
+fn line() -> Line {
+    Line {
+        business: "filing.one".parse().unwrap(),
+        operation: Operation::Apply,
+        title_zh: "备案".to_owned(),
+        title_en: "filing".to_owned(),
+        classes: vec![Class::Hospital],
+        channels: vec![Channel::System],
+        upstream: "b".parse().unwrap(),
+        upstream_for: BTreeMap::new(),
+        order_group: "filing".to_owned(),
+        self_contained: true,
+        needs_credential: false,
+        queued: true,
+        normal: Disposition::Pass,
+        live_limit: Duration::from_secs(20),
+        needs_amount: false,
+        attributes: BTreeMap::new(),
+    }
 }

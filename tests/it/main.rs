@@ -1,6 +1,5 @@
 //! In-process tests, one module a topic.
 
-mod admin_http;
 mod audit;
 mod clocks;
 mod config_files;

@@ -19,15 +19,12 @@ pub use script::{Busy, Chance, LateApply, Refuse, Script};
 pub use serve::Simulated;
 
 use crate::domain::ids::UpstreamName;
-use crate::engine::ports::Clock;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 
 /// Options of the simulated core.
 #[derive(Debug, Clone, clap::Args)]
@@ -113,22 +110,14 @@ pub enum Error {
     Print(io::Error),
 }
 
-/// Runs the simulated core until `shutdown`; prints one line of JSON when it is ready.
+/// Prints one line of JSON that says where a simulated core listens.
 ///
 /// # Errors
-/// See [`Error`].
-pub async fn run(
-    options: SimulateCore,
-    clock: Arc<dyn Clock>,
-    shutdown: CancellationToken,
-) -> Result<(), Error> {
-    let simulated = Simulated::bind(options, clock)?;
+/// [`Error::Print`] when nobody reads it.
+pub fn announce(simulated: &Simulated) -> Result<(), Error> {
     let line = serde_json::to_string(simulated.ready()).map_err(|e| Error::Print(e.into()))?;
-    {
-        let mut out = io::stdout().lock();
-        writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Error::Print)?;
-    }
-    simulated.serve(shutdown).await
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Error::Print)
 }
 
 #[cfg(test)]

@@ -84,7 +84,17 @@ pub struct Simulated {
     control: TcpListener,
 }
 
+/// Answers when the next late apply is due, in milliseconds since the Unix epoch.
+pub type NextDue = Arc<dyn Fn() -> Option<i64> + Send + Sync>;
+
 impl Simulated {
+    /// Tells a driver of the clock when something becomes due here.
+    #[must_use]
+    pub fn next_due(&self) -> NextDue {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(move || shared.memory().due().map(|at| at.as_millis()))
+    }
+
     /// Opens the listeners and the log. Must be called inside a tokio runtime.
     ///
     /// # Errors
