@@ -1,1 +1,9 @@
-//! daemon
+//! The daemon: the only place that constructs, spawns and reads clocks.
+//!
+//! Here are the parts that a running process is made of: real and driven time, supervised
+//! tasks, and the order of stopping. No rule of the product lives here.
+
+pub mod clock;
+pub mod driven;
+pub mod shutdown;
+pub mod tasks;

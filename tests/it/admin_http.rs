@@ -44,15 +44,15 @@ impl Clock for StillClock {
     }
 }
 
-struct World {
+pub(crate) struct World {
     folder: tempfile::TempDir,
-    router: axum::Router,
+    pub(crate) router: axum::Router,
     acts: TaskTracker,
     not_ready: Arc<Mutex<Vec<String>>>,
     queue: mpsc::Receiver<Input>,
 }
 
-fn world() -> World {
+pub(crate) fn world() -> World {
     let folder = tempfile::tempdir().unwrap();
     let (tx, queue) = mpsc::channel(64);
     let not_ready = Arc::new(Mutex::new(Vec::new()));
@@ -82,11 +82,11 @@ impl World {
         create(&self.folder.path().join("keys.json"), new).unwrap()
     }
 
-    fn operator(&self, scopes: &[Scope]) -> String {
+    pub(crate) fn operator(&self, scopes: &[Scope]) -> String {
         self.key(Holder::Operator { name: "Li Na".to_owned() }, scopes)
     }
 
-    fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.folder.path().join(FILE_NAME)
     }
 
@@ -96,7 +96,7 @@ impl World {
     }
 
     /// Makes the engine answer every event by `reply` from now on; what it got is kept.
-    fn engine(
+    pub(crate) fn engine(
         &mut self,
         mut reply: impl FnMut(&Event) -> Reply + Send + 'static,
     ) -> Arc<Mutex<Vec<Event>>> {

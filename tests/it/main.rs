@@ -2,3 +2,4 @@
 
 mod admin_http;
 mod audit;
+mod cli_shape;
