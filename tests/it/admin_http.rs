@@ -106,15 +106,11 @@ impl World {
         let kept = Arc::clone(&seen);
         tokio::spawn(async move {
             while let Some(input) = queue.recv().await {
-                match input {
-                    Input::Event(make, to) => {
-                        let event = make(ReplyTo(1));
-                        let answer = reply(&event);
-                        kept.lock().unwrap().push(event);
-                        drop(to.send(answer));
-                    }
-                    Input::Told(event) => kept.lock().unwrap().push(event),
-                    Input::Read(_) => {}
+                if let Input::Event(make, to) = input {
+                    let event = make(ReplyTo(1));
+                    let answer = reply(&event);
+                    kept.lock().unwrap().push(event);
+                    drop(to.send(answer));
                 }
             }
         });
