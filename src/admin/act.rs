@@ -11,8 +11,9 @@
 use super::State;
 use super::audit::{AuditError, Entry, Head, Outcome};
 use super::guard::Caller;
-use super::refusal::{OperatorCode, Refusal};
+use super::refusal::Refusal;
 use super::text::Reason;
+use super::types::OperatorCode;
 use crate::engine::event::{Command, Done, Order, Reply};
 use crate::web::problem::{Code, Problem};
 use serde_json::Value;

@@ -250,3 +250,118 @@ fn settle(
     out.state = state;
     (word, details)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::{AttemptNo, Fingerprint, InsuredHash, KeyHash, OrderingKey};
+    use crate::domain::money::Money;
+    use crate::domain::outcome::{DoubtReason, TransientReason};
+    use crate::domain::policy::Advice;
+    use crate::engine::change::{Sealed, Told};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    fn accepted(disposition: Disposition) -> Change {
+        let cell = serde_json::json!({
+            "upstream": "agency", "business": "filing.other", "operation": "handle",
+            "class": "hall", "channel": "hall", "district": "110101", "labels": [],
+            "attributes": {},
+        });
+        let told = Told {
+            disposition,
+            advice: Advice::None,
+            row: None,
+            resume_at: None,
+            alternative: None,
+            bring: Vec::new(),
+            deadline: None,
+            deadline_final: false,
+        };
+        Change::Accepted(Arc::new(Accepted {
+            at: at(1),
+            institution: "H11010100001".parse().unwrap(),
+            cell: serde_json::from_value(cell).unwrap(),
+            ordering_key: OrderingKey(1),
+            key_hash: KeyHash(1),
+            fingerprint: Fingerprint(1),
+            insured: InsuredHash(1),
+            amount: Money::ZERO,
+            occurred_at: at(0),
+            received_from_person_at: None,
+            deadline: None,
+            replaces: None,
+            depends_on: None,
+            self_contained: true,
+            needs_credential: false,
+            ticket_after: None,
+            told,
+            sealed: Sealed { algorithm: 1, key_id: 1, bytes: bytes::Bytes::new() },
+        }))
+    }
+
+    fn settled(attempt: u32, settlement: Settlement) -> Change {
+        let attempt = AttemptNo(attempt);
+        Change::Settled { transaction: Seq(5), attempt, settlement, at: at(3) }
+    }
+
+    #[test]
+    fn the_story_of_a_transaction_ends_where_the_engine_ended_it() {
+        let start =
+            |n| Change::AttemptStarted { transaction: Seq(5), attempt: AttemptNo(n), at: at(2) };
+        let reason = TransientReason::Busy;
+        let transient = Settlement::Transient { reason, not_before: at(9) };
+        let doubt = Settlement::InDoubt { reason: DoubtReason::Cut, ask_at: at(9) };
+        let applied = Settlement::Applied { answer: None, business_status: None };
+        let resolved = Change::Resolved {
+            transaction: Seq(5),
+            settlement: applied,
+            by: ResolvedBy::Person,
+            person: Some("Li Na".to_owned()),
+            reason: Some("told by the centre".to_owned()),
+            at: at(4),
+        };
+        let told = Change::ResultTold {
+            transaction: Seq(5),
+            how: "telephone".to_owned(),
+            by: "Li Na".to_owned(),
+            at: at(5),
+        };
+        let changes: Vec<(Seq, Change)> = [
+            accepted(Disposition::PreAccept),
+            start(1),
+            settled(1, transient),
+            start(2),
+            settled(2, doubt),
+            resolved.clone(),
+            told,
+        ]
+        .into_iter()
+        .zip(5..)
+        .map(|(change, seq)| (Seq(seq), change))
+        .collect();
+        let states: Vec<State> = (1..=changes.len())
+            .filter_map(|n| fold(0, Seq(5), &changes[..n]))
+            .map(|(out, _)| out.state)
+            .collect();
+        use State::{Applied, InDoubt, InFlight, Waiting};
+        assert_eq!(states, [Waiting, InFlight, Waiting, InFlight, InDoubt, Applied, Applied]);
+        let (out, steps) = fold(0, Seq(5), &changes).unwrap();
+        assert_eq!((out.attempts, out.result_told), (2, Some(true)));
+        assert_eq!(steps[5].what, "resolved_applied");
+        assert_eq!(steps[5].details["by"], "Li Na");
+        assert!(fold(0, Seq(6), &changes).is_none());
+        assert!(fold(0, Seq(5), &[]).is_none());
+
+        assert!(!is_last(&resolved, &changes), "its result must still be told");
+        let passed = [(Seq(5), accepted(Disposition::Pass))];
+        assert!(is_last(&resolved, &passed));
+        let refused = |provisional| {
+            settled(1, Settlement::Refused { code: "E1".to_owned(), answer: None, provisional })
+        };
+        assert!(is_last(&refused(false), &passed));
+        assert!(!is_last(&refused(true), &passed), "it may be taken back");
+    }
+}

@@ -51,8 +51,6 @@ use axum::routing::{get, post};
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 
-pub use refusal::OperatorCode;
-
 /// Finds every change about one transaction, the acceptance first; none where there is no such
 /// transaction. Blocks while it reads.
 pub type History = Arc<dyn Fn(Seq) -> Result<Vec<(Seq, Change)>, ReadError> + Send + Sync>;
@@ -150,7 +148,6 @@ pub const ROUTES: &[Route] = &[
 ];
 
 /// The operators' interface.
-#[must_use]
 pub fn router(state: State) -> axum::Router {
     let state = Arc::new(state);
     let guarded = axum::Router::new()

@@ -3,55 +3,12 @@
 //!
 //! A refusal never repeats what was sent.
 
+use super::types::OperatorCode;
 use crate::engine::event::Fault;
 use crate::web::problem::{Code, FieldError, Problem};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::borrow::Cow;
-
-crate::domain::cell::words!(
-    /// Why an operator's request was not carried out, beyond the codes that submitters share.
-    OperatorCode, "operator's problem code", {
-        /// There is no reason, or it is too long.
-        ReasonMissing = "reason_missing",
-        /// A text for people holds an identity number.
-        PersonalDataInText = "personal_data_in_text",
-        /// No cell is named and `all` is not set.
-        CellsMissing = "cells_missing",
-        /// The audit log cannot be written, so nothing is begun.
-        AuditUnavailable = "audit_unavailable",
-    }
-);
-
-impl OperatorCode {
-    /// The HTTP status.
-    #[must_use]
-    pub const fn status(self) -> u16 {
-        match self {
-            Self::ReasonMissing | Self::PersonalDataInText | Self::CellsMissing => 422,
-            Self::AuditUnavailable => 503,
-        }
-    }
-
-    const fn title_and_next(self) -> (&'static str, &'static str) {
-        match self {
-            Self::ReasonMissing => ("A reason is mandatory", "say why, in at most 500 characters"),
-            Self::PersonalDataInText => (
-                "The text names a person",
-                "leave identity numbers out; name the transaction, ticket or case instead",
-            ),
-            Self::CellsMissing => (
-                "No cells are named",
-                "name the cells, or set all to true where every cell is meant",
-            ),
-            Self::AuditUnavailable => (
-                "The audit log cannot be written",
-                "make room on the data folder's disk, restart the daemon, then look whether the \
-                 act is still needed",
-            ),
-        }
-    }
-}
 
 /// A request that was not carried out.
 #[derive(Debug)]
@@ -161,10 +118,29 @@ impl From<Fault> for Refusal {
     }
 }
 
+const fn title_and_next(code: OperatorCode) -> (&'static str, &'static str) {
+    use OperatorCode::{AuditUnavailable, CellsMissing, PersonalDataInText, ReasonMissing};
+    match code {
+        ReasonMissing => ("A reason is mandatory", "say why, in at most 500 characters"),
+        PersonalDataInText => (
+            "The text names a person",
+            "leave identity numbers out; name the transaction, ticket or case instead",
+        ),
+        CellsMissing => {
+            ("No cells are named", "name the cells, or set all to true where every cell is meant")
+        }
+        AuditUnavailable => (
+            "The audit log cannot be written",
+            "make room on the data folder's disk, restart the daemon, then look whether the act \
+             is still needed",
+        ),
+    }
+}
+
 impl Ours {
     /// The response, naming the request.
     pub(super) fn respond(&self, request_id: &str) -> Response {
-        let (title, next) = self.code.title_and_next();
+        let (title, next) = title_and_next(self.code);
         let status = self.code.status();
         let mut body = serde_json::json!({
             "type": format!("https://holdover.invalid/problems/{}", self.code),

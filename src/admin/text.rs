@@ -4,7 +4,8 @@
 //! words of a notice become instants.
 
 use super::guard::Caller;
-use super::refusal::{OperatorCode, Refusal};
+use super::refusal::Refusal;
+use super::types::OperatorCode;
 use super::types::REASON_CHARS_MAX;
 use crate::domain::identity::contains_identity_number;
 use crate::domain::notice::parse_stop;

@@ -27,6 +27,31 @@ pub const REASON_CHARS_MAX: usize = 500;
 pub const PAGE_ITEMS_MAX: usize = 500;
 
 crate::domain::cell::words!(
+    /// Why an operator's request was not carried out, beyond the codes that submitters share.
+    OperatorCode, "operator's problem code", {
+        /// There is no reason, or it is too long.
+        ReasonMissing = "reason_missing",
+        /// A text for people holds an identity number.
+        PersonalDataInText = "personal_data_in_text",
+        /// No cell is named and `all` is not set.
+        CellsMissing = "cells_missing",
+        /// The audit log cannot be written, so nothing is begun.
+        AuditUnavailable = "audit_unavailable",
+    }
+);
+
+impl OperatorCode {
+    /// The HTTP status.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::ReasonMissing | Self::PersonalDataInText | Self::CellsMissing => 422,
+            Self::AuditUnavailable => 503,
+        }
+    }
+}
+
+crate::domain::cell::words!(
     /// What a person found out about a doubtful transaction.
     Verdict, "verdict", {
         /// The core applied it.

@@ -1,1 +1,200 @@
-//! cli
+//! The command line: a noun, then a verb; one file per noun.
+//!
+//! Everything that a running daemon knows is asked of it over `/admin/v1`. Only `key`, `audit
+//! verify` and what starts a process work on files. Data goes to standard output, words for
+//! people to standard error; `--json` makes the data one JSON value. What changes something says
+//! what it changed and what to look at next; what cannot be taken back needs a flag that says so
+//! and prints first what it will touch.
+
+mod args;
+mod audit;
+mod client;
+mod dead_letter;
+mod deadline;
+mod exit;
+mod gate;
+mod in_doubt;
+mod key;
+mod ledger;
+mod out;
+pub mod serve;
+mod ticket;
+mod transaction;
+mod window;
+
+pub use exit::{Exit, exit_of};
+
+use clap::{CommandFactory, Parser, Subcommand};
+use client::Client;
+use exit::Failure;
+use out::Out;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Where the daemon serves operators unless told otherwise.
+const ADMIN: &str = "http://127.0.0.1:8481";
+
+/// What the process finds around it.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// The value of `HOLDOVER_ADMIN`.
+    pub admin: Option<String>,
+    /// The value of `HOLDOVER_KEY_FILE`.
+    pub key_file: Option<PathBuf>,
+    /// Whether standard output is a terminal that wants colour.
+    pub color: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  holdover window list
+  holdover window extend stop-2022-08 --until 2022-08-15T12:00+08:00 --reason \"the core is late\"
+  holdover window restore stop-2022-08 --upstream settlement --confirm stop-2022-08 --reason \"...\"
+  holdover gate close --upstream agency --until 2022-08-15T09:00+08:00 --yes --reason \"...\"
+  holdover transaction list --state in_doubt --json
+  holdover ledger check
+
+Exit codes:
+  0 success, 1 failure, 2 usage, 3 not found, 4 conflict, 5 not ready or a red check,
+  6 refused by policy or for want of a scope, 7 the daemon cannot be reached";
+
+/// Takes medical insurance transactions while the core is away, and replays them in order.
+#[derive(Debug, Parser)]
+#[command(name = "holdover", version, after_help = EXAMPLES, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    noun: Noun,
+}
+
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// Address of the daemon's operators' listener [env: HOLDOVER_ADMIN]
+    #[arg(long, global = true, value_name = "URL")]
+    admin: Option<String>,
+    /// File that holds the operator's API key; - reads standard input [env: HOLDOVER_KEY_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Print data as one JSON value
+    #[arg(long, global = true)]
+    json: bool,
+    /// No colour, whatever the terminal can do
+    #[arg(long, global = true)]
+    no_color: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Noun {
+    /// Planned stops of the core
+    #[command(subcommand)]
+    Window(window::Verb),
+    /// Gates: may effects start in a cell
+    #[command(subcommand)]
+    Gate(gate::Verb),
+    /// Accepted transactions
+    #[command(subcommand)]
+    Transaction(transaction::Verb),
+    /// Open tickets
+    #[command(subcommand)]
+    Ticket(ticket::Verb),
+    /// Deadlines and their extensions
+    #[command(subcommand)]
+    Deadline(deadline::Verb),
+    /// The books, in items and in money
+    Ledger(ledger::Ledger),
+    /// Transactions given up after sure failures
+    #[command(subcommand)]
+    DeadLetter(dead_letter::Verb),
+    /// Transactions whose attempt may or may not have taken effect
+    #[command(subcommand)]
+    InDoubt(in_doubt::Verb),
+    /// API keys
+    #[command(subcommand)]
+    Key(key::Verb),
+    /// The log of operators' acts
+    #[command(subcommand)]
+    Audit(audit::Verb),
+}
+
+impl Noun {
+    async fn run(self, run: &Run) -> Result<Exit, Failure> {
+        match self {
+            Self::Window(verb) => verb.run(run).await,
+            Self::Gate(verb) => verb.run(run).await,
+            Self::Transaction(verb) => verb.run(run).await,
+            Self::Ticket(verb) => verb.run(run).await,
+            Self::Deadline(verb) => verb.run(run).await,
+            Self::Ledger(ledger) => ledger.run(run).await,
+            Self::DeadLetter(verb) => verb.run(run).await,
+            Self::InDoubt(verb) => verb.run(run).await,
+            Self::Key(verb) => verb.run(run),
+            Self::Audit(verb) => verb.run(run).await,
+        }
+    }
+}
+
+/// What every verb is given.
+struct Run {
+    client: Client,
+    out: Out,
+}
+
+impl Run {
+    /// Lets a destructive verb go on only when its flag was given. What it touches has been
+    /// printed by then or is printed here.
+    fn confirmed(&self, given: bool, touches: &str, flag: &str) -> Result<(), Failure> {
+        self.out.note(&format!("this will touch: {touches}"));
+        if given {
+            return Ok(());
+        }
+        Err(Failure::usage(format!("nothing was done; add {flag} to go on")))
+    }
+
+    /// The same for verbs that want the name of what they touch.
+    fn confirmed_by_name(
+        &self,
+        given: Option<&str>,
+        name: &str,
+        touches: &str,
+    ) -> Result<(), Failure> {
+        self.confirmed(given == Some(name), touches, &format!("--confirm {name}"))
+    }
+}
+
+/// The tree of commands, for tests and for completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs one command line and gives the process's exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>, around: &Surroundings) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Where it cannot be printed there is nobody to tell.
+            drop(error.print());
+            let usage = error.use_stderr();
+            return if usage { Exit::Usage } else { Exit::Success }.into();
+        }
+    };
+    let Global { admin, key_file, json, no_color } = cli.global;
+    let out = Out { json, color: around.color && !no_color && !json };
+    let admin = admin.or_else(|| around.admin.clone()).unwrap_or_else(|| ADMIN.to_owned());
+    let key_file = key_file.or_else(|| around.key_file.clone());
+    let run = Run { client: Client::new(admin, key_file), out };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(cli.noun.run(&run)),
+        Err(error) => Err(Failure::local(Exit::Failure, format!("no runtime: {error}"))),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            run.out.failure(&failure);
+            failure.exit().into()
+        }
+    }
+}

@@ -1,6 +1,15 @@
 //! In-process tests, one module a topic.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test may panic, and bounds its waits by the machine's own clock"
+)]
+
+mod admin_http;
 mod audit;
+mod cli_shape;
 mod clocks;
 mod config_files;
 mod deadlines;

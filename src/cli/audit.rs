@@ -1,0 +1,102 @@
+//! `holdover audit`: the log of operators' acts. `verify` reads the file itself, so that it works
+//! on a stopped daemon and on a copy.
+
+use super::Run;
+use super::client::query;
+use super::exit::{Exit, Failure};
+use super::out::{Table, plain};
+use crate::admin::audit::{AuditError, verify};
+use crate::admin::types::AuditOut;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Verb {
+    /// Check the chain of the log from its first line to its last; names the first bad line
+    Verify {
+        /// The log
+        #[arg(value_name = "FILE", default_value = "data/audit.log")]
+        file: PathBuf,
+        /// A head hash that was noted earlier; without it a shortened log looks intact
+        #[arg(long, value_name = "HASH")]
+        head: Option<String>,
+    },
+    /// Show the last records, and the head to be noted elsewhere
+    Tail {
+        /// How many records, at most 500
+        #[arg(long, value_name = "COUNT", default_value_t = 20)]
+        limit: usize,
+    },
+}
+
+impl Verb {
+    pub(super) async fn run(self, run: &Run) -> Result<Exit, Failure> {
+        match self {
+            Self::Verify { file, head } => check(run, &file, head.as_deref()),
+            Self::Tail { limit } => tail(run, limit).await,
+        }
+    }
+}
+
+fn check(run: &Run, file: &Path, head: Option<&str>) -> Result<Exit, Failure> {
+    match verify(file, head) {
+        Ok(summary) => {
+            run.out.data(&json!({ "intact": true, "summary": summary }), || {
+                format!("intact: {} records, head {}\n", summary.head.records, summary.head.hash)
+            });
+            if !summary.unfinished.is_empty() {
+                let numbers: Vec<String> =
+                    summary.unfinished.iter().map(ToString::to_string).collect();
+                run.out.note(&format!("acts without a known end: {}", numbers.join(", ")));
+            }
+            if summary.torn_bytes > 0 {
+                run.out.note(&format!(
+                    "{} bytes at the end are of a write that was cut off before it was promised",
+                    summary.torn_bytes
+                ));
+            }
+            if head.is_none() {
+                run.out.note("without --head a log whose last lines were cut off looks intact");
+            }
+            Ok(Exit::Success)
+        }
+        Err(AuditError::Bad(bad)) => {
+            run.out.data(&json!({ "intact": false, "line": bad.line, "why": bad.why }), || {
+                format!("NOT INTACT: line {}: {}\n", bad.line, bad.why)
+            });
+            Ok(Exit::NotReady)
+        }
+        Err(AuditError::Io { path, source }) => {
+            let missing = source.kind() == std::io::ErrorKind::NotFound;
+            let exit = if missing { Exit::NotFound } else { Exit::Failure };
+            Err(Failure::local(exit, format!("{}: {source}", path.display())))
+        }
+        Err(error @ AuditError::Poisoned) => Err(Failure::local(Exit::Failure, error.to_string())),
+    }
+}
+
+async fn tail(run: &Run, limit: usize) -> Result<Exit, Failure> {
+    let path = query("/admin/v1/audit", &[("limit", Some(limit.to_string()))]);
+    let log: AuditOut = run.client.get(&path).await?;
+    run.out.table(&log, || {
+        let headings = ["record", "at", "actor", "action", "object", "outcome", "reason"];
+        let mut table = Table::new(&headings);
+        for record in &log.records {
+            let entry = &record.entry;
+            let code = entry.code.as_deref().map(|code| format!(" ({code})")).unwrap_or_default();
+            table.row([
+                record.seq.to_string(),
+                entry.at.to_string(),
+                plain(&entry.actor),
+                plain(&entry.action),
+                plain(&entry.object),
+                format!("{}{}", entry.outcome, plain(&code)),
+                plain(&entry.reason),
+            ]);
+        }
+        table
+    });
+    run.out.note(&format!("head {} after {} records", log.head.hash, log.head.records));
+    run.out.next("holdover audit verify FILE --head HASH");
+    Ok(Exit::Success)
+}

@@ -1,0 +1,113 @@
+//! `holdover gate`: which cells may start effects, and an operator's word against it.
+
+use super::Run;
+use super::args::{Cells, Reason, instant, touched};
+use super::exit::{Exit, Failure};
+use super::out::{Table, plain};
+use crate::admin::types::{CloseGates, ForCells, GatesChanged, GatesOut};
+use crate::domain::time::Timestamp;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Verb {
+    /// List every gate, and the closings by operators
+    List,
+    /// Close gates; returns when every send begun before has ended or is in doubt
+    Close {
+        #[command(flatten)]
+        cells: Box<Cells>,
+        /// Until when at the latest, such as 2022-08-15T09:00+08:00
+        #[arg(long, value_name = "INSTANT", value_parser = instant)]
+        until: Timestamp,
+        /// Go on
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// Move the end of a closing; name exactly the cells that were closed
+    Extend {
+        #[command(flatten)]
+        cells: Box<Cells>,
+        /// The new end
+        #[arg(long, value_name = "INSTANT", value_parser = instant)]
+        until: Timestamp,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// Take a closing back; name exactly the cells that were closed
+    Open {
+        #[command(flatten)]
+        cells: Box<Cells>,
+        /// Go on
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        reason: Reason,
+    },
+}
+
+impl Verb {
+    pub(super) async fn run(self, run: &Run) -> Result<Exit, Failure> {
+        let changed: GatesChanged = match self {
+            Self::List => return list(run).await,
+            Self::Close { cells, until, yes, reason } => {
+                let (cells, all) = cells.selector()?;
+                let gates: GatesOut = run.client.get("/admin/v1/gates").await?;
+                run.confirmed(yes, &touched(&cells, &gates.gates), "--yes")?;
+                run.out.note("waiting until sends that were begun before have ended");
+                let body = CloseGates { cells, all, until: Some(until), reason: reason.reason };
+                run.client.post("/admin/v1/gates/close", &body, None).await?
+            }
+            Self::Extend { cells, until, reason } => {
+                let (cells, all) = cells.selector()?;
+                let body = CloseGates { cells, all, until: Some(until), reason: reason.reason };
+                run.client.post("/admin/v1/gates/extend", &body, None).await?
+            }
+            Self::Open { cells, yes, reason } => {
+                let (cells, all) = cells.selector()?;
+                let gates: GatesOut = run.client.get("/admin/v1/gates").await?;
+                run.confirmed(yes, &touched(&cells, &gates.gates), "--yes")?;
+                let body = ForCells { cells, all, reason: reason.reason };
+                run.client.post("/admin/v1/gates/open", &body, None).await?
+            }
+        };
+        run.out.data(&changed, || {
+            let states: Vec<String> =
+                changed.states.iter().map(|(state, count)| format!("{count} {state}")).collect();
+            format!("{} cells: {}\n", changed.cells, states.join(", "))
+        });
+        let head = &changed.audit_head;
+        run.out.note(&format!("audit record {}, head {}", head.records, head.hash));
+        run.out.next("holdover gate list");
+        Ok(Exit::Success)
+    }
+}
+
+async fn list(run: &Run) -> Result<Exit, Failure> {
+    let out: GatesOut = run.client.get("/admin/v1/gates").await?;
+    run.out.table(&out, || {
+        let headings = ["cell", "gate", "window", "waiting", "in flight", "epoch"];
+        let mut table = Table::new(&headings);
+        for gate in &out.gates {
+            table.row([
+                gate.cell.to_string(),
+                gate.state.to_string(),
+                gate.window.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
+                gate.waiting.to_string(),
+                gate.in_flight.to_string(),
+                gate.epoch.to_string(),
+            ]);
+        }
+        table
+    });
+    for closing in &out.overrides {
+        let cells = serde_json::to_string(&closing.cells).unwrap_or_default();
+        run.out.note(&format!(
+            "closed by {} until {}: {cells} ({})",
+            plain(&closing.by),
+            closing.until,
+            plain(&closing.reason)
+        ));
+    }
+    Ok(Exit::Success)
+}
