@@ -1,1 +1,10 @@
 //! In-process tests, one module a topic.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test may panic, and bounds its waits by the machine's own clock"
+)]
+
+mod tidy;
