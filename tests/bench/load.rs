@@ -9,14 +9,20 @@
 
 use crate::submission::Writer;
 use anyhow::{Context, Result, bail};
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
 use serde::{Deserialize, Serialize};
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::io::{ErrorKind, Read, Write};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+
+/// How long answers may be missing after the end.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// The longest wait for readiness between two looks at the clock.
+const IDLE: Duration = Duration::from_millis(100);
 
 /// What to send, to whom, for how long.
 #[derive(Debug, Clone, clap::Args)]
@@ -87,160 +93,273 @@ pub(crate) fn percentile(sorted: &[u32], share: f64) -> u32 {
 
 /// Runs the plan on this thread.
 pub(crate) fn run(plan: &Plan) -> Result<Measured> {
-    let keys = match &plan.keys {
+    let keys: Rc<[String]> = match &plan.keys {
         Some(path) => std::fs::read_to_string(path)
             .with_context(|| format!("read {}", path.display()))?
             .lines()
             .map(str::to_owned)
             .collect(),
-        None => Vec::new(),
+        None => Rc::new([]),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, drive(plan, &keys))
+    let mut generator = Generator::connect(plan, &keys)?;
+    generator.run()?;
+    Ok(generator.measured())
 }
 
-async fn drive(plan: &Plan, keys: &[String]) -> Result<Measured> {
-    let began = Instant::now();
-    let measure_from = began + Duration::from_secs_f64(plan.warmup);
-    let until = measure_from + Duration::from_secs_f64(plan.seconds);
-    let tally = Rc::new(RefCell::new(Tally::default()));
-    let mut connections = Vec::new();
-    for number in 0..plan.connections {
-        let stream = TcpStream::connect(&plan.server).await.context("connect to the server")?;
-        stream.set_nodelay(true)?;
-        let connection = Connection {
-            stream,
-            input: Vec::with_capacity(16 * 1024),
-            writer: Writer::new(keys, fastrand::u64(..)),
-            plan: plan.clone(),
-            tally: Rc::clone(&tally),
-            measure_from,
-            until,
-        };
-        connections.push(tokio::task::spawn_local(connection.run(number, began)));
-    }
-    for connection in connections {
-        connection.await??;
-    }
-    let ended = Instant::now().min(until);
-    let mut tally = tally.borrow_mut();
-    tally.latencies_us.sort_unstable();
-    let seconds = ended.saturating_duration_since(measure_from).as_secs_f64();
-    Ok(Measured {
-        accepted: tally.accepted,
-        accepted_ever: tally.accepted_ever,
-        errors: std::mem::take(&mut tally.errors),
-        seconds,
-        rate: if seconds > 0.0 { tally.accepted as f64 / seconds } else { 0.0 },
-        p50_us: percentile(&tally.latencies_us, 0.5),
-        p99_us: percentile(&tally.latencies_us, 0.99),
-        p999_us: percentile(&tally.latencies_us, 0.999),
-        max_us: tally.latencies_us.last().copied().unwrap_or(0),
-    })
+/// All connections, driven by readiness. Lean on purpose: two system calls a request.
+struct Generator {
+    poll: Poll,
+    connections: Vec<Connection>,
+    /// Connections that wait for their appointed time, the earliest first.
+    appointments: BinaryHeap<Reverse<(Instant, usize)>>,
+    lines: usize,
+    gap: Option<Duration>,
+    count: u64,
+    measure_from: Instant,
+    until: Instant,
+    ended: Instant,
+    tally: Tally,
 }
 
 struct Connection {
     stream: TcpStream,
-    input: Vec<u8>,
     writer: Writer,
-    plan: Plan,
-    tally: Rc<RefCell<Tally>>,
-    measure_from: Instant,
-    until: Instant,
+    /// What could not be written yet.
+    output: Vec<u8>,
+    input: Vec<u8>,
+    filled: usize,
+    /// When the request that is out was due.
+    due: Instant,
+    /// Whether a request is out.
+    busy: bool,
+    /// With a rate: when the next request is due.
+    appointed: Instant,
 }
 
-impl Connection {
-    async fn run(mut self, number: usize, began: Instant) -> Result<()> {
-        let lines = self.plan.batch.max(1);
-        let gap = self.plan.rate.map(|r| Duration::from_secs_f64(self.plan.connections as f64 / r));
-        let stagger = gap.unwrap_or_default().mul_f64(number as f64 / self.plan.connections as f64);
-        let mut appointed = began + stagger;
-        loop {
-            let mut from = Instant::now();
-            if let Some(gap) = gap {
-                if from < appointed {
-                    // The timer is coarse: its lateness is not the server's.
-                    tokio::time::sleep_until(appointed.into()).await;
-                    from = Instant::now();
-                } else {
-                    from = appointed;
+impl Generator {
+    fn connect(plan: &Plan, keys: &Rc<[String]>) -> Result<Self> {
+        let poll = Poll::new()?;
+        let lines = plan.batch.max(1);
+        let address = plan.server.parse().context("the server as host:port")?;
+        let mut connections = Vec::new();
+        for number in 0..plan.connections {
+            let mut stream = TcpStream::connect(address)?;
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            poll.registry().register(&mut stream, Token(number), interest)?;
+            connections.push(Connection {
+                stream,
+                writer: Writer::new(Rc::clone(keys), fastrand::u64(..)),
+                output: Vec::new(),
+                input: vec![0; if lines == 1 { 8 << 10 } else { 4 << 20 }],
+                filled: 0,
+                due: Instant::now(),
+                busy: false,
+                appointed: Instant::now(),
+            });
+        }
+        let began = Instant::now();
+        let measure_from = began + Duration::from_secs_f64(plan.warmup);
+        let until = measure_from + Duration::from_secs_f64(plan.seconds);
+        let per_connection = plan.connections as f64 * lines as f64;
+        Ok(Self {
+            poll,
+            connections,
+            appointments: BinaryHeap::new(),
+            lines,
+            gap: plan.rate.map(|rate| Duration::from_secs_f64(per_connection / rate)),
+            count: plan.count.unwrap_or(u64::MAX),
+            measure_from,
+            until,
+            ended: until,
+            tally: Tally::default(),
+        })
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let began = Instant::now();
+        for number in 0..self.connections.len() {
+            self.connections[number].stream.set_nodelay(true)?;
+            let share = number as f64 / self.connections.len() as f64;
+            let first = began + self.gap.unwrap_or_default().mul_f64(share);
+            self.connections[number].appointed = first;
+            self.appointments.push(Reverse((first, number)));
+        }
+        let mut events = Events::with_capacity(1024);
+        let mut now = Instant::now();
+        // What is out at the end is waited for, so that nothing is cut off half-sent.
+        while !self.over(now) || self.connections.iter().any(|c| c.busy) {
+            if now > self.until + ANSWER_LIMIT {
+                bail!("answers are missing {ANSWER_LIMIT:?} after the end");
+            }
+            while let Some(Reverse((at, number))) = self.appointments.peek().copied() {
+                if at > now || self.over(now) {
+                    break;
                 }
-                appointed += gap;
+                self.appointments.pop();
+                self.send(number, now)?;
             }
-            let enough = self.plan.count.is_some_and(|n| self.tally.borrow().sent >= n);
-            if enough || Instant::now() >= self.until {
-                return Ok(());
+            let next = self.appointments.peek().map(|Reverse((at, _))| *at);
+            let timeout = next.map_or(IDLE, |at| at.saturating_duration_since(now).min(IDLE));
+            self.poll.poll(&mut events, Some(timeout))?;
+            now = Instant::now();
+            for event in &events {
+                let number = event.token().0;
+                if event.is_writable() && !self.connections[number].output.is_empty() {
+                    self.connections[number].flush()?;
+                }
+                if self.connections[number].busy {
+                    self.receive(number)?;
+                }
             }
-            self.tally.borrow_mut().sent += lines as u64;
-            if lines == 1 {
-                let request = self.writer.single();
-                self.stream.write_all(request).await?;
-            } else {
-                let request = self.writer.batch(lines);
-                self.stream.write_all(&request).await?;
+        }
+        self.ended = now.min(self.until);
+        Ok(())
+    }
+
+    fn over(&self, now: Instant) -> bool {
+        now >= self.until || self.tally.sent >= self.count
+    }
+
+    fn send(&mut self, number: usize, due: Instant) -> Result<()> {
+        self.tally.sent += self.lines as u64;
+        let connection = &mut self.connections[number];
+        connection.due = due;
+        connection.busy = true;
+        connection.filled = 0;
+        if self.lines == 1 {
+            let request = connection.writer.single();
+            let written = write_some(&mut connection.stream, request)?;
+            connection.output.extend_from_slice(&request[written..]);
+            return Ok(());
+        }
+        connection.output = connection.writer.batch(self.lines);
+        connection.flush()
+    }
+
+    /// Reads what has come; when the answer is whole, counts it and sends the next request.
+    fn receive(&mut self, number: usize) -> Result<()> {
+        loop {
+            let connection = &mut self.connections[number];
+            if connection.filled == connection.input.len() {
+                bail!("an answer larger than {} bytes", connection.filled);
             }
-            let (status, accepted) = self.answer(lines).await?;
-            self.count(status, accepted, lines as u64, from);
+            match connection.stream.read(&mut connection.input[connection.filled..]) {
+                Ok(0) => bail!("the server closed a connection"),
+                Ok(read) => connection.filled += read,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(e) => return Err(e).context("read an answer"),
+            }
+            if let Some((status, accepted)) =
+                answer(&connection.input[..connection.filled], self.lines)?
+            {
+                connection.busy = false;
+                let due = connection.due;
+                let now = Instant::now();
+                self.count_answer(status, accepted, due, now);
+                return self.next(number, now);
+            }
         }
     }
 
-    fn count(&self, status: u16, accepted: u64, expected: u64, from: Instant) {
-        let now = Instant::now();
-        let mut tally = self.tally.borrow_mut();
+    fn next(&mut self, number: usize, now: Instant) -> Result<()> {
+        if self.over(now) {
+            return Ok(());
+        }
+        let Some(gap) = self.gap else { return self.send(number, now) };
+        let connection = &mut self.connections[number];
+        connection.appointed += gap;
+        let appointed = connection.appointed;
+        if appointed > now {
+            // The timer is coarse: its lateness is not the server's.
+            self.appointments.push(Reverse((appointed, number)));
+            return Ok(());
+        }
+        self.send(number, appointed)
+    }
+
+    fn count_answer(&mut self, status: u16, accepted: u64, due: Instant, now: Instant) {
+        let tally = &mut self.tally;
         tally.accepted_ever += accepted;
+        let expected = self.lines as u64;
         if accepted != expected {
             *tally.errors.entry(status.to_string()).or_default() += expected - accepted;
         }
         if now >= self.measure_from && now < self.until {
             tally.accepted += accepted;
-            let latency = now.saturating_duration_since(from).as_micros();
+            let latency = now.saturating_duration_since(due).as_micros();
             tally.latencies_us.push(u32::try_from(latency).unwrap_or(u32::MAX));
         }
     }
 
-    /// Reads one answer: its status, and how many transactions it accepts.
-    async fn answer(&mut self, lines: usize) -> Result<(u16, u64)> {
-        self.input.clear();
-        let head_end = loop {
-            if let Some(at) = find(&self.input, b"\r\n\r\n") {
-                break at + 4;
-            }
-            self.more().await?;
-        };
-        let head = String::from_utf8_lossy(&self.input[..head_end]).to_ascii_lowercase();
-        let status = head.get(9..12).and_then(|s| s.parse().ok()).context("a status line")?;
-        let length = head
-            .split_once("content-length: ")
-            .and_then(|(_, rest)| rest.split("\r\n").next()?.parse::<usize>().ok());
-        match length {
-            Some(length) => {
-                while self.input.len() < head_end + length {
-                    self.more().await?;
-                }
-            }
-            None if head.contains("transfer-encoding: chunked") => {
-                while !self.input.ends_with(b"\r\n0\r\n\r\n") {
-                    self.more().await?;
-                }
-            }
-            None => bail!("an answer without a length"),
+    fn measured(mut self) -> Measured {
+        self.tally.latencies_us.sort_unstable();
+        let seconds = self.ended.saturating_duration_since(self.measure_from).as_secs_f64();
+        let latencies = &self.tally.latencies_us;
+        Measured {
+            accepted: self.tally.accepted,
+            accepted_ever: self.tally.accepted_ever,
+            errors: self.tally.errors,
+            seconds,
+            rate: if seconds > 0.0 { self.tally.accepted as f64 / seconds } else { 0.0 },
+            p50_us: percentile(latencies, 0.5),
+            p99_us: percentile(latencies, 0.99),
+            p999_us: percentile(latencies, 0.999),
+            max_us: latencies.last().copied().unwrap_or(0),
         }
-        if lines == 1 {
-            return Ok((status, u64::from(status == 202)));
-        }
-        let body = String::from_utf8_lossy(&self.input[head_end..]);
-        let accepted = body.lines().filter(|l| l.contains("\"txn_")).count() as u64;
-        Ok((status, accepted.min(lines as u64)))
     }
+}
 
-    async fn more(&mut self) -> Result<()> {
-        if self.stream.read_buf(&mut self.input).await? == 0 {
-            bail!("the server closed a connection");
+impl Connection {
+    fn flush(&mut self) -> Result<()> {
+        while !self.output.is_empty() {
+            let written = write_some(&mut self.stream, &self.output)?;
+            if written == 0 {
+                return Ok(());
+            }
+            self.output.drain(..written);
         }
         Ok(())
     }
 }
 
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|w| w == needle)
+/// Writes what goes without waiting. A connection that is still being made takes nothing.
+fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize> {
+    match stream.write(bytes) {
+        Ok(written) => Ok(written),
+        Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => Ok(0),
+        Err(e) => Err(e).context("send a request"),
+    }
+}
+
+/// The status of a whole answer, and how many transactions it accepts; `None` when more is to
+/// come.
+fn answer(bytes: &[u8], lines: usize) -> Result<Option<(u16, u64)>> {
+    let Some(head_end) = bytes.windows(4).position(|w| w == b"\r\n\r\n").map(|at| at + 4) else {
+        return Ok(None);
+    };
+    let (head, body) = bytes.split_at(head_end);
+    let status = head.get(9..12).and_then(|s| std::str::from_utf8(s).ok()?.parse().ok());
+    let status: u16 = status.context("an answer without a status line")?;
+    let complete = match header(head, "content-length") {
+        Some(length) => body.len() >= length.parse::<usize>().context("a content length")?,
+        None if header(head, "transfer-encoding").is_some() => body.ends_with(b"\r\n0\r\n\r\n"),
+        None => bail!("an answer without a length"),
+    };
+    if !complete {
+        return Ok(None);
+    }
+    if lines == 1 {
+        return Ok(Some((status, u64::from(status == 202))));
+    }
+    let accepted = String::from_utf8_lossy(body).lines().filter(|l| l.contains("\"txn_")).count();
+    Ok(Some((status, (accepted as u64).min(lines as u64))))
+}
+
+/// The value of a header, its name in any case.
+fn header<'a>(head: &'a [u8], name: &str) -> Option<&'a str> {
+    head.split(|&b| b == b'\n').find_map(|line| {
+        let (found, value) = line.split_at_checked(name.len())?;
+        let value = value.strip_prefix(b": ")?.strip_suffix(b"\r")?;
+        found.eq_ignore_ascii_case(name.as_bytes()).then(|| std::str::from_utf8(value).ok())?
+    })
 }

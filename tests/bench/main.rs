@@ -109,7 +109,7 @@ fn run(settings: &Settings) -> Result<()> {
 
     say("the disk");
     let time = Duration::from_secs_f64(settings.seconds);
-    let lines = Writer::new(&[], 1).batch(BATCH_LINES);
+    let lines = Writer::new([].into(), 1).batch(BATCH_LINES);
     let raw = disk::append_and_sync(folder, &lines, time).map(|rate| rate * BATCH_LINES as f64);
     let sync = disk::sync_latency_us(folder, 64 * BODY_BYTES, time);
     say("the reference server");

@@ -7,6 +7,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::rc::Rc;
 
 /// The size of one JSON body.
 pub(crate) const BODY_BYTES: usize = 700;
@@ -44,7 +45,7 @@ fn body() -> String {
 
 /// Writes the requests of one connection.
 pub(crate) struct Writer {
-    keys: Vec<String>,
+    keys: Rc<[String]>,
     random: fastrand::Rng,
     request: Vec<u8>,
     bearer_at: Option<usize>,
@@ -55,7 +56,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// With the institutions' API `keys` (none for a server that asks for none).
-    pub(crate) fn new(keys: &[String], seed: u64) -> Self {
+    pub(crate) fn new(keys: Rc<[String]>, seed: u64) -> Self {
         let body = body();
         let bearer =
             keys.first().map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
@@ -66,12 +67,13 @@ impl Writer {
             body.len()
         );
         let place = |what: &str| request.find(what).unwrap_or(0);
+        let bearer_at = keys.first().map(|key| place(key));
         Self {
-            bearer_at: keys.first().map(|key| place(key)),
+            bearer_at,
             idempotency_at: place(IDEMPOTENCY),
             insured_at: place(INSURED) + "person-".len(),
             amount_at: place(AMOUNT),
-            keys: keys.to_vec(),
+            keys,
             random: fastrand::Rng::with_seed(seed),
             request: request.into_bytes(),
         }
