@@ -26,7 +26,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("intake", &["domain", "engine", "telemetry", "web"]),
     ("admin", &["domain", "engine", "telemetry", "web"]),
     ("config", &["domain", "engine"]),
-    ("cli", &["domain", "admin::types", "config", "daemon", "web"]),
+    ("demo", &["domain", "engine", "upstream", "daemon"]),
+    ("cli", &["domain", "admin::types", "config", "daemon", "demo", "web"]),
     (
         "daemon",
         &[
