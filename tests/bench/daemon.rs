@@ -137,8 +137,8 @@ impl Site {
         Running::start(
             "holdover simulate-core",
             Command::new(&self.binary)
-                .args(["simulate-core", "--listen", &self.core, "--log"])
-                .arg(self.folder.join("core.log")),
+                .args(["simulate-core", "--no-log", "--upstream", "settlement", "--listen"])
+                .arg(format!("settlement={}", self.core)),
             &self.folder.join("core.out"),
         )
     }
@@ -152,8 +152,8 @@ impl Site {
         let books: serde_json::Value = serde_json::from_str(&body)?;
         let count = |name: &str| {
             books
-                .get(name)
-                .or_else(|| books.get("ledger")?.get(name))
+                .get("items")
+                .and_then(|items| items.get(name))
                 .and_then(serde_json::Value::as_u64)
                 .with_context(|| format!("the ledger does not say {name}"))
         };
