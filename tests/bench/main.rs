@@ -53,8 +53,11 @@ struct Settings {
     #[arg(long)]
     full: bool,
     /// Seconds of each measurement.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 5.0)]
     seconds: f64,
+    /// Rounds of what is compared with something; the median ratio counts.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
     /// Where the measured data live: a disk, not memory.
     #[arg(long, default_value = "/var/tmp")]
     folder: PathBuf,
@@ -91,12 +94,21 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// What several rows need.
-#[derive(Default)]
-struct Found {
-    peak: Option<Measured>,
-    half: Option<Measured>,
-    batch: Option<f64>,
+/// One round of everything that is compared with something else, each just after the other, so
+/// that a machine that is busy for a while is busy for both.
+struct Round {
+    reference: Result<f64>,
+    redis: Result<f64>,
+    raw: Result<f64>,
+    sync: Result<(u32, u32)>,
+    ours: Result<Ours>,
+}
+
+/// What Holdover did in a round.
+struct Ours {
+    peak: Measured,
+    half: Measured,
+    batch: f64,
 }
 
 fn run(settings: &Settings) -> Result<()> {
@@ -107,49 +119,46 @@ fn run(settings: &Settings) -> Result<()> {
     let folder = scratch.path();
     println!("{}\n", machine());
 
-    say("the disk");
-    let time = Duration::from_secs_f64(settings.seconds);
-    let lines = Writer::new([].into(), 1).batch(BATCH_LINES);
-    let raw = disk::append_and_sync(folder, &lines, time).map(|rate| rate * BATCH_LINES as f64);
-    let sync = disk::sync_latency_us(folder, 64 * BODY_BYTES, time);
-    say("the reference server");
-    let reference = reference(settings);
-    say("redis");
-    let redis = peers::redis(folder, 256, settings.seconds);
+    let rounds = rounds(settings, folder);
     say("postgresql");
     let postgres = peers::postgres(folder, settings.seconds);
-
-    say("holdover: accepting");
-    let mut found = Found::default();
-    let accepting = accept(settings, folder, &mut found);
-    let mut rows = ratios(&found, &accepting, &reference, &redis, &postgres, &raw, &sync);
-    say("holdover: replaying");
+    let mut rows = ratios(&rounds, &postgres);
+    say("replaying");
     rows.extend(replaying(settings, folder));
-    say("holdover: with a backlog");
+    say("with a backlog");
     rows.extend(backlog(settings, folder));
     rows.sort_by_key(|row| row.row);
 
     println!("\n{}", table(&rows));
-    let baseline = |outcome: &Result<f64>| match outcome {
-        Ok(value) => serde_json::json!(value),
-        Err(error) => serde_json::json!(format!("not measured: {error:#}")),
-    };
     let document = serde_json::json!({
         "machine": machine(),
         "seconds": settings.seconds,
-        "baselines": {
-            "reference_per_second": baseline(&reference),
-            "redis_per_second": baseline(&redis),
-            "postgresql_per_second": baseline(&postgres.as_ref().map(|p| p.0).map_err(again)),
-            "append_fdatasync_lines_per_second": baseline(&raw),
-            "fdatasync_p99_us": baseline(&sync.as_ref().map(|s| f64::from(s.1)).map_err(again)),
-        },
+        "baselines": baselines(&rounds, &postgres),
         "rows": rows,
     });
     std::fs::write(&settings.out, serde_json::to_vec_pretty(&document)?)
         .with_context(|| format!("write {}", settings.out.display()))?;
     println!("written to {}", settings.out.display());
     Ok(())
+}
+
+/// What the peers and the disk did in each round.
+fn baselines(rounds: &[Round], postgres: &Result<(f64, usize)>) -> serde_json::Value {
+    let show = |outcome: Result<f64>| match outcome {
+        Ok(value) => serde_json::json!(value),
+        Err(error) => serde_json::json!(format!("not measured: {error:#}")),
+    };
+    let each = |pick: fn(&Round) -> Result<f64>| -> Vec<serde_json::Value> {
+        rounds.iter().map(|round| show(pick(round))).collect()
+    };
+    serde_json::json!({
+        "reference_per_second": each(|r| copied(&r.reference)),
+        "redis_per_second": each(|r| copied(&r.redis)),
+        "append_fdatasync_lines_per_second": each(|r| copied(&r.raw)),
+        "fdatasync_p99_us": each(|r| copied(&r.sync).map(|s| f64::from(s.1))),
+        "holdover_per_second": each(|r| Ok(r.ours.as_ref().map_err(again)?.peak.rate)),
+        "postgresql_per_second": show(copied(postgres).map(|p| p.0)),
+    })
 }
 
 fn say(what: &str) {
@@ -187,19 +196,47 @@ fn reference(settings: &Settings) -> Result<f64> {
     Ok(measured.rate)
 }
 
-/// Accepting while the core is away: the peak, half of it, batches.
-fn accept(settings: &Settings, folder: &Path, found: &mut Found) -> Result<()> {
-    let site = Site::new(&settings.built.join("holdover"), &folder.join("accept"))?;
-    let (daemon, _) = site.start()?;
+/// All rounds, on one daemon whose core is away.
+fn rounds(settings: &Settings, folder: &Path) -> Vec<Round> {
+    let start = || -> Result<(Site, Running)> {
+        let site = Site::new(&settings.built.join("holdover"), &folder.join("accept"))?;
+        let (daemon, _) = site.start()?;
+        Ok((site, daemon))
+    };
+    let started = start();
+    let time = Duration::from_secs_f64(settings.seconds);
+    let lines = Writer::new([].into(), 1).batch(BATCH_LINES);
+    let mut rounds = Vec::new();
+    for number in 1..=settings.rounds {
+        say(&format!(
+            "round {number} of {}: accepting, and what it is compared with",
+            settings.rounds
+        ));
+        rounds.push(Round {
+            reference: reference(settings),
+            ours: started.as_ref().map_err(again).and_then(|(site, _)| accept(settings, site)),
+            raw: disk::append_and_sync(folder, &lines, time).map(|rate| rate * BATCH_LINES as f64),
+            sync: disk::sync_latency_us(folder, 64 * BODY_BYTES, time),
+            redis: peers::redis(folder, 256, settings.seconds),
+        });
+    }
+    if let Ok((_, daemon)) = started {
+        let stopped =
+            daemon.stop("-TERM").and_then(|()| Ok(std::fs::remove_dir_all(folder.join("accept"))?));
+        if let Err(error) = stopped {
+            say(&format!("after accepting: {error:#}"));
+        }
+    }
+    rounds
+}
+
+/// Accepting: the peak, half of it, batches.
+fn accept(settings: &Settings, site: &Site) -> Result<Ours> {
     let peak = run_load(&site.plan(settings.seconds))?;
     let half = Plan { rate: Some(peak.rate / 2.0), ..site.plan(settings.seconds) };
-    found.half = Some(run_load(&half)?);
-    found.peak = Some(peak);
+    let half = run_load(&half)?;
     let batches = Plan { connections: 8, batch: BATCH_LINES, ..site.plan(settings.seconds) };
-    found.batch = Some(run_load(&batches)?.rate);
-    daemon.stop("-TERM")?;
-    std::fs::remove_dir_all(folder.join("accept"))?;
-    Ok(())
+    Ok(Ours { peak, half, batch: run_load(&batches)?.rate })
 }
 
 /// An error once more, for a second reader.
@@ -207,56 +244,64 @@ fn again(error: &anyhow::Error) -> anyhow::Error {
     anyhow!("{error:#}")
 }
 
-fn ratios(
-    found: &Found,
-    accepting: &Result<()>,
-    reference: &Result<f64>,
-    redis: &Result<f64>,
-    postgres: &Result<(f64, usize)>,
-    raw: &Result<f64>,
-    sync: &Result<(u32, u32)>,
-) -> Vec<Row> {
-    let why = || match accepting {
-        Ok(()) => anyhow!("an earlier measurement of this run failed"),
-        Err(error) => again(error),
-    };
-    let peak = || found.peak.as_ref().ok_or_else(why);
-    let over = |peer: &Result<f64>, name: &str| -> Result<(f64, String)> {
-        let peer = *peer.as_ref().map_err(again)?;
-        let said = format!("{name} {}/s", short(peer));
-        let ours = peak().with_context(|| said.clone())?.rate;
-        Ok((ours / peer, format!("{}/s; {said}", short(ours))))
-    };
-    let (best, connections) = match postgres {
-        Ok((rate, connections)) => (Ok(*rate), *connections),
-        Err(error) => (Err(again(error)), 0),
-    };
-    let batch = || -> Result<(f64, String)> {
-        let raw = *raw.as_ref().map_err(again)?;
-        let said = format!("append and fdatasync {} lines/s", short(raw));
-        let ours = found.batch.ok_or_else(why).with_context(|| said.clone())?;
-        Ok((ours / raw, format!("{} lines/s; {said}", short(ours))))
-    };
-    let latency = || -> Result<(f64, String)> {
-        let (median, p99) = *sync.as_ref().map_err(again)?;
-        let said = format!("fdatasync p50 {median} µs, p99 {p99} µs");
-        let half = found.half.as_ref().ok_or_else(why).with_context(|| said.clone())?;
-        let ours =
-            format!("p50 {} µs, p99 {} µs at {}/s", half.p50_us, half.p99_us, short(half.rate));
-        Ok((f64::from(half.p99_us) / f64::from(p99.max(1)), format!("{ours}; {said}")))
+/// What was measured, once more, for a second reader.
+fn copied<T: Copy>(outcome: &Result<T>) -> Result<T> {
+    outcome.as_ref().copied().map_err(again)
+}
+
+/// The round with the median ratio; one round that failed is a failure of the row.
+fn median(
+    rounds: &[Round],
+    ratio: impl Fn(&Round) -> Result<(f64, String)>,
+) -> Result<(f64, String)> {
+    let mut all = rounds.iter().map(ratio).collect::<Result<Vec<_>>>()?;
+    all.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let middle = all.len() / 2;
+    all.into_iter().nth(middle).context("there was no round")
+}
+
+/// Accepting ÷ a peer.
+fn over(ours: &Result<Ours>, peer: Result<f64>, name: &str) -> Result<(f64, String)> {
+    let peer = peer?;
+    let said = format!("{name} {}/s", short(peer));
+    let rate = ours.as_ref().map_err(again).with_context(|| said.clone())?.peak.rate;
+    Ok((rate / peer, format!("{}/s; {said}", short(rate))))
+}
+
+fn batch_ratio(round: &Round) -> Result<(f64, String)> {
+    let raw = copied(&round.raw)?;
+    let said = format!("append and fdatasync {} lines/s", short(raw));
+    let batch = round.ours.as_ref().map_err(again).with_context(|| said.clone())?.batch;
+    Ok((batch / raw, format!("{} lines/s; {said}", short(batch))))
+}
+
+fn latency_ratio(round: &Round) -> Result<(f64, String)> {
+    let (median, p99) = copied(&round.sync)?;
+    let said = format!("fdatasync p50 {median} µs, p99 {p99} µs");
+    let half = &round.ours.as_ref().map_err(again).with_context(|| said.clone())?.half;
+    let ours = format!("p50 {} µs, p99 {} µs at {}/s", half.p50_us, half.p99_us, short(half.rate));
+    Ok((f64::from(half.p99_us) / f64::from(p99.max(1)), format!("{ours}; {said}")))
+}
+
+fn ratios(rounds: &[Round], postgres: &Result<(f64, usize)>) -> Vec<Row> {
+    let sql = |round: &Round| {
+        let (rate, connections) = copied(postgres)?;
+        let name = format!("PostgreSQL, best with {connections} connections,");
+        over(&round.ours, Ok(rate), &name)
     };
     let least = |first, then| Some((Target::AtLeast(first), Target::AtLeast(then)));
     let most = |first, then| Some((Target::AtMost(first), Target::AtMost(then)));
     vec![
         Row::new("b", "durable accept, 256 connections ÷ reference server", "", least(0.5, 0.65))
-            .with(over(reference, "reference")),
+            .with(median(rounds, |r| over(&r.ours, copied(&r.reference), "reference"))),
         Row::new("c", "the same ÷ Redis Streams, appendfsync always", "", least(0.6, 1.0))
-            .with(over(redis, "Redis")),
+            .with(median(rounds, |r| over(&r.ours, copied(&r.redis), "Redis"))),
         Row::new("d", "the same ÷ PostgreSQL, single rows, unique key", "", least(2.0, 4.0))
-            .with(over(&best, &format!("PostgreSQL, best with {connections} connections,"))),
-        Row::new("e", "batch accept ÷ raw append and fdatasync", "", least(0.2, 0.5)).with(batch()),
+            .with(median(rounds, sql)),
+        Row::new("e", "batch accept ÷ raw append and fdatasync", "", least(0.2, 0.5))
+            .with(median(rounds, batch_ratio)),
         Row::new("f", "accept p99 at half of peak ÷ fdatasync p99", "", most(10.0, 5.0))
-            .with(latency()),
+            .with(median(rounds, latency_ratio)),
     ]
 }
 
