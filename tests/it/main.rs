@@ -21,4 +21,5 @@ mod journal_crash;
 mod journal_format;
 mod metrics;
 mod notice_policy;
+mod tidy;
 mod upstream_http;
