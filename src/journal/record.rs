@@ -163,6 +163,12 @@ impl<'a> Raw<'a> {
     }
 }
 
+/// What the records of a kind say, in words; `unknown` where no kind has the number.
+#[must_use]
+pub fn kind_name(kind: u8) -> &'static str {
+    change::KIND_NAMES.get(usize::from(kind)).copied().unwrap_or("unknown")
+}
+
 /// How the sealed bytes of a record are sealed; zero where it has none.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seal {

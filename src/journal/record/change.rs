@@ -94,6 +94,35 @@ const YES: u64 = 32;
 pub(super) const STARTED: u8 = 1;
 pub(super) const ACCEPTED: u8 = 2;
 
+/// The kinds' names, by their numbers.
+pub(super) const KIND_NAMES: [&str; 25] = [
+    "unknown",
+    "started",
+    "accepted",
+    "turned_away",
+    "attempt_started",
+    "settled",
+    "resolved",
+    "still_in_doubt",
+    "provisional_decided",
+    "ticketed",
+    "ticket_closed",
+    "withdrawn",
+    "dead_lettered",
+    "redriven",
+    "action_required",
+    "superseded",
+    "result_told",
+    "window_set",
+    "overrides_set",
+    "health_set",
+    "deadline_registered",
+    "deadline_told",
+    "totals",
+    "carried",
+    "deadline_carried",
+];
+
 pub(super) fn kind_of(change: &Change) -> u8 {
     match change {
         Change::Started { .. } => STARTED,
