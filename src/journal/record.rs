@@ -15,6 +15,7 @@
 
 mod change;
 mod codes;
+mod decode;
 pub(super) mod tlv;
 
 use crate::domain::ids::Seq;
@@ -142,7 +143,7 @@ impl<'a> Raw<'a> {
             algorithm: get::<1>(self.bytes, 11)[0],
             key_id: u32::from_le_bytes(get(self.bytes, 16)),
         };
-        match change::decode(self.kind(), self.at_time(), seal, &fields)? {
+        match decode::decode(self.kind(), self.at_time(), seal, &fields)? {
             Some(change) => {
                 fields.finish(skippable)?;
                 Ok(Some(change))
