@@ -74,6 +74,7 @@ mod scan;
 pub mod seal;
 mod segment;
 mod snapshot;
+pub mod verify;
 mod writer;
 
 use crate::domain::ids::Seq;

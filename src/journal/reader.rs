@@ -168,10 +168,16 @@ impl JournalReader for FileReader {
             walk.near(seq)?;
             let end = next.unwrap_or(last.next()).min(last.next());
             let any_damage = self.0.has_damage(&segment.name);
+            let mut skipped = false;
             while seq < end {
                 if any_damage && self.0.damage_at(seq).is_some() {
                     seq = seq.next();
+                    skipped = true;
                     continue;
+                }
+                if std::mem::take(&mut skipped) {
+                    // The lengths in a damaged stretch lead nowhere; the index knows its end.
+                    walk.near(seq)?;
                 }
                 let raw = walk.record(seq)?;
                 if let Some(change) = raw.change().map_err(unknown)?

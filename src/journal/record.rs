@@ -15,6 +15,7 @@
 
 mod change;
 mod codes;
+mod decode;
 pub(super) mod tlv;
 
 use crate::domain::ids::Seq;
@@ -142,7 +143,7 @@ impl<'a> Raw<'a> {
             algorithm: get::<1>(self.bytes, 11)[0],
             key_id: u32::from_le_bytes(get(self.bytes, 16)),
         };
-        match change::decode(self.kind(), self.at_time(), seal, &fields)? {
+        match decode::decode(self.kind(), self.at_time(), seal, &fields)? {
             Some(change) => {
                 fields.finish(skippable)?;
                 Ok(Some(change))
@@ -161,6 +162,12 @@ impl<'a> Raw<'a> {
         let fields = Fields::parse(self.bytes.get(HEADER..)?, true).ok()?;
         change::key_of(&fields)
     }
+}
+
+/// What the records of a kind say, in words; `unknown` where no kind has the number.
+#[must_use]
+pub fn kind_name(kind: u8) -> &'static str {
+    change::KIND_NAMES.get(usize::from(kind)).copied().unwrap_or("unknown")
 }
 
 /// How the sealed bytes of a record are sealed; zero where it has none.

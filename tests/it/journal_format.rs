@@ -1,1 +1,331 @@
-//! Stored formats.
+//! Stored bytes: damage by region, missing files, other clocks, older snapshots, old formats.
+
+use crate::journal_conformance::{change, options};
+use holdover::domain::ids::Seq;
+use holdover::domain::time::Timestamp;
+use holdover::engine::change::Change;
+use holdover::engine::ports::ReadError;
+use holdover::journal::fault::FaultyDisk;
+use holdover::journal::sample::{self, Dice};
+use holdover::journal::verify::{FileKind, verify, verify_on};
+use holdover::journal::{self, OpenError, Opened, Options};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+type Contents = Vec<(String, Vec<u8>)>;
+
+fn open(disk: &FaultyDisk, options: &Options) -> Result<Opened, OpenError> {
+    journal::open_on(Arc::new(disk.clone()), options)
+}
+
+fn recovered(opened: &Opened) -> Vec<(Seq, Change)> {
+    let mut all = Vec::new();
+    opened
+        .reader
+        .scan(Seq(1), &mut |seq, change| {
+            all.push((seq, change));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    all
+}
+
+/// A small folder: `count` changes, one batch each, not closed. What it holds, and the files.
+fn small(count: u64) -> (Vec<(Seq, Change)>, Contents) {
+    let disk = FaultyDisk::new();
+    let mut opened = open(&disk, &Options { segment_bytes: 8 << 10, ..options() }).unwrap();
+    let mut dice = Dice::new(21);
+    let all: Vec<(Seq, Change)> = (1..=count).map(|seq| (Seq(seq), change(&mut dice))).collect();
+    for one in &all {
+        opened.journal.append(std::slice::from_ref(one)).unwrap();
+    }
+    drop(opened);
+    (all, disk.contents())
+}
+
+fn named<'a>(files: &'a Contents, ending: &str) -> Vec<&'a (String, Vec<u8>)> {
+    files.iter().filter(|(name, _)| name.ends_with(ending)).collect()
+}
+
+/// Where the last batch of the last segment begins, and where it ends.
+fn last_batch(bytes: &[u8]) -> (usize, usize) {
+    let start = bytes.windows(4).rposition(|window| window == b"HLDb").unwrap();
+    let length = u64::from_le_bytes(bytes[start + 32..start + 40].try_into().unwrap());
+    (start, start + 64 + length as usize)
+}
+
+#[test]
+fn a_flipped_bit_anywhere_is_refused_cut_mended_or_harmless_and_never_served() {
+    let (all, files) = small(60);
+    let strict = Options { segment_bytes: 8 << 10, init: false, ..options() };
+    let quarantined = Options { quarantine: true, ..strict.clone() };
+    let segments = named(&files, ".segment");
+    assert!(segments.len() >= 3 && named(&files, ".keys").len() >= 2);
+    let last = &segments[segments.len() - 1];
+    let (last_start, last_end) = last_batch(&last.1);
+    let mut refused = 0;
+    for (name, bytes) in &files {
+        let step = if name == &last.0 { 5 } else { 11 };
+        let is_zero_behind_the_end = |at: usize| {
+            name.ends_with(".segment")
+                && bytes[at..].iter().all(|&b| b == 0)
+                && bytes[..at].iter().rposition(|&b| b != 0).is_some_and(|last| at > last + 2)
+        };
+        for at in (0..bytes.len()).step_by(step) {
+            let disk = FaultyDisk::holding(&files);
+            disk.flip(name, at as u64 * 8 + (at as u64 % 8));
+            let what = format!("{name} at {at}");
+            if name.ends_with(".keys") || is_zero_behind_the_end(at) {
+                // Made anew from the segment; never written.
+                assert!(recovered(&open(&disk, &strict).unwrap()) == all, "{what}");
+            } else if name == &last.0 && (last_start..last_end).contains(&at) {
+                // Nothing proves that the very last batch was synced.
+                let opened = open(&disk, &strict).unwrap();
+                assert!(recovered(&opened) == all[..all.len() - 1], "{what}");
+                assert!(opened.report.cut.is_some(), "{what}");
+            } else {
+                refused += 1;
+                match open(&disk, &strict).err() {
+                    Some(OpenError::Damaged { file, offset, .. }) => {
+                        assert_eq!(&file, name, "{what}");
+                        assert!(offset <= at as u64, "{what}: {offset}");
+                    }
+                    other => panic!("{what}: {other:?}"),
+                }
+                let opened = open(&disk, &quarantined).unwrap();
+                check_quarantined(&opened, &all, &what);
+            }
+        }
+    }
+    assert!(refused > 500, "{refused}");
+}
+
+/// Everything that is not listed as damaged is served as it was written; the rest is not.
+fn check_quarantined(opened: &Opened, all: &[(Seq, Change)], what: &str) {
+    let found = recovered(opened);
+    let lost: u64 = opened.report.damage.iter().map(|damage| damage.records).sum();
+    assert!(lost <= 1, "{what}: {:?}", opened.report.damage);
+    assert_eq!(found.len() as u64 + lost, all.len() as u64, "{what}");
+    for (seq, change) in all {
+        match opened.reader.read(*seq) {
+            Ok(read) => assert!(&read == change, "{what}: {seq}"),
+            Err(ReadError::Damaged { seq: named, .. }) => {
+                assert_eq!(named, *seq, "{what}");
+                assert!(!found.iter().any(|(other, _)| other == seq), "{what}");
+            }
+            Err(other) => panic!("{what}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn damage_to_the_last_batch_is_seen_after_a_clean_stop() {
+    let (all, files) = small(10);
+    let disk = FaultyDisk::holding(&files);
+    let strict = Options { segment_bytes: 8 << 10, init: false, ..options() };
+    open(&disk, &strict).unwrap().journal.close().unwrap();
+    let (name, bytes) =
+        disk.contents().into_iter().rfind(|(n, _)| n.ends_with(".segment")).unwrap();
+    let (start, end) = last_batch(&bytes);
+    disk.flip(&name, (start + 80) as u64 * 8);
+    assert!(end > start + 80);
+    assert!(matches!(open(&disk, &strict).err(), Some(OpenError::Damaged { .. })));
+    let quarantine = Options { quarantine: true, ..strict };
+    assert!(recovered(&open(&disk, &quarantine).unwrap()) == all[..9]);
+}
+
+#[test]
+fn a_missing_file_is_never_an_empty_store() {
+    let (all, files) = small(60);
+    let normal = Options { segment_bytes: 8 << 10, ..options() };
+    for (name, _) in &files {
+        let disk = FaultyDisk::holding(&files);
+        disk.remove(name);
+        let opened = open(&disk, &normal);
+        if name.ends_with(".segment") {
+            match opened.err() {
+                Some(OpenError::Missing { file }) => assert_eq!(&file, name),
+                other => panic!("{name}: {other:?}"),
+            }
+        } else {
+            assert!(recovered(&opened.unwrap()) == all, "{name}");
+        }
+    }
+    let disk = FaultyDisk::holding(&files);
+    named(&files, ".segment").iter().for_each(|(name, _)| disk.remove(name));
+    assert!(matches!(open(&disk, &normal).err(), Some(OpenError::Missing { .. })));
+}
+
+#[test]
+fn a_truncated_segment_is_refused_or_loses_only_its_unsynced_end() {
+    let (all, files) = small(60);
+    let strict = Options { segment_bytes: 8 << 10, init: false, ..options() };
+    for (name, bytes) in named(&files, ".segment") {
+        let is_last = name == &named(&files, ".segment").last().unwrap().0;
+        for length in (0..bytes.len()).step_by(509) {
+            let mut cut = files.clone();
+            cut.iter_mut().find(|(n, _)| n == name).unwrap().1.truncate(length);
+            match open(&FaultyDisk::holding(&cut), &strict) {
+                Ok(opened) => {
+                    let found = recovered(&opened);
+                    assert!(all.starts_with(&found), "{name} {length}");
+                    assert!(is_last || found.len() == all.len(), "{name} {length}");
+                }
+                Err(OpenError::Damaged { file, .. }) => assert_eq!(&file, name),
+                Err(other) => panic!("{name} {length}: {other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn an_existing_folder_without_a_journal_needs_permission_and_an_absent_one_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let careful = Options { init: false, ..options() };
+    assert!(matches!(
+        journal::open(folder.path(), &careful).err(),
+        Some(OpenError::Missing { .. })
+    ));
+    journal::open(&folder.path().join("data"), &careful).unwrap();
+    journal::open(&folder.path().join("data"), &careful).unwrap();
+}
+
+#[test]
+fn another_clock_and_a_clock_behind_the_journal_are_refused() {
+    let (_, files) = small(5);
+    let driven = Options { virtual_clock: true, ..options() };
+    let refused = open(&FaultyDisk::holding(&files), &driven).err();
+    assert!(matches!(refused, Some(OpenError::OtherClock { driven: false })));
+
+    let disk = FaultyDisk::new();
+    let at = Timestamp::from_millis(2_000_000_000_000);
+    let started = Change::Started { epoch: 1, virtual_clock: false, at };
+    open(&disk, &options()).unwrap().journal.append(&[(Seq(1), started)]).unwrap();
+    let skew = Duration::from_secs(5);
+    let with = |now| Options { now, skew, ..options() };
+    let behind = with(at.before(Duration::from_millis(5_001)));
+    assert!(matches!(open(&disk, &behind).err(), Some(OpenError::ClockBehind { .. })));
+    let opened = open(&disk, &with(at.before(skew))).unwrap();
+    assert_eq!(opened.last_at, Some(at));
+}
+
+#[test]
+fn the_newest_intact_snapshot_is_used_and_the_journal_alone_without_one() {
+    let disk = FaultyDisk::new();
+    let mut opened = open(&disk, &options()).unwrap();
+    let mut dice = Dice::new(31);
+    let all: Vec<(Seq, Change)> = (1..=30).map(|seq| (Seq(seq), change(&mut dice))).collect();
+    opened.journal.append(&all).unwrap();
+    let state = |number: u64| {
+        let mut dice = Dice::new(number);
+        [22, 23, 23, 24, 17].map(|kind| sample::change(&mut dice, kind)).to_vec()
+    };
+    for up_to in [10, 20, 30] {
+        opened.snapshots.write(Seq(up_to), state(up_to).into_iter()).unwrap();
+    }
+    drop(opened);
+    let files = disk.contents();
+    let snapshots = named(&files, ".snapshot");
+    assert_eq!(snapshots.len(), 2, "only the two newest are kept");
+    for (broken, replay_from) in [(0, 31), (1, 21), (2, 1)] {
+        let disk = FaultyDisk::holding(&files);
+        for (name, bytes) in snapshots.iter().rev().take(broken) {
+            disk.flip(name, bytes.len() as u64 * 4);
+        }
+        let later = Options { skew: Duration::from_secs(u64::MAX / 1000), ..options() };
+        let opened = open(&disk, &later).unwrap();
+        assert_eq!(opened.replay_from, Seq(replay_from));
+        assert_eq!(opened.report.snapshots_skipped.len(), broken);
+        let expected = if replay_from == 1 { Vec::new() } else { state(replay_from - 1) };
+        assert!(opened.snapshot == expected);
+        assert!(recovered(&opened) == all);
+    }
+}
+
+#[test]
+fn a_journal_that_ends_before_its_snapshot_is_refused() {
+    let (_, files) = small(3);
+    let disk = FaultyDisk::holding(&files);
+    let opened = open(&disk, &options()).unwrap();
+    opened.snapshots.write(Seq(5), std::iter::empty()).unwrap();
+    drop(opened);
+    let refused = open(&disk, &options()).err();
+    assert!(
+        matches!(refused, Some(OpenError::Damaged { first: Seq(4), records: 2, .. })),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn verify_names_what_is_damaged_and_changes_nothing() {
+    let (all, files) = small(60);
+    let disk = FaultyDisk::holding(&files);
+    let report = verify_on(&disk).unwrap();
+    assert!(report.is_intact() && report.last == Seq(60));
+    let segments = report.files.iter().filter(|file| file.kind == FileKind::Segment);
+    assert_eq!(segments.map(|file| file.records).sum::<u64>(), 60);
+    let accepted = all.iter().filter(|(_, c)| matches!(c, Change::Accepted(_))).count() as u64;
+    assert_eq!(report.by_kind.get("accepted"), Some(&accepted));
+    let name = &files.iter().find(|(name, _)| name.ends_with(".segment")).unwrap().0;
+    disk.flip(name, 500 * 8);
+    let before = disk.contents();
+    let report = verify_on(&disk).unwrap();
+    let damaged: Vec<&str> =
+        report.files.iter().filter(|f| !f.damage.is_empty()).map(|f| f.file.as_str()).collect();
+    assert_eq!(damaged, [name.as_str()]);
+    assert!(!report.is_intact());
+    assert!(disk.contents() == before);
+    let open = open(&FaultyDisk::holding(&files), &options()).unwrap();
+    drop(open);
+}
+
+/// What the fixture holds: two runs of a daemon, the first one closed, and a snapshot.
+fn fixture_changes() -> Vec<(Seq, Change)> {
+    let mut dice = Dice::new(2022);
+    let kinds = (1..=21).chain(std::iter::repeat_n(2, 20));
+    (1..).map(Seq).zip(kinds.map(|kind| sample::change(&mut dice, kind))).collect()
+}
+
+fn fixture_options() -> Options {
+    Options { segment_bytes: 8 << 10, init: true, ..options() }
+}
+
+fn fixture_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/journal/format-1")
+}
+
+#[test]
+fn a_folder_of_format_1_opens_as_it_was_written() {
+    let source = fixture_folder();
+    let (first, second) = (&fixture_changes()[..25], &fixture_changes()[25..]);
+    if std::env::var_os("HOLDOVER_WRITE_FIXTURE").is_some() {
+        std::fs::remove_dir_all(&source).ok();
+        let mut opened = journal::open(&source, &fixture_options()).unwrap();
+        first.chunks(4).for_each(|batch| opened.journal.append(batch).unwrap());
+        opened.journal.close().unwrap();
+        drop(opened.reader);
+        drop(opened.keys);
+        drop((opened.upkeep, opened.snapshots));
+        let mut opened = journal::open(&source, &fixture_options()).unwrap();
+        second.chunks(5).for_each(|batch| opened.journal.append(batch).unwrap());
+        let live = fixture_changes().into_iter().map(|(_, change)| change).take(3);
+        opened.snapshots.write(Seq(20), live).unwrap();
+    }
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(&source).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    assert!(verify(copy.path()).unwrap().is_intact());
+    let opened = journal::open(copy.path(), &Options { init: false, ..fixture_options() }).unwrap();
+    assert_eq!((opened.epoch, opened.last, opened.replay_from), (3, Seq(41), Seq(21)));
+    assert!(opened.report.runs_rebuilt.is_empty() && opened.report.snapshots_skipped.is_empty());
+    assert!(recovered(&opened) == fixture_changes());
+    assert_eq!(opened.snapshot.len(), 3);
+    // Its damage list is empty also when everything is read.
+    drop(opened);
+    let everything = Options { check_everything: true, init: false, ..fixture_options() };
+    journal::open(copy.path(), &everything).unwrap();
+}

@@ -1,0 +1,358 @@
+//! Changes from their fields. What is not as some version of us wrote it is refused.
+
+use super::change::{
+    ACCEPTED, DEADLINE_FINAL, NEEDS_CREDENTIAL, PRE_ACCEPTED, SELF_CONTAINED, STARTED,
+    VIRTUAL_CLOCK, YES, tag,
+};
+use super::codes::Coded;
+use super::tlv::{Fields, text};
+use super::{Malformed, Seal};
+use crate::domain::cell::Cell;
+use crate::domain::deadline::{Extension, Rule};
+use crate::domain::ids::{
+    AttemptNo, Fingerprint, InsuredHash, KeyHash, Label, OrderingKey, Seq, WindowId,
+};
+use crate::domain::ledger::Entry;
+use crate::domain::money::Money;
+use crate::domain::policy::RowRef;
+use crate::domain::time::{CivilDate, Timestamp};
+use crate::engine::change::{
+    Accepted, Carried, Change, Facts, Sealed, Settlement, Told, TurnedAway,
+};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Reads the change of type `kind`; `None` where there is no such type.
+pub(super) fn decode(
+    kind: u8,
+    at: Timestamp,
+    seal: Seal,
+    f: &Fields<'_>,
+) -> Result<Option<Change>, Malformed> {
+    let change = match kind {
+        STARTED => Change::Started {
+            epoch: f.uint(tag::EPOCH)?,
+            virtual_clock: f.uint(tag::FLAGS)? & VIRTUAL_CLOCK != 0,
+            at,
+        },
+        ACCEPTED => Change::Accepted(Arc::new(get_accepted(f, at, seal)?)),
+        3 => Change::TurnedAway(Arc::new(get_turned_away(f, at)?)),
+        4 => Change::AttemptStarted {
+            transaction: get_seq(f, tag::TRANSACTION)?,
+            attempt: AttemptNo(f.short(tag::ATTEMPT)?),
+            at,
+        },
+        5 => Change::Settled {
+            transaction: get_seq(f, tag::TRANSACTION)?,
+            attempt: AttemptNo(f.short(tag::ATTEMPT)?),
+            settlement: get_settlement(f, seal)?,
+            at,
+        },
+        6 => Change::Resolved {
+            transaction: get_seq(f, tag::TRANSACTION)?,
+            settlement: get_settlement(f, seal)?,
+            by: Coded::of(f.code(tag::RESOLVED_BY)?)?,
+            person: f.opt_string(tag::PERSON)?,
+            reason: f.opt_string(tag::REASON)?,
+            at,
+        },
+        7 => Change::StillInDoubt {
+            transaction: get_seq(f, tag::TRANSACTION)?,
+            ask_at: get_instant(f, tag::NOT_BEFORE)?,
+        },
+        8 => Change::ProvisionalDecided {
+            upstream: f.name(tag::UPSTREAM)?,
+            confirmed: f.uint(tag::FLAGS)? & YES != 0,
+            at,
+        },
+        9..=16 => return decode_move(kind, at, f).map(Some),
+        17..=24 => return decode_rare(kind, at, f).map(Some),
+        _ => return Ok(None),
+    };
+    Ok(Some(change))
+}
+
+/// The types 9 to 16: moves of one transaction.
+fn decode_move(kind: u8, at: Timestamp, f: &Fields<'_>) -> Result<Change, Malformed> {
+    let transaction = get_seq(f, tag::TRANSACTION)?;
+    Ok(match kind {
+        9 => Change::Ticketed { transaction, at },
+        10 => Change::TicketClosed {
+            transaction,
+            how: Coded::of(f.code(tag::STATE)?)?,
+            by_transaction: f.opt_uint(tag::BY_TRANSACTION)?.map(Seq),
+            person: f.opt_string(tag::PERSON)?,
+            reason: f.opt_string(tag::REASON)?,
+            at,
+        },
+        11 => Change::Withdrawn {
+            transaction,
+            by: f.string(tag::PERSON)?,
+            reason: f.string(tag::REASON)?,
+            at,
+        },
+        12 => {
+            Change::DeadLettered { transaction, reason: Coded::of(f.code(tag::END_REASON)?)?, at }
+        }
+        13 => Change::Redriven {
+            transaction,
+            by: f.string(tag::PERSON)?,
+            reason: f.string(tag::REASON)?,
+            at,
+        },
+        14 => Change::ActionRequired { transaction, why: f.string(tag::WORD)?, at },
+        15 => {
+            Change::Superseded { transaction, by_transaction: get_seq(f, tag::BY_TRANSACTION)?, at }
+        }
+        _ => Change::ResultTold {
+            transaction,
+            how: f.string(tag::WORD)?,
+            by: f.string(tag::PERSON)?,
+            at,
+        },
+    })
+}
+
+/// The types 17 to 24: what is set as a whole, deadlines, and what only snapshots hold.
+fn decode_rare(kind: u8, at: Timestamp, f: &Fields<'_>) -> Result<Change, Malformed> {
+    Ok(match kind {
+        17 => Change::WindowSet(Arc::new(f.json(tag::VALUE)?)),
+        18 => Change::OverridesSet(f.json(tag::VALUE)?),
+        19 => Change::HealthSet { upstream: f.name(tag::UPSTREAM)?, health: f.json(tag::VALUE)? },
+        20 => Change::DeadlineRegistered {
+            institution: f.name(tag::INSTITUTION)?,
+            business: f.name(tag::BUSINESS)?,
+            original: get_date(f.int(tag::DEADLINE)?)?,
+            reference: InsuredHash(f.wide(tag::INSURED)?),
+            at,
+        },
+        21 => Change::DeadlineTold {
+            business: f.name(tag::BUSINESS)?,
+            original: get_date(f.int(tag::DEADLINE)?)?,
+            extension: get_extension(f)?.ok_or(Malformed("a field is missing"))?,
+            cause: f.string(tag::WORD)?,
+            at,
+        },
+        22 => Change::Totals {
+            books: f.list(tag::BOOKS)?.into_iter().map(get_entry).collect::<Result<_, _>>()?,
+            turned_away: f.uint(tag::TURNED_AWAY)?,
+            epoch: f.uint(tag::EPOCH)?,
+            last_at: get_instant(f, tag::LAST_AT)?,
+            up_to: get_seq(f, tag::UP_TO)?,
+        },
+        23 => Change::Carried(Box::new(Carried {
+            transaction: get_seq(f, tag::TRANSACTION)?,
+            facts: get_facts(f, at)?,
+            state: Coded::of(f.code(tag::STATE)?)?,
+            attempts: f.short(tag::ATTEMPTS)?,
+            failures: f.short(tag::FAILURES)?,
+            not_before: get_instant(f, tag::NOT_BEFORE)?,
+            provisional: f.opt_string(tag::PROVISIONAL)?,
+        })),
+        _ => {
+            let kind = f.code(tag::INNER_KIND)?;
+            if kind != 20 {
+                return Err(Malformed("a carried deadline is no registration"));
+            }
+            let at = f.opt_int(tag::INNER_AT)?.map_or(at, Timestamp::from_millis);
+            let inner = Fields::parse(f.bytes(tag::INNER)?, false)?;
+            let registered = decode_rare(kind, at, &inner)?;
+            inner.finish(false)?;
+            Change::DeadlineCarried { id: get_seq(f, tag::ID)?, registered: Box::new(registered) }
+        }
+    })
+}
+
+fn get_seq(f: &Fields<'_>, tag: u8) -> Result<Seq, Malformed> {
+    f.uint(tag).map(Seq)
+}
+
+fn get_instant(f: &Fields<'_>, tag: u8) -> Result<Timestamp, Malformed> {
+    f.int(tag).map(Timestamp::from_millis)
+}
+
+fn opt_instant(f: &Fields<'_>, tag: u8) -> Result<Option<Timestamp>, Malformed> {
+    Ok(f.opt_int(tag)?.map(Timestamp::from_millis))
+}
+
+fn get_date(days: i64) -> Result<CivilDate, Malformed> {
+    i32::try_from(days)
+        .ok()
+        .and_then(CivilDate::from_num_days_from_ce_opt)
+        .ok_or(Malformed("a date is out of range"))
+}
+
+fn get_money(f: &Fields<'_>) -> Result<Money, Malformed> {
+    Money::from_fen(f.int(tag::AMOUNT)?).ok_or(Malformed("an amount is out of range"))
+}
+
+fn get_entry(bytes: &[u8]) -> Result<Entry, Malformed> {
+    const WRONG: Malformed = Malformed("an entry of the books has the wrong length");
+    let (items, fen) = bytes.split_first_chunk::<8>().ok_or(WRONG)?;
+    let fen = fen.try_into().map_err(|_| WRONG)?;
+    Ok(Entry { items: u64::from_le_bytes(*items), fen: i128::from_le_bytes(fen) })
+}
+
+fn get_cell(f: &Fields<'_>) -> Result<Cell, Malformed> {
+    let labels = f
+        .list(tag::LABELS)?
+        .into_iter()
+        .map(|item| text(item)?.parse::<Label>().map_err(|_| Malformed("a label breaks its rules")))
+        .collect::<Result<_, _>>()?;
+    let mut attributes = BTreeMap::new();
+    for pair in f.list(tag::ATTRIBUTES)?.chunks(2) {
+        let &[name, value] = pair else {
+            return Err(Malformed("an attribute has no value"));
+        };
+        attributes.insert(text(name)?.to_owned(), text(value)?.to_owned());
+    }
+    Ok(Cell {
+        upstream: f.name(tag::UPSTREAM)?,
+        business: f.name(tag::BUSINESS)?,
+        operation: Coded::of(f.code(tag::OPERATION)?)?,
+        class: Coded::of(f.code(tag::CLASS)?)?,
+        channel: Coded::of(f.code(tag::CHANNEL)?)?,
+        district: f.name(tag::DISTRICT)?,
+        labels,
+        attributes,
+    })
+}
+
+fn get_row(f: &Fields<'_>) -> Result<Option<RowRef>, Malformed> {
+    let Some(window) = f.opt_text(tag::ROW_WINDOW)? else { return Ok(None) };
+    Ok(Some(RowRef {
+        window: window.parse::<WindowId>().map_err(|_| Malformed("a name breaks its rules"))?,
+        version: f.short(tag::ROW_VERSION)?,
+        row: f.short(tag::ROW)?,
+        clause: f.string(tag::ROW_CLAUSE)?,
+    }))
+}
+
+fn get_sealed(f: &Fields<'_>, seal: Seal) -> Option<Sealed> {
+    f.opt_bytes(tag::SEALED).map(|bytes| Sealed {
+        algorithm: seal.algorithm,
+        key_id: seal.key_id,
+        bytes: Bytes::copy_from_slice(bytes),
+    })
+}
+
+fn get_extension(f: &Fields<'_>) -> Result<Option<Extension>, Malformed> {
+    const WRONG: Malformed = Malformed("a move of a date is not whole");
+    let parts = f.list(tag::EXTENSION)?;
+    if parts.is_empty() {
+        return Ok(None);
+    }
+    let &[from, to, rule, count, clause, window, version, calendar] = parts.as_slice() else {
+        return Err(WRONG);
+    };
+    let number = |bytes: &[u8]| bytes.try_into().map(u32::from_le_bytes).map_err(|_| WRONG);
+    let date = |bytes: &[u8]| get_date(i64::from(number(bytes)?.cast_signed()));
+    let rule = match rule {
+        [1] => Rule::None,
+        [2] => Rule::FirstFullWorkingDay,
+        [3] => Rule::RestorePlusWorkingDays(number(count)?),
+        [4] => Rule::ShiftByOutage,
+        _ => return Err(Malformed("unknown code of a rule")),
+    };
+    Ok(Some(Extension {
+        from: date(from)?,
+        to: date(to)?,
+        rule,
+        clause: text(clause)?.to_owned(),
+        window: text(window)?.parse::<WindowId>().map_err(|_| WRONG)?,
+        version: number(version)?,
+        calendar: text(calendar)?.to_owned(),
+    }))
+}
+
+fn get_accepted(f: &Fields<'_>, at: Timestamp, seal: Seal) -> Result<Accepted, Malformed> {
+    let flags = f.uint(tag::FLAGS)?;
+    let bring = f
+        .list(tag::BRING)?
+        .into_iter()
+        .map(|item| text(item).map(str::to_owned))
+        .collect::<Result<_, _>>()?;
+    Ok(Accepted {
+        at,
+        institution: f.name(tag::INSTITUTION)?,
+        cell: get_cell(f)?,
+        ordering_key: OrderingKey(f.wide(tag::ORDERING_KEY)?),
+        key_hash: KeyHash(f.wide(tag::KEY_HASH)?),
+        fingerprint: Fingerprint(f.uint(tag::FINGERPRINT)?),
+        insured: InsuredHash(f.wide(tag::INSURED)?),
+        amount: get_money(f)?,
+        occurred_at: get_instant(f, tag::OCCURRED_AT)?,
+        received_from_person_at: opt_instant(f, tag::RECEIVED_AT)?,
+        deadline: f.opt_int(tag::DEADLINE)?.map(get_date).transpose()?,
+        replaces: f.opt_uint(tag::REPLACES)?.map(Seq),
+        depends_on: f.opt_uint(tag::DEPENDS_ON)?.map(Seq),
+        self_contained: flags & SELF_CONTAINED != 0,
+        needs_credential: flags & NEEDS_CREDENTIAL != 0,
+        ticket_after: opt_instant(f, tag::TICKET_AFTER)?,
+        told: Told {
+            disposition: Coded::of(f.code(tag::DISPOSITION)?)?,
+            advice: Coded::of(f.code(tag::ADVICE)?)?,
+            row: get_row(f)?,
+            resume_at: opt_instant(f, tag::RESUME_AT)?,
+            alternative: f.opt_string(tag::ALTERNATIVE)?,
+            bring,
+            deadline: get_extension(f)?,
+            deadline_final: flags & DEADLINE_FINAL != 0,
+        },
+        sealed: get_sealed(f, seal).ok_or(Malformed("an accept record has no sealed part"))?,
+    })
+}
+
+fn get_turned_away(f: &Fields<'_>, at: Timestamp) -> Result<TurnedAway, Malformed> {
+    Ok(TurnedAway {
+        at,
+        institution: f.name(tag::INSTITUTION)?,
+        cell: get_cell(f)?,
+        amount: get_money(f)?,
+        row: get_row(f)?,
+        resume_at: opt_instant(f, tag::RESUME_AT)?,
+        deadline: get_extension(f)?,
+    })
+}
+
+fn get_settlement(f: &Fields<'_>, seal: Seal) -> Result<Settlement, Malformed> {
+    Ok(match f.code(tag::END)? {
+        1 => Settlement::Applied {
+            answer: get_sealed(f, seal),
+            business_status: f.opt_string(tag::BUSINESS_STATUS)?,
+        },
+        2 => Settlement::Refused {
+            code: f.string(tag::CODE)?,
+            answer: get_sealed(f, seal),
+            provisional: f.uint(tag::FLAGS)? & YES != 0,
+        },
+        3 => Settlement::Transient {
+            reason: Coded::of(f.code(tag::END_REASON)?)?,
+            not_before: get_instant(f, tag::NOT_BEFORE)?,
+        },
+        4 => Settlement::InDoubt {
+            reason: Coded::of(f.code(tag::END_REASON)?)?,
+            ask_at: get_instant(f, tag::NOT_BEFORE)?,
+        },
+        _ => return Err(Malformed("unknown code of the end of an attempt")),
+    })
+}
+
+fn get_facts(f: &Fields<'_>, at: Timestamp) -> Result<Facts, Malformed> {
+    let flags = f.uint(tag::FLAGS)?;
+    Ok(Facts {
+        institution: f.name(tag::INSTITUTION)?,
+        cell: get_cell(f)?,
+        ordering_key: OrderingKey(f.wide(tag::ORDERING_KEY)?),
+        amount: get_money(f)?,
+        deadline: f.opt_int(tag::DEADLINE)?.map(get_date).transpose()?,
+        replaces: f.opt_uint(tag::REPLACES)?.map(Seq),
+        depends_on: f.opt_uint(tag::DEPENDS_ON)?.map(Seq),
+        self_contained: flags & SELF_CONTAINED != 0,
+        needs_credential: flags & NEEDS_CREDENTIAL != 0,
+        ticket_after: opt_instant(f, tag::TICKET_AFTER)?,
+        pre_accepted: flags & PRE_ACCEPTED != 0,
+        at,
+    })
+}

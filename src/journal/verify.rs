@@ -1,0 +1,197 @@
+//! Verifying a data folder whose daemon is stopped: every byte is read, nothing is changed.
+
+use super::OpenError;
+use super::files::{File, Files, RealFiles};
+use super::keys::Run;
+use super::layout::{
+    Damage, HEAD, HEAD_LENGTH, SegmentHeader, VERSION, number, run_name, segment_name,
+    snapshot_name,
+};
+use super::record::kind_name;
+use super::scan::{Scan, Tail, Task, scan};
+use super::snapshot;
+use crate::domain::ids::Seq;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+/// What a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// A segment.
+    Segment,
+    /// A run of idempotency keys; can be made anew from its segment.
+    Keys,
+    /// A snapshot; the journal alone can do without.
+    Snapshot,
+}
+
+/// What was found in one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileReport {
+    /// Its name in the data folder.
+    pub file: String,
+    /// What it is.
+    pub kind: FileKind,
+    /// Its length.
+    pub bytes: u64,
+    /// The intact records, or keys' runs: 0.
+    pub records: u64,
+    /// Everything up to here is known to have been synced; segments only.
+    pub synced_up_to: Option<Seq>,
+    /// What is damaged.
+    pub damage: Vec<Damage>,
+    /// An unsynced tail, which the next start cuts; the last segment only.
+    pub tail: Option<Tail>,
+}
+
+/// What was found in a data folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// File by file: segments, runs, snapshots.
+    pub files: Vec<FileReport>,
+    /// Segments whose first sequence does not continue the one before: the missing file's name.
+    pub missing: Vec<String>,
+    /// The last sequence that a start would recover.
+    pub last: Seq,
+    /// Intact records by what they say.
+    pub by_kind: BTreeMap<&'static str, u64>,
+}
+
+impl VerifyReport {
+    /// Whether a start would accept the folder and lose nothing that was synced.
+    #[must_use]
+    pub fn is_intact(&self) -> bool {
+        self.missing.is_empty() && self.files.iter().all(|file| file.damage.is_empty())
+    }
+}
+
+/// Reads every file of the journal in `folder`.
+///
+/// # Errors
+/// [`OpenError::Locked`] while a daemon has it, [`OpenError::Io`] when the disk does not answer.
+pub fn verify(folder: &Path) -> Result<VerifyReport, OpenError> {
+    verify_on(&RealFiles::new(folder))
+}
+
+/// Reads every file of the journal in `files`.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_on(files: &dyn Files) -> Result<VerifyReport, OpenError> {
+    // Kept to the end, so that no daemon starts meanwhile.
+    let _lock = files.lock()?.ok_or(OpenError::Locked)?;
+    let mut report = VerifyReport::default();
+    let names = files.list("")?;
+    let numbers = |ending: &str| {
+        let mut found: Vec<Seq> = names.iter().filter_map(|name| number(name, ending)).collect();
+        found.sort_unstable();
+        found
+    };
+    let snapshots = numbers(".snapshot");
+    let firsts = numbers(".segment");
+    let floor = snapshots.last().copied().unwrap_or_default();
+    let mut expected = Seq(1);
+    for (place, &first) in firsts.iter().enumerate() {
+        if first > expected {
+            report.missing.push(segment_name(expected));
+        }
+        let next = firsts.get(place + 1).copied();
+        expected = report.segment(files, first, next, floor)?;
+    }
+    if firsts.is_empty() {
+        report.missing.push(segment_name(Seq(1)));
+    }
+    report.last = Seq(expected.0 - 1);
+    for first in numbers(".keys") {
+        report.run(files, first)?;
+    }
+    for up_to in snapshots {
+        let name = snapshot_name(up_to);
+        let bytes = files.open(&name)?.length()?;
+        let (records, damage) = match snapshot::load(files, up_to)? {
+            Ok(loaded) => (loaded.changes.len() as u64, Vec::new()),
+            Err(damage) => (0, vec![damage]),
+        };
+        let kind = FileKind::Snapshot;
+        let (synced_up_to, tail) = (None, None);
+        report.files.push(FileReport {
+            file: name,
+            kind,
+            bytes,
+            records,
+            synced_up_to,
+            damage,
+            tail,
+        });
+    }
+    Ok(report)
+}
+
+impl VerifyReport {
+    /// Verifies a segment; the sequence that the next one must begin with.
+    fn segment(
+        &mut self,
+        files: &dyn Files,
+        first: Seq,
+        next: Option<Seq>,
+        snapshot: Seq,
+    ) -> io::Result<Seq> {
+        let name = segment_name(first);
+        let file = files.open(&name)?;
+        let floor = next.map_or(snapshot, |next| Seq(next.0 - 1));
+        let task = Task { file: file.as_ref(), name: &name, first, floor, keys: false };
+        let found = scan(&task)?;
+        let mut damage = Vec::new();
+        if !header_is_intact(file.as_ref(), first)? {
+            damage.push(Damage { file: name.clone(), offset: 0, first, records: 0 });
+        }
+        damage.extend(found.damage.iter().cloned());
+        for (kind, &count) in (0..).zip(found.by_kind()).filter(|(_, count)| **count > 0) {
+            *self.by_kind.entry(kind_name(kind)).or_default() += count;
+        }
+        if next.is_none() && found.sealed {
+            self.missing.push(segment_name(Seq(found.next)));
+        }
+        let Scan { records, synced, tail, next: end, .. } = found;
+        let synced_up_to = Some(Seq(synced));
+        let bytes = file.length()?;
+        let kind = FileKind::Segment;
+        self.files.push(FileReport {
+            file: name,
+            kind,
+            bytes,
+            records,
+            synced_up_to,
+            damage,
+            tail: tail.filter(|_| next.is_none()),
+        });
+        Ok(Seq(end))
+    }
+
+    fn run(&mut self, files: &dyn Files, first: Seq) -> io::Result<()> {
+        let file = run_name(first);
+        let intact = match Run::open(files, first)? {
+            Some(run) => run.is_intact()?,
+            None => false,
+        };
+        let broken = Damage { file: file.clone(), offset: 0, first, records: 0 };
+        self.files.push(FileReport {
+            bytes: files.open(&file)?.length()?,
+            file,
+            kind: FileKind::Keys,
+            records: 0,
+            synced_up_to: None,
+            damage: if intact { Vec::new() } else { vec![broken] },
+            tail: None,
+        });
+        Ok(())
+    }
+}
+
+fn header_is_intact(file: &dyn File, first: Seq) -> io::Result<bool> {
+    let mut bytes = [0; HEAD];
+    let read = file.read_at(&mut bytes, 0)? as u64;
+    let header = SegmentHeader::decode(&bytes);
+    Ok(read == HEAD_LENGTH && header.is_some_and(|h| h.first == first && h.version == VERSION))
+}
