@@ -134,7 +134,7 @@ struct Told {
     params(("id" = String, Path, description = "The transaction or its ticket")),
     responses(
         (status = 200, description = "Where it stands", body = Detail<'static>),
-        (status = 404, description = "Not there, or not yours", body = problem::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Not there, or not yours", body = problem::ProblemBody, content_type = "application/problem+json"),
     ),
     security(("key" = []))
 )]
@@ -197,21 +197,21 @@ fn read(
     institution: &InstitutionCode,
     seq: Seq,
     is_live: bool,
-) -> Result<(Told, Option<Indexed>), Box<Problem>> {
+) -> Result<(Told, Option<Indexed>), Problem> {
     let unreadable = |error| match error {
-        ReadError::Missing(_) => Box::new(Problem::not_found("transaction")),
-        ReadError::Damaged { .. } | ReadError::Io(_) => Box::new(answer::unreadable(&error)),
+        ReadError::Missing(_) => Problem::not_found("transaction"),
+        ReadError::Damaged { .. } | ReadError::Io(_) => answer::unreadable(&error),
     };
     let Change::Accepted(record) = state.journal.read(seq).map_err(unreadable)? else {
-        return Err(Box::new(Problem::not_found("transaction")));
+        return Err(Problem::not_found("transaction"));
     };
     if record.institution != *institution {
-        return Err(Box::new(Problem::not_found("transaction")));
+        return Err(Problem::not_found("transaction"));
     }
     let ended = match state.listing.outcome(seq) {
         Ok(ended) => ended,
         Err(IndexUnavailable) if is_live => None,
-        Err(IndexUnavailable) => return Err(Box::new(away())),
+        Err(IndexUnavailable) => return Err(away()),
     };
     let last = ended.map_or_else(|| state.journal.last(), |ended| ended.last);
     let bound = state.limits.history_records_max;
@@ -502,7 +502,7 @@ fn rows(
     listed: Vec<Seq>,
     live: Vec<Option<TransactionView>>,
     wanted: Option<State>,
-) -> Result<Vec<(Seq, Row)>, Box<Problem>> {
+) -> Result<Vec<(Seq, Row)>, Problem> {
     let row = |(seq, live): (Seq, Option<TransactionView>)| {
         let row = match live {
             Some(view) if wanted.is_some_and(|wanted| wanted != view.state) => Row::FilteredOut,
@@ -528,8 +528,8 @@ fn live_item(view: &TransactionView, id: TransactionId, zone: Zone) -> Item {
     }
 }
 
-fn final_row(state: &Shared, seq: Seq, wanted: Option<State>) -> Result<Row, Box<Problem>> {
-    let ended = state.listing.outcome(seq).map_err(|IndexUnavailable| Box::new(away()))?;
+fn final_row(state: &Shared, seq: Seq, wanted: Option<State>) -> Result<Row, Problem> {
+    let ended = state.listing.outcome(seq).map_err(|IndexUnavailable| away())?;
     let Some(ended) = ended else { return Ok(Row::NotListedYet) };
     if wanted.is_some_and(|wanted| wanted != ended.state) {
         return Ok(Row::FilteredOut);
@@ -538,7 +538,7 @@ fn final_row(state: &Shared, seq: Seq, wanted: Option<State>) -> Result<Row, Box
         Ok(Change::Accepted(record)) => record,
         // It has left the journal since.
         Ok(_) | Err(ReadError::Missing(_)) => return Ok(Row::FilteredOut),
-        Err(error) => return Err(Box::new(answer::unreadable(&error))),
+        Err(error) => return Err(answer::unreadable(&error)),
     };
     Ok(Row::Shown(Item {
         id: TransactionId::new(state.partition, seq),

@@ -65,7 +65,7 @@ pub(super) struct Policy {
     ),
     responses(
         (status = 200, description = "What would be done", body = Policy),
-        (status = 422, description = "Wrong parameters", body = problem::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Wrong parameters", body = problem::ProblemBody, content_type = "application/problem+json"),
     ),
     security(("key" = []))
 )]

@@ -13,6 +13,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::borrow::Cow;
+use std::ops::{Deref, DerefMut};
 
 words!(
     /// Why a request was not carried out.
@@ -263,9 +264,29 @@ pub fn rule_word(rule: Rule) -> String {
     }
 }
 
-/// A problem body. `request_id` is filled in by the server loop.
+/// A problem. Its fields are those of [`ProblemBody`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Problem(Box<ProblemBody>);
+
+impl Deref for Problem {
+    type Target = ProblemBody;
+
+    fn deref(&self) -> &ProblemBody {
+        &self.0
+    }
+}
+
+impl DerefMut for Problem {
+    fn deref_mut(&mut self) -> &mut ProblemBody {
+        &mut self.0
+    }
+}
+
+/// A problem's body. `request_id` is filled in by the server loop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct Problem {
+#[schema(as = Problem)]
+pub struct ProblemBody {
     /// Stable address of this kind of problem.
     #[serde(rename = "type")]
     pub kind: String,
@@ -312,7 +333,7 @@ impl Problem {
     /// A problem of this kind.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         let CodeFacts { status, title, retryable, next } = code.facts();
-        Self {
+        Self(Box::new(ProblemBody {
             kind: format!("https://holdover.invalid/problems/{code}"),
             code,
             title,
@@ -328,7 +349,7 @@ impl Problem {
             deadline: None,
             message: None,
             retry_after_seconds: None,
-        }
+        }))
     }
 
     /// Wrong fields, all of them at once.
@@ -336,13 +357,16 @@ impl Problem {
     pub fn fields(errors: Vec<FieldError>) -> Self {
         let count = errors.len();
         let detail = format!("{count} field{} wrong", if count == 1 { " is" } else { "s are" });
-        Self { errors, ..Self::new(Code::Invalid, detail) }
+        let mut problem = Self::new(Code::Invalid, detail);
+        problem.errors = errors;
+        problem
     }
 
     /// The same, with `Retry-After`.
     #[must_use]
-    pub fn retry_after(self, seconds: u64) -> Self {
-        Self { retry_after_seconds: Some(seconds), ..self }
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_seconds = Some(seconds);
+        self
     }
 
     /// A caller without a good key.
@@ -386,12 +410,6 @@ impl Problem {
             headers.insert(header::WWW_AUTHENTICATE, realm);
         }
         response
-    }
-}
-
-impl From<Box<Problem>> for Problem {
-    fn from(problem: Box<Problem>) -> Self {
-        *problem
     }
 }
 
