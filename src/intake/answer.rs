@@ -271,7 +271,12 @@ fn waited_for<'a>(receipt: &'a Receipt<'a>, id: TransactionId, live: &'a Live) -
 
 /// The body of anything that we made up ourselves.
 pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>, Problem> {
-    serde_json::to_vec(value).map_err(|_| Problem::new(Code::Internal, "no body could be made"))
+    // Room for a receipt, so that it is not copied while it grows.
+    let mut body = Vec::with_capacity(1536);
+    match serde_json::to_writer(&mut body, value) {
+        Ok(()) => Ok(body),
+        Err(_) => Err(Problem::new(Code::Internal, "no body could be made")),
+    }
 }
 
 /// A response with a JSON body.

@@ -170,14 +170,7 @@ async fn what_is_missing_is_told_at_once() {
     let rig = rig(ACCEPT);
     let mut pointers = rig.submit("k-1", "{}").await.pointers();
     pointers.sort();
-    assert_eq!(
-        pointers,
-        ["/business", "/insured", "/occurred_at", "/operation", "/payload"]
-            .map(str::to_owned)
-            .into_iter()
-            .filter(|p| p != "")
-            .collect::<Vec<_>>()
-    );
+    assert_eq!(pointers, ["/business", "/insured", "/occurred_at", "/operation", "/payload"]);
     let settlement = body(|b| {
         b["business"] = json!("settlement.outpatient");
         b["operation"] = json!("request");

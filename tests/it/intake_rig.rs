@@ -326,7 +326,7 @@ pub(crate) struct Rig {
     pub(crate) seen: Seen,
     pub(crate) disk_reserve: Arc<AtomicBool>,
     pub(crate) keys: std::path::PathBuf,
-    pub(crate) folder: tempfile::TempDir,
+    pub(crate) _folder: tempfile::TempDir,
 }
 
 pub(crate) fn institution(code: &str) -> Institution {
@@ -372,7 +372,7 @@ pub(crate) fn rig(script: Script) -> Rig {
         limits: Limits { batch_window: 4, ..Limits::default() },
         disk_reserve: Arc::clone(&disk_reserve),
     });
-    Rig { router, key, seen, disk_reserve, keys, folder }
+    Rig { router, key, seen, disk_reserve, keys, _folder: folder }
 }
 
 /// An answer, read to its end.
