@@ -549,3 +549,153 @@ fn final_row(state: &Shared, seq: Seq, wanted: Option<State>) -> Result<Row, Pro
         accepted_at: record.at.rfc3339(state.zone),
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::cell::{Cell, Channel, Class};
+    use crate::domain::ids::{
+        AttemptNo, Fingerprint, InsuredHash, KeyHash, OrderingKey, UpstreamName,
+    };
+    use crate::domain::outcome::{DoubtReason, TransientReason};
+    use crate::domain::policy::{Advice, Disposition};
+    use crate::engine::change;
+
+    struct Listed(Vec<Change>);
+
+    impl JournalReader for Listed {
+        fn read(&self, seq: Seq) -> Result<Change, ReadError> {
+            let place = usize::try_from(seq.0).unwrap() - 1;
+            self.0.get(place).cloned().ok_or(ReadError::Missing(seq))
+        }
+        fn scan(
+            &self,
+            from: Seq,
+            visit: &mut dyn FnMut(Seq, Change) -> ControlFlow<()>,
+        ) -> Result<(), ReadError> {
+            for seq in from.0..=self.last().0 {
+                if visit(Seq(seq), self.read(Seq(seq))?).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        }
+        fn last(&self) -> Seq {
+            Seq(self.0.len() as u64)
+        }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    fn accepted() -> Arc<Accepted> {
+        Arc::new(Accepted {
+            at: at(0),
+            institution: "H1".parse().unwrap(),
+            cell: Cell {
+                upstream: "centre".parse::<UpstreamName>().unwrap(),
+                business: "a.b".parse().unwrap(),
+                operation: Operation::Apply,
+                class: Class::Hospital,
+                channel: Channel::System,
+                district: "110105".parse().unwrap(),
+                labels: Vec::new(),
+                attributes: std::collections::BTreeMap::new(),
+            },
+            ordering_key: OrderingKey(0),
+            key_hash: KeyHash(0),
+            fingerprint: Fingerprint(0),
+            insured: InsuredHash(0),
+            amount: Money::ZERO,
+            occurred_at: at(0),
+            received_from_person_at: None,
+            deadline: None,
+            replaces: None,
+            depends_on: None,
+            self_contained: true,
+            needs_credential: false,
+            ticket_after: None,
+            told: change::Told {
+                disposition: Disposition::Pass,
+                advice: Advice::None,
+                row: None,
+                resume_at: None,
+                alternative: None,
+                bring: Vec::new(),
+                deadline: None,
+                deadline_final: false,
+            },
+            sealed: Sealed { algorithm: 1, key_id: 1, bytes: bytes::Bytes::new() },
+        })
+    }
+
+    fn settled(seq: u64, attempt: u32, settlement: Settlement) -> Change {
+        let (transaction, attempt) = (Seq(seq), AttemptNo(attempt));
+        Change::Settled { transaction, attempt, settlement, at: at(2) }
+    }
+
+    fn started(seq: u64, attempt: u32) -> Change {
+        let (transaction, attempt) = (Seq(seq), AttemptNo(attempt));
+        Change::AttemptStarted { transaction, attempt, at: at(1) }
+    }
+
+    fn life() -> Listed {
+        let applied = || Settlement::Applied { answer: None, business_status: Some("ok".into()) };
+        let busy = Settlement::Transient { reason: TransientReason::Busy, not_before: at(3) };
+        let doubt = Settlement::InDoubt { reason: DoubtReason::Cut, ask_at: at(4) };
+        Listed(vec![
+            Change::Accepted(accepted()),
+            Change::Accepted(accepted()),
+            started(1, 1),
+            settled(1, 1, busy),
+            settled(2, 1, applied()),
+            started(1, 2),
+            settled(1, 2, doubt),
+            Change::Resolved {
+                transaction: Seq(1),
+                settlement: applied(),
+                by: ResolvedBy::Person,
+                person: Some("Li Wei".to_owned()),
+                reason: None,
+                at: at(9),
+            },
+        ])
+    }
+
+    fn told(bound: u64) -> Told {
+        let journal = life();
+        history(&journal, accepted(), Seq(1), journal.last(), bound, chrono_tz::UTC).unwrap()
+    }
+
+    #[test]
+    fn a_history_tells_what_happened_to_its_own_transaction_in_order() {
+        let told = told(100);
+        let events: Vec<(&str, Option<u32>, Option<&str>)> = told
+            .history
+            .iter()
+            .map(|e| (e.event.as_str(), e.attempt, e.reason.as_deref()))
+            .collect();
+        let expected = [
+            ("accepted", None, None),
+            ("attempt_started", Some(1), None),
+            ("transient", Some(1), Some("busy")),
+            ("attempt_started", Some(2), None),
+            ("in_doubt", Some(2), Some("cut")),
+            ("applied", None, Some("by_person")),
+        ];
+        assert_eq!(events, expected);
+        assert!(told.complete);
+        assert_eq!(told.business_status.as_deref(), Some("ok"));
+        assert_eq!(told.final_state(), Some(State::Applied));
+    }
+
+    #[test]
+    fn a_history_over_too_much_of_the_journal_is_cut_but_has_its_end() {
+        let told = told(2);
+        let events: Vec<&str> = told.history.iter().map(|e| e.event.as_str()).collect();
+        assert_eq!(events, ["accepted", "attempt_started", "applied"]);
+        assert!(!told.complete);
+        assert_eq!(told.final_state(), None, "what was cut proves nothing");
+    }
+}

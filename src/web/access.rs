@@ -275,10 +275,15 @@ fn load(path: &Path) -> Result<Table, Error> {
         why: format!("the hash of key {} is not 64 hexadecimal digits", key.id),
     };
     let mut table = Table::new();
-    for key in keyfile::list(path)? {
+    for mut key in keyfile::list(path)? {
         let secret_sha256 = unhex(&key.secret_sha256).ok_or_else(|| damaged(&key))?;
         if key.revoked_at.is_some() {
             continue;
+        }
+        if let Holder::Institution { institution, .. } = &mut key.holder {
+            // Cells are compared by their labels, so these have one order.
+            institution.labels.sort_unstable();
+            institution.labels.dedup();
         }
         let principal =
             Principal { key_id: key.id.clone(), holder: key.holder, scopes: key.scopes };
