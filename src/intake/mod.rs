@@ -15,6 +15,7 @@ mod answer;
 mod check;
 mod content;
 mod deadlines;
+mod history;
 mod lookup;
 pub mod openapi;
 mod plan;

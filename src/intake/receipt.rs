@@ -193,7 +193,12 @@ fn fund_settled(disposition: Disposition, amount: Money) -> FundSettled {
 
 fn deadline(record: &Accepted) -> Option<DeadlineMention> {
     match &record.told.deadline {
-        Some(moved) => Some(DeadlineMention::moved(moved, record.told.deadline_final)),
+        Some(moved) => {
+            let mut mention = DeadlineMention::moved(moved, record.told.deadline_final);
+            // The last move may begin at a date that an earlier stop had moved already.
+            mention.original = record.deadline.unwrap_or(mention.original);
+            Some(mention)
+        }
         None => record.deadline.map(|day| DeadlineMention {
             original: day,
             effective: day,
