@@ -42,11 +42,12 @@ const DIGITS: usize = 16;
 
 fn encode(partition: u16, seq: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let value = (u128::from(partition) << 64) | u128::from(seq);
-    for digit in (0..DIGITS).rev() {
-        let index = usize::try_from((value >> (5 * digit)) & 31).unwrap_or(0);
-        write!(f, "{}", ALPHABET[index] as char)?;
+    let mut text = [b'0'; DIGITS];
+    for (place, digit) in text.iter_mut().rev().enumerate() {
+        let index = usize::try_from((value >> (5 * place)) & 31).unwrap_or(0);
+        *digit = ALPHABET[index];
     }
-    Ok(())
+    f.write_str(std::str::from_utf8(&text).unwrap_or_default())
 }
 
 fn decode(text: &str) -> Option<(u16, u64)> {

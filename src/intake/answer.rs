@@ -89,7 +89,7 @@ impl<'a> CoreAnswer<'a> {
 /// One line's worth of answer: the same for a single submission and a line of a batch.
 pub(super) enum Answered {
     Accepted { id: TransactionId, record: Arc<Accepted>, duplicate: bool, live: Option<Live> },
-    Problem(Box<Problem>),
+    Problem(Problem),
 }
 
 /// Makes of `reply` what a submitter is told. Reads the record where the reply has none at hand.
@@ -108,7 +108,7 @@ pub(super) async fn of(state: &Arc<State>, reply: Reply, now: Timestamp) -> Answ
                 Err(problem) => Answered::Problem(problem),
             }
         }
-        other => Answered::Problem(Box::new(problem_of(state, other, now))),
+        other => Answered::Problem(problem_of(state, other, now)),
     }
 }
 
@@ -176,15 +176,15 @@ pub(super) fn faulty(fault: &Fault) -> Problem {
 pub(super) async fn read_accepted(
     state: &Arc<State>,
     transaction: Seq,
-) -> Result<Arc<Accepted>, Box<Problem>> {
+) -> Result<Arc<Accepted>, Problem> {
     let reader = Arc::clone(&state.journal);
     // A slow disk must not keep a worker from other connections.
     let read = tokio::task::spawn_blocking(move || reader.read(transaction)).await;
     match read {
         Ok(Ok(Change::Accepted(record))) => Ok(record),
-        Ok(Ok(_) | Err(ReadError::Missing(_))) => Err(Box::new(Problem::not_found("transaction"))),
-        Ok(Err(error)) => Err(Box::new(unreadable(&error))),
-        Err(_) => Err(Box::new(Problem::new(Code::Internal, "the record could not be read"))),
+        Ok(Ok(_) | Err(ReadError::Missing(_))) => Err(Problem::not_found("transaction")),
+        Ok(Err(error)) => Err(unreadable(&error)),
+        Err(_) => Err(Problem::new(Code::Internal, "the record could not be read")),
     }
 }
 
@@ -205,7 +205,7 @@ pub(super) fn respond(
 ) -> Result<Response, Problem> {
     let (id, record, duplicate, live) = match answered {
         Answered::Accepted { id, record, duplicate, live } => (id, record, duplicate, live),
-        Answered::Problem(problem) => return Err(*problem),
+        Answered::Problem(problem) => return Err(problem),
     };
     let receipt = Receipt::of(id, &record, state.zone);
     let live = live.filter(|_| waited);
@@ -271,7 +271,12 @@ fn waited_for<'a>(receipt: &'a Receipt<'a>, id: TransactionId, live: &'a Live) -
 
 /// The body of anything that we made up ourselves.
 pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>, Problem> {
-    serde_json::to_vec(value).map_err(|_| Problem::new(Code::Internal, "no body could be made"))
+    // Room for a receipt, so that it is not copied while it grows.
+    let mut body = Vec::with_capacity(1536);
+    match serde_json::to_writer(&mut body, value) {
+        Ok(()) => Ok(body),
+        Err(_) => Err(Problem::new(Code::Internal, "no body could be made")),
+    }
 }
 
 /// A response with a JSON body.

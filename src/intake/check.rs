@@ -47,18 +47,14 @@ pub(super) fn submission(
     asking: Asking<'_>,
     key: Option<IdempotencyKey>,
     body: &Bytes,
-) -> Result<Submission, Box<Problem>> {
+) -> Result<Submission, Problem> {
     let wire = Wire::read(body)
         .map_err(|unreadable| Problem::new(Code::Malformed, unreadable.to_string()))?;
     let content = Check::new(state, asking, wire).content(key, body)?;
     seal(state, asking, content)
 }
 
-fn seal(
-    state: &State,
-    asking: Asking<'_>,
-    content: Content<'_>,
-) -> Result<Submission, Box<Problem>> {
+fn seal(state: &State, asking: Asking<'_>, content: Content<'_>) -> Result<Submission, Problem> {
     let (institution, vault) = (asking.institution, &state.vault);
     let code = &institution.code;
     let line = content.line;
@@ -152,7 +148,7 @@ impl<'a, 's> Check<'a, 's> {
         mut self,
         key: Option<IdempotencyKey>,
         body: &Bytes,
-    ) -> Result<Content<'s>, Box<Problem>> {
+    ) -> Result<Content<'s>, Problem> {
         let key = self.key(key);
         let line = self.line();
         let insured = self.required_reference(Field::Insured);
@@ -187,7 +183,7 @@ impl<'a, 's> Check<'a, 's> {
                 );
                 problem.errors = errors;
             }
-            return Err(Box::new(problem));
+            return Err(problem);
         };
         let private = Private {
             idempotency_key: key,
@@ -540,9 +536,8 @@ fn is_plain(text: &str, chars_max: usize) -> bool {
 }
 
 /// The key of the intent from the header `Idempotency-Key`: a quoted text (RFC 8941) or bare.
-pub(super) fn header_key(value: Option<&[u8]>) -> Result<IdempotencyKey, Box<Problem>> {
-    let missing =
-        |detail: &'static str| Box::new(Problem::new(Code::IdempotencyKeyMissing, detail));
+pub(super) fn header_key(value: Option<&[u8]>) -> Result<IdempotencyKey, Problem> {
+    let missing = |detail: &'static str| Problem::new(Code::IdempotencyKeyMissing, detail);
     let value = value.ok_or_else(|| missing("the header Idempotency-Key is missing"))?;
     let text = std::str::from_utf8(value).map_err(|_| missing(KEY_FORM))?.trim();
     let text = match text.strip_prefix('"') {

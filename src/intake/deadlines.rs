@@ -102,7 +102,7 @@ const NO_DAY: &str = "expected a day such as 2022-08-13";
     request_body = RegisterBody,
     responses(
         (status = 201, description = "Registered", body = Deadline),
-        (status = 422, description = "Wrong fields", body = problem::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Wrong fields", body = problem::ProblemBody, content_type = "application/problem+json"),
     ),
     security(("key" = []))
 )]
@@ -208,7 +208,7 @@ pub(super) async fn list(
     ),
     responses(
         (status = 200, description = "The date as it holds", body = Deadline),
-        (status = 422, description = "Wrong parameters", body = problem::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Wrong parameters", body = problem::ProblemBody, content_type = "application/problem+json"),
     ),
     security(("key" = []))
 )]

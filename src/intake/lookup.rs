@@ -4,75 +4,24 @@
 //! from the journal. Listings may run behind or be away, then the answer is 503: never a guess.
 
 use super::answer::{self, CoreAnswer};
+use super::history::{Event, Told, history};
 use super::receipt::Receipt;
 use super::{Caller, Page, Query, Shared};
-use crate::domain::cell::{Operation, words};
+use crate::domain::cell::Operation;
 use crate::domain::gate::GateState;
 use crate::domain::ids::{Business, InstitutionCode, Seq, TransactionId};
 use crate::domain::money::Money;
 use crate::domain::state::State;
-use crate::domain::ticket::TicketState;
-use crate::domain::time::{Timestamp, Zone};
-use crate::engine::change::{Accepted, Change, ResolvedBy, Sealed, Settlement};
-use crate::engine::ports::{IndexUnavailable, Indexed, JournalReader, ReadError};
+use crate::domain::time::Zone;
+use crate::engine::change::Change;
+use crate::engine::ports::{IndexUnavailable, Indexed, ReadError};
 use crate::engine::view::TransactionView;
 use crate::web::problem::{self, Code, Problem};
 use axum::extract::{Path, Request, State as Taken};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
-use std::ops::ControlFlow;
 use std::sync::Arc;
-
-words!(
-    /// What happened to a transaction.
-    Happened, "event", {
-        /// It was accepted.
-        Accepted = "accepted",
-        /// An attempt began.
-        AttemptStarted = "attempt_started",
-        /// The core applied it.
-        Applied = "applied",
-        /// The core refused it.
-        Refused = "refused",
-        /// An attempt surely had no effect.
-        Transient = "transient",
-        /// An attempt may have had its effect.
-        InDoubt = "in_doubt",
-        /// It became a ticket.
-        Ticketed = "ticketed",
-        /// Its ticket was closed.
-        TicketClosed = "ticket_closed",
-        /// It was taken back.
-        Withdrawn = "withdrawn",
-        /// It was given up after sure failures.
-        DeadLettered = "dead_lettered",
-        /// It was put back.
-        Redriven = "redriven",
-        /// It needs its submitter.
-        ActionRequired = "action_required",
-        /// Another took its place.
-        Superseded = "superseded",
-        /// Its result was told to the person.
-        ResultTold = "result_told",
-    }
-);
-
-/// One thing that happened.
-#[derive(Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub(super) struct Event {
-    /// When.
-    at: String,
-    /// What.
-    #[schema(value_type = String)]
-    event: Happened,
-    /// The attempt, where it was one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    attempt: Option<u32>,
-    /// Why, or the core's code.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-}
 
 /// A transaction with all that is known of it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -117,15 +66,6 @@ pub(super) struct Detail<'a> {
     receipt: Receipt<'a>,
 }
 
-/// What the journal says of one transaction.
-struct Told {
-    record: Arc<Accepted>,
-    history: Vec<Event>,
-    complete: bool,
-    answer: Option<Sealed>,
-    business_status: Option<String>,
-}
-
 /// Shows one transaction.
 #[utoipa::path(
     get,
@@ -134,7 +74,7 @@ struct Told {
     params(("id" = String, Path, description = "The transaction or its ticket")),
     responses(
         (status = 200, description = "Where it stands", body = Detail<'static>),
-        (status = 404, description = "Not there, or not yours", body = problem::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Not there, or not yours", body = problem::ProblemBody, content_type = "application/problem+json"),
     ),
     security(("key" = []))
 )]
@@ -197,187 +137,26 @@ fn read(
     institution: &InstitutionCode,
     seq: Seq,
     is_live: bool,
-) -> Result<(Told, Option<Indexed>), Box<Problem>> {
+) -> Result<(Told, Option<Indexed>), Problem> {
     let unreadable = |error| match error {
-        ReadError::Missing(_) => Box::new(Problem::not_found("transaction")),
-        ReadError::Damaged { .. } | ReadError::Io(_) => Box::new(answer::unreadable(&error)),
+        ReadError::Missing(_) => Problem::not_found("transaction"),
+        ReadError::Damaged { .. } | ReadError::Io(_) => answer::unreadable(&error),
     };
     let Change::Accepted(record) = state.journal.read(seq).map_err(unreadable)? else {
-        return Err(Box::new(Problem::not_found("transaction")));
+        return Err(Problem::not_found("transaction"));
     };
     if record.institution != *institution {
-        return Err(Box::new(Problem::not_found("transaction")));
+        return Err(Problem::not_found("transaction"));
     }
     let ended = match state.listing.outcome(seq) {
         Ok(ended) => ended,
         Err(IndexUnavailable) if is_live => None,
-        Err(IndexUnavailable) => return Err(Box::new(away())),
+        Err(IndexUnavailable) => return Err(away()),
     };
     let last = ended.map_or_else(|| state.journal.last(), |ended| ended.last);
     let bound = state.limits.history_records_max;
     let told = history(&*state.journal, record, seq, last, bound, state.zone);
     Ok((told.map_err(unreadable)?, ended))
-}
-
-/// What happened to `seq` until `last`, reading at most `bound` records of it and the last one.
-fn history(
-    journal: &dyn JournalReader,
-    record: Arc<Accepted>,
-    seq: Seq,
-    last: Seq,
-    bound: u64,
-    zone: Zone,
-) -> Result<Told, ReadError> {
-    let end = Seq(last.0.min(seq.0.saturating_add(bound)));
-    let complete = end == last;
-    let at = record.at.rfc3339(zone);
-    let first = Event { at, event: Happened::Accepted, attempt: None, reason: None };
-    let mut told =
-        Told { record, history: vec![first], complete, answer: None, business_status: None };
-    if end > seq {
-        journal.scan(seq.next(), &mut |place, change| {
-            if place <= end {
-                told.note(seq, change, zone);
-            }
-            if place < end { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-    }
-    if !complete {
-        told.note(seq, journal.read(last)?, zone);
-    }
-    Ok(told)
-}
-
-impl Told {
-    fn push(&mut self, at: Timestamp, zone: Zone, event: Happened, reason: Option<String>) {
-        self.history.push(Event { at: at.rfc3339(zone), event, attempt: None, reason });
-    }
-
-    fn note(&mut self, seq: Seq, change: Change, zone: Zone) {
-        match change {
-            Change::AttemptStarted { transaction, attempt, at } if transaction == seq => {
-                self.push(at, zone, Happened::AttemptStarted, None);
-                self.number(attempt.0);
-            }
-            Change::Settled { transaction, attempt, settlement, at } if transaction == seq => {
-                self.settled(settlement, at, zone);
-                self.number(attempt.0);
-            }
-            Change::Resolved { transaction, settlement, by, at, .. } if transaction == seq => {
-                self.settled(settlement, at, zone);
-                if by == ResolvedBy::Person
-                    && let Some(event) = self.history.last_mut()
-                {
-                    event.reason.get_or_insert_with(|| "by_person".to_owned());
-                }
-            }
-            Change::Ticketed { transaction, at } if transaction == seq => {
-                self.push(at, zone, Happened::Ticketed, None);
-            }
-            Change::TicketClosed { transaction, how, at, .. } if transaction == seq => {
-                self.push(at, zone, Happened::TicketClosed, Some(how.to_string()));
-            }
-            Change::Withdrawn { transaction, at, .. } if transaction == seq => {
-                self.push(at, zone, Happened::Withdrawn, None);
-            }
-            Change::DeadLettered { transaction, reason, at } if transaction == seq => {
-                self.push(at, zone, Happened::DeadLettered, Some(reason.to_string()));
-            }
-            Change::Redriven { transaction, at, .. } if transaction == seq => {
-                self.push(at, zone, Happened::Redriven, None);
-            }
-            Change::ActionRequired { transaction, why, at } if transaction == seq => {
-                self.push(at, zone, Happened::ActionRequired, Some(why));
-            }
-            Change::Superseded { transaction, at, .. } if transaction == seq => {
-                self.push(at, zone, Happened::Superseded, None);
-            }
-            Change::ResultTold { transaction, how, at, .. } if transaction == seq => {
-                self.push(at, zone, Happened::ResultTold, Some(how));
-            }
-            other => debug_assert!(!speaks_of(&other, seq), "a change of {seq} was not told"),
-        }
-    }
-
-    /// Where it ended, as far as a complete history tells.
-    fn final_state(&self) -> Option<State> {
-        let ends = |event: &Event| match event.event {
-            Happened::Applied => Some(State::Applied),
-            Happened::Refused => Some(State::Refused),
-            Happened::Withdrawn => Some(State::Withdrawn),
-            Happened::Superseded => Some(State::Superseded),
-            Happened::TicketClosed => {
-                let resettled = event.reason.as_deref() == Some(TicketState::Resettled.as_str());
-                Some(if resettled { State::Superseded } else { State::Withdrawn })
-            }
-            Happened::Accepted
-            | Happened::AttemptStarted
-            | Happened::Transient
-            | Happened::InDoubt
-            | Happened::Ticketed
-            | Happened::DeadLettered
-            | Happened::Redriven
-            | Happened::ActionRequired
-            | Happened::ResultTold => None,
-        };
-        self.history.iter().rev().find_map(ends).filter(|_| self.complete)
-    }
-
-    fn number(&mut self, attempt: u32) {
-        if let Some(event) = self.history.last_mut() {
-            event.attempt = Some(attempt);
-        }
-    }
-
-    fn settled(&mut self, settlement: Settlement, at: Timestamp, zone: Zone) {
-        match settlement {
-            Settlement::Applied { answer, business_status } => {
-                self.push(at, zone, Happened::Applied, None);
-                (self.answer, self.business_status) = (answer, business_status);
-            }
-            Settlement::Refused { code, answer, provisional } => {
-                let code = if provisional { format!("{code} (provisional)") } else { code };
-                self.push(at, zone, Happened::Refused, Some(code));
-                self.answer = answer;
-            }
-            Settlement::Transient { reason, .. } => {
-                self.push(at, zone, Happened::Transient, Some(reason.to_string()));
-            }
-            Settlement::InDoubt { reason, .. } => {
-                self.push(at, zone, Happened::InDoubt, Some(reason.to_string()));
-            }
-        }
-    }
-}
-
-/// Whether `change` is one of `seq` that a history should tell.
-fn speaks_of(change: &Change, seq: Seq) -> bool {
-    match change {
-        Change::AttemptStarted { transaction, .. }
-        | Change::Settled { transaction, .. }
-        | Change::Resolved { transaction, .. }
-        | Change::Ticketed { transaction, .. }
-        | Change::TicketClosed { transaction, .. }
-        | Change::Withdrawn { transaction, .. }
-        | Change::DeadLettered { transaction, .. }
-        | Change::Redriven { transaction, .. }
-        | Change::ActionRequired { transaction, .. }
-        | Change::Superseded { transaction, .. }
-        | Change::ResultTold { transaction, .. } => *transaction == seq,
-        Change::Started { .. }
-        | Change::Accepted(_)
-        | Change::TurnedAway(_)
-        | Change::StillInDoubt { .. }
-        | Change::ProvisionalDecided { .. }
-        | Change::WindowSet(_)
-        | Change::OverridesSet(_)
-        | Change::HealthSet { .. }
-        | Change::DeadlineRegistered { .. }
-        | Change::DeadlineTold { .. }
-        | Change::Totals { .. }
-        | Change::Carried(_)
-        | Change::DeadlineCarried { .. } => false,
-    }
 }
 
 /// One transaction of a page.
@@ -502,7 +281,7 @@ fn rows(
     listed: Vec<Seq>,
     live: Vec<Option<TransactionView>>,
     wanted: Option<State>,
-) -> Result<Vec<(Seq, Row)>, Box<Problem>> {
+) -> Result<Vec<(Seq, Row)>, Problem> {
     let row = |(seq, live): (Seq, Option<TransactionView>)| {
         let row = match live {
             Some(view) if wanted.is_some_and(|wanted| wanted != view.state) => Row::FilteredOut,
@@ -528,8 +307,8 @@ fn live_item(view: &TransactionView, id: TransactionId, zone: Zone) -> Item {
     }
 }
 
-fn final_row(state: &Shared, seq: Seq, wanted: Option<State>) -> Result<Row, Box<Problem>> {
-    let ended = state.listing.outcome(seq).map_err(|IndexUnavailable| Box::new(away()))?;
+fn final_row(state: &Shared, seq: Seq, wanted: Option<State>) -> Result<Row, Problem> {
+    let ended = state.listing.outcome(seq).map_err(|IndexUnavailable| away())?;
     let Some(ended) = ended else { return Ok(Row::NotListedYet) };
     if wanted.is_some_and(|wanted| wanted != ended.state) {
         return Ok(Row::FilteredOut);
@@ -538,7 +317,7 @@ fn final_row(state: &Shared, seq: Seq, wanted: Option<State>) -> Result<Row, Box
         Ok(Change::Accepted(record)) => record,
         // It has left the journal since.
         Ok(_) | Err(ReadError::Missing(_)) => return Ok(Row::FilteredOut),
-        Err(error) => return Err(Box::new(answer::unreadable(&error))),
+        Err(error) => return Err(answer::unreadable(&error)),
     };
     Ok(Row::Shown(Item {
         id: TransactionId::new(state.partition, seq),

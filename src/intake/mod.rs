@@ -15,6 +15,7 @@ mod answer;
 mod check;
 mod content;
 mod deadlines;
+mod history;
 mod lookup;
 pub mod openapi;
 mod plan;
@@ -132,7 +133,6 @@ pub fn paths() -> Vec<&'static str> {
 }
 
 /// The submitters' routes.
-#[must_use]
 pub fn router(state: State) -> axum::Router {
     let mut router = axum::Router::new();
     for (path, methods) in routes() {
@@ -155,19 +155,19 @@ impl Caller {
     }
 
     /// The institution and its channels, where the key has `scope`.
-    fn with(&self, scope: Scope) -> Result<(&Institution, &[Channel]), Box<Problem>> {
+    fn with(&self, scope: Scope) -> Result<(&Institution, &[Channel]), Problem> {
         let Some(submitter) = self.0.institution() else {
             let detail = "an operator's key is for the operators' listener";
-            return Err(Box::new(Problem::new(Code::Forbidden, detail)));
+            return Err(Problem::new(Code::Forbidden, detail));
         };
         if !self.0.may(scope) {
-            return Err(Box::new(Problem::forbidden(scope)));
+            return Err(Problem::forbidden(scope));
         }
         Ok(submitter)
     }
 
     /// The institution, where the key may read.
-    fn reads(&self) -> Result<&Institution, Box<Problem>> {
+    fn reads(&self) -> Result<&Institution, Problem> {
         self.with(Scope::Read).map(|(institution, _)| institution)
     }
 }

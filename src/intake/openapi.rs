@@ -115,7 +115,7 @@ impl Modify for BearerKey {
         document,
     ),
     components(schemas(
-        problem::Problem,
+        problem::ProblemBody,
         receipt::Receipt<'static>,
         answer::Waited<'static>,
         submit::LineAnswer<'static>,

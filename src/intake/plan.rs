@@ -65,7 +65,7 @@ pub(super) struct Policy {
     ),
     responses(
         (status = 200, description = "What would be done", body = Policy),
-        (status = 422, description = "Wrong parameters", body = problem::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Wrong parameters", body = problem::ProblemBody, content_type = "application/problem+json"),
     ),
     security(("key" = []))
 )]
@@ -85,12 +85,20 @@ pub(super) async fn policy(
         c.parse::<Channel>().ok().filter(|channel| channels.contains(channel))
     });
     let has_ground = query.take("ground").is_some();
-    let channel = match (named, channels) {
-        (Some(channel), _) => channel,
-        (None, [only, ..]) => *only,
-        (None, []) => return Err(Problem::fields(problems)),
+    let channel = named.or(match channels {
+        [only] => Some(*only),
+        _ => None,
+    });
+    if channel.is_none() && !problems.iter().any(|p| p.pointer == "/channel") {
+        missing("channel", &mut problems);
+    }
+    if line.is_some_and(|line| !line.classes.contains(&institution.class)) {
+        let detail = format!("not open to a submitter of class {}", institution.class).into();
+        problems.push(FieldError { pointer: "/operation".to_owned(), detail });
+    }
+    let (Some(line), Some(channel)) = (line, channel) else {
+        return Err(Problem::fields(problems));
     };
-    let Some(line) = line else { return Err(Problem::fields(problems)) };
     let attributes = attributes(line, has_ground, &mut query, &mut problems);
     query.end(problems)?;
 

@@ -5,12 +5,14 @@
 //! is not in it: that is a resource of its own.
 
 use crate::domain::cell::{Channel, Operation, words};
+use crate::domain::deadline::Extension;
 use crate::domain::ids::{Business, InstitutionCode, TicketId, TransactionId};
 use crate::domain::money::Money;
 use crate::domain::policy::{Advice, Disposition};
-use crate::domain::time::{Timestamp, Zone};
+use crate::domain::time::Zone;
 use crate::engine::change::{Accepted, Told, TurnedAway};
 use crate::web::problem::{DeadlineMention, Message, PolicyMention};
+use chrono::{Datelike, NaiveDateTime, Timelike};
 use serde::Serialize;
 
 words!(
@@ -191,7 +193,12 @@ fn fund_settled(disposition: Disposition, amount: Money) -> FundSettled {
 
 fn deadline(record: &Accepted) -> Option<DeadlineMention> {
     match &record.told.deadline {
-        Some(moved) => Some(DeadlineMention::moved(moved, record.told.deadline_final)),
+        Some(moved) => {
+            let mut mention = DeadlineMention::moved(moved, record.told.deadline_final);
+            // The last move may begin at a date that an earlier stop had moved already.
+            mention.original = record.deadline.unwrap_or(mention.original);
+            Some(mention)
+        }
         None => record.deadline.map(|day| DeadlineMention {
             original: day,
             effective: day,
@@ -203,54 +210,64 @@ fn deadline(record: &Accepted) -> Option<DeadlineMention> {
     }
 }
 
-/// An instant as people say it.
-fn spoken(at: Timestamp, zone: Zone) -> (String, String) {
-    let civil = at.civil(zone);
-    (civil.format("%Y年%-m月%-d日%H:%M").to_string(), civil.format("%Y-%m-%d %H:%M").to_string())
-}
-
 fn sentence(told: &Told, zone: Zone) -> Message {
-    let (zh, en) = match told.disposition {
-        Disposition::Pass => ("已受理，正在发送", "accepted and being sent"),
+    let (zh_first, en_first) = match told.disposition {
+        Disposition::Pass => ("已受理，正在发送", "Accepted and being sent"),
         Disposition::PassOrTicket => (
             "已受理，正在发送；若未能结算，凭本回执号日后补办结算",
-            "accepted and being sent; if it cannot be settled, settle it later with this number",
+            "Accepted and being sent; if it cannot be settled, settle it later with this number",
         ),
         Disposition::PassOrHold => (
             "已受理，正在发送；若暂时发不出，将保存后补发",
-            "accepted and being sent; if that fails it is kept and sent later",
+            "Accepted and being sent; if that fails it is kept and sent later",
         ),
         Disposition::Hold => {
-            ("已受理并保存，恢复后自动办理", "accepted and kept; it is sent after the restart")
+            ("已受理并保存，恢复后自动办理", "Accepted and kept; it is sent after the restart")
         }
         Disposition::HoldForRelease => (
             "已受理并保存，恢复后由经办机构集中办理",
-            "accepted and kept; the agency handles it after the restart",
+            "Accepted and kept; the agency handles it after the restart",
         ),
         Disposition::PreAccept => (
             "已预收材料，尚未审核，恢复后办理并告知结果",
-            "taken in, not reviewed; it is handled after the restart and the result will be told",
+            "Taken in, not reviewed; it is handled after the restart and the result will be told",
         ),
-        Disposition::Refuse => ("暂停办理", "suspended"),
+        Disposition::Refuse => ("该业务暂停办理", "This business is suspended"),
     };
-    let (mut zh, mut en) = (zh.to_owned(), format!("Your submission was {en}"));
-    if told.disposition == Disposition::Refuse {
-        en = "This business is suspended".to_owned();
-    }
+    let (mut zh, mut en) = (String::with_capacity(256), String::with_capacity(256));
+    zh.push_str(zh_first);
+    en.push_str(en_first);
     if let Some((advice_zh, advice_en)) = advice_words(told.advice) {
-        zh = format!("{zh}；{advice_zh}");
-        en = format!("{en}; {advice_en}");
+        zh.extend(["；", advice_zh]);
+        en.extend(["; ", advice_en]);
     }
     if let Some(at) = told.resume_at {
-        let (at_zh, at_en) = spoken(at, zone);
-        zh = format!("{zh}；预计{at_zh}恢复");
-        en = format!("{en}; the restart is planned for {at_en}");
+        say_restart(at.civil(zone), &mut zh, &mut en);
+        zh.push_str("恢复");
     }
-    if let Some(moved) = &told.deadline {
-        zh = format!("{zh}；期限由{}顺延至{}", moved.from, moved.to);
-        en = format!("{en}; the deadline of {} is extended to {}", moved.from, moved.to);
+    if let Some(Extension { from, to, .. }) = &told.deadline {
+        zh.push_str(&format!("；期限由{from}顺延至{to}"));
+        en.push_str(&format!("; the deadline of {from} is extended to {to}"));
     }
-    Message { zh: format!("{zh}。"), en: format!("{en}.") }
+    zh.push('。');
+    en.push('.');
+    Message { zh, en }
+}
+
+/// When the restart is planned, as people say it. Digits by hand: this is in every receipt, and
+/// a format string read at run time costs more than the rest of the sentence.
+fn say_restart(at: NaiveDateTime, zh: &mut String, en: &mut String) {
+    let two = |n: u32| [n / 10 % 10, n % 10].map(|d| char::from_digit(d, 10).unwrap_or('0'));
+    let year = at.year().to_string();
+    let (month, day) = (two(at.month()), two(at.day()));
+    let plain = |digits: [char; 2]| digits.into_iter().skip(usize::from(digits[0] == '0'));
+    zh.extend(["；预计", &year, "年"]);
+    zh.extend(plain(month).chain(['月']).chain(plain(day)).chain(['日']));
+    en.extend(["; the restart is planned for ", &year]);
+    en.extend(['-'].into_iter().chain(month).chain(['-']).chain(day).chain([' ']));
+    for text in [zh, en] {
+        text.extend(two(at.hour()).into_iter().chain([':']).chain(two(at.minute())));
+    }
 }
 
 fn advice_words(advice: Advice) -> Option<(&'static str, &'static str)> {
@@ -292,4 +309,58 @@ pub(super) fn refusal_sentence(
     let Message { zh, en } = sentence(&told, zone);
     let zh = format!("{}；编号{number}。", zh.trim_end_matches('。'));
     Message { zh, en: format!("{}; number {number}.", en.trim_end_matches('.')) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(disposition: Disposition, advice: Advice) -> Told {
+        Told {
+            disposition,
+            advice,
+            row: None,
+            resume_at: Some("2022-08-14T22:05:00Z".parse().unwrap()),
+            alternative: None,
+            bring: Vec::new(),
+            deadline: None,
+            deadline_final: false,
+        }
+    }
+
+    #[test]
+    fn the_sentence_names_the_restart_in_the_zone_and_both_languages() {
+        let zone = chrono_tz::Asia::Shanghai;
+        let Message { zh, en } = sentence(&told(Disposition::Hold, Advice::None), zone);
+        assert_eq!(zh, "已受理并保存，恢复后自动办理；预计2022年8月15日06:05恢复。");
+        assert_eq!(
+            en,
+            "Accepted and kept; it is sent after the restart; \
+             the restart is planned for 2022-08-15 06:05."
+        );
+    }
+
+    #[test]
+    fn every_disposition_and_advice_has_a_sentence_of_its_own() {
+        let mut seen = std::collections::BTreeSet::new();
+        for &disposition in Disposition::ALL {
+            for &advice in Advice::ALL {
+                let Message { zh, en } = sentence(&told(disposition, advice), chrono_tz::UTC);
+                assert!(zh.ends_with('。') && en.ends_with('.'));
+                assert!(seen.insert(zh) && seen.insert(en));
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_that_may_still_happen_counts_as_settled() {
+        let yuan = Money::from_fen(100).unwrap();
+        for &disposition in Disposition::ALL {
+            let settled = fund_settled(disposition, yuan);
+            let expected =
+                if disposition.passes() { FundSettled::Unknown } else { FundSettled::False };
+            assert_eq!(settled, expected, "{disposition}");
+            assert_eq!(fund_settled(disposition, Money::ZERO), FundSettled::False);
+        }
+    }
 }

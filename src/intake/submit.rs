@@ -42,10 +42,10 @@ use std::time::Duration;
         (status = 200, description = "The core's answer, or what is known of it", body = answer::Waited<'static>),
         (status = 202, description = "Accepted and durable", body = Receipt<'static>,
             headers(("Location" = String), ("Idempotency-Replayed" = Option<String>))),
-        (status = 409, description = "business_suspended: turned away by policy", body = problem::Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Wrong fields, or the key was used for other content", body = problem::Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Not available now", body = problem::Problem, content_type = "application/problem+json"),
-        (status = 507, description = "The disk's reserve has been reached", body = problem::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "business_suspended: turned away by policy", body = problem::ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "Wrong fields, or the key was used for other content", body = problem::ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "Not available now", body = problem::ProblemBody, content_type = "application/problem+json"),
+        (status = 507, description = "The disk's reserve has been reached", body = problem::ProblemBody, content_type = "application/problem+json"),
     ),
     security(("key" = []))
 )]
@@ -81,7 +81,7 @@ pub(super) async fn one(
     responses(
         (status = 200, description = "One object a line, in the order of the lines",
             body = LineAnswer<'static>, content_type = "application/x-ndjson"),
-        (status = 413, description = "Too many bytes or lines", body = problem::Problem, content_type = "application/problem+json"),
+        (status = 413, description = "Too many bytes or lines", body = problem::ProblemBody, content_type = "application/problem+json"),
     ),
     security(("key" = []))
 )]
@@ -134,7 +134,7 @@ async fn line_answer(state: &Shared, caller: &Caller, now: Timestamp, line: Byte
     };
     if line.len() > state.limits.body.bytes_max {
         let detail = format!("the line has more than {} bytes", state.limits.body.bytes_max);
-        return Answered::Problem(Box::new(Problem::new(Code::BodyTooLarge, detail)));
+        return Answered::Problem(Problem::new(Code::BodyTooLarge, detail));
     }
     let asking = Asking { institution, channels, now, wait: None };
     match check::submission(state, asking, None, &line) {
@@ -196,6 +196,7 @@ pub(super) struct LineAnswer<'a> {
     receipt: Option<Receipt<'a>>,
     /// Why there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<problem::ProblemBody>)]
     problem: Option<&'a Problem>,
 }
 
@@ -215,7 +216,7 @@ fn write_line(
         }
         Answered::Problem(mut problem) => {
             problem.request_id = Some(request_id.to_owned());
-            let (status, problem) = (problem.status, Some(&*problem));
+            let (status, problem) = (problem.status, Some(&problem));
             let answer = LineAnswer { line, status, replayed: false, receipt: None, problem };
             serde_json::to_writer(&mut *out, &answer)
         }
@@ -250,8 +251,8 @@ pub(super) struct Standing {
     request_body = WithdrawBody,
     responses(
         (status = 200, description = "Taken back", body = Standing),
-        (status = 404, description = "Not there, or not yours", body = problem::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It has been sent", body = problem::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Not there, or not yours", body = problem::ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "It has been sent", body = problem::ProblemBody, content_type = "application/problem+json"),
     ),
     security(("key" = []))
 )]

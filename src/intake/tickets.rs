@@ -127,8 +127,8 @@ pub(super) struct Closed {
     request_body = CloseBody,
     responses(
         (status = 200, description = "Closed", body = Closed),
-        (status = 404, description = "Not there, or not yours", body = problem::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Closed already, or a replacement is on its way", body = problem::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Not there, or not yours", body = problem::ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "Closed already, or a replacement is on its way", body = problem::ProblemBody, content_type = "application/problem+json"),
     ),
     security(("key" = []))
 )]

@@ -183,6 +183,9 @@ struct Entry {
     principal: Arc<Principal>,
 }
 
+/// The table has no key of that id.
+struct Unknown;
+
 type Table = HashMap<String, Entry>;
 
 /// What tells one state of the file from another.
@@ -218,19 +221,30 @@ impl KeyFile {
         let (id, secret) = parse(presented)?;
         // Also when the clock was set back, so that a revocation never waits for long.
         let second = now.as_millis().div_euclid(1000);
-        if self.looked_at.swap(second, Ordering::Relaxed) != second {
+        if self.looked_at.load(Ordering::Relaxed) != second
+            && self.looked_at.swap(second, Ordering::Relaxed) != second
+        {
             self.look_again();
         }
-        if !self.read().contains_key(id) {
+        self.find(id, secret, now).unwrap_or_else(|Unknown| {
             // One look at the file's metadata; its content is read only when that has changed.
             self.look_again();
-        }
+            self.find(id, secret, now).unwrap_or(None)
+        })
+    }
+
+    fn find(
+        &self,
+        id: &str,
+        secret: &str,
+        now: Timestamp,
+    ) -> Result<Option<Arc<Principal>>, Unknown> {
         let table = self.read();
-        let entry = table.get(id)?;
+        let entry = table.get(id).ok_or(Unknown)?;
         let hash = digest(&SHA256, secret.as_bytes());
         let same = same_bytes(hash.as_ref(), &entry.secret_sha256);
         let expired = entry.expires_at.is_some_and(|at| at <= now);
-        (same && !expired).then(|| Arc::clone(&entry.principal))
+        Ok((same && !expired).then(|| Arc::clone(&entry.principal)))
     }
 
     /// Who is named by the value of an `Authorization` header.
@@ -275,10 +289,15 @@ fn load(path: &Path) -> Result<Table, Error> {
         why: format!("the hash of key {} is not 64 hexadecimal digits", key.id),
     };
     let mut table = Table::new();
-    for key in keyfile::list(path)? {
+    for mut key in keyfile::list(path)? {
         let secret_sha256 = unhex(&key.secret_sha256).ok_or_else(|| damaged(&key))?;
         if key.revoked_at.is_some() {
             continue;
+        }
+        if let Holder::Institution { institution, .. } = &mut key.holder {
+            // Cells are compared by their labels, so these have one order.
+            institution.labels.sort_unstable();
+            institution.labels.dedup();
         }
         let principal =
             Principal { key_id: key.id.clone(), holder: key.holder, scopes: key.scopes };

@@ -413,12 +413,6 @@ impl Problem {
     }
 }
 
-impl From<Box<Problem>> for Problem {
-    fn from(problem: Box<Problem>) -> Self {
-        *problem
-    }
-}
-
 impl IntoResponse for Problem {
     /// The response. The server loop writes the body again with the request's id in it.
     fn into_response(self) -> Response {

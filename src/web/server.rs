@@ -43,8 +43,6 @@ pub struct ServerLimits {
     pub head_timeout: Duration,
     /// How long a client may refuse to take bytes.
     pub write_timeout: Duration,
-    /// Headers of one request.
-    pub headers_max: usize,
     /// Bytes of one request's head.
     pub head_bytes_max: usize,
     /// After a stop: how long requests under way may take to finish.
@@ -57,7 +55,6 @@ impl Default for ServerLimits {
             connections_max: 10_000,
             head_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
-            headers_max: 64,
             head_bytes_max: 16 * 1024,
             grace: Duration::from_secs(10),
         }
@@ -125,13 +122,16 @@ struct Closing {
     token: CancellationToken,
 }
 
+/// The largest read buffer of one connection.
+const READ_BUFFER_BYTES_MAX: usize = 128 * 1024;
+
 fn builder(limits: ServerLimits) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
-        .max_headers(limits.headers_max)
-        .max_buf_size(limits.head_bytes_max.max(8192))
-        .pipeline_flush(true);
+        .max_header_size(limits.head_bytes_max)
+        // hyper's own limit of 100 headers stays: setting one costs an allocation a request.
+        .max_buf_size(READ_BUFFER_BYTES_MAX.max(limits.head_bytes_max));
     http
 }
 

@@ -8,6 +8,7 @@
 )]
 
 mod admin_http;
+mod api_keys;
 mod audit;
 mod cli_shape;
 mod clocks;
@@ -16,10 +17,14 @@ mod deadlines;
 mod engine_scenarios;
 mod engine_simulation;
 mod engine_support;
+mod intake_http;
+mod intake_rig;
 mod journal_conformance;
 mod journal_crash;
 mod journal_format;
 mod metrics;
 mod notice_policy;
+mod openapi;
+mod serve_loop;
 mod tidy;
 mod upstream_http;
