@@ -17,6 +17,7 @@ mod in_doubt;
 mod key;
 mod ledger;
 mod out;
+mod process;
 pub mod serve;
 mod ticket;
 mod transaction;
@@ -116,6 +117,15 @@ enum Noun {
     /// The log of operators' acts
     #[command(subcommand)]
     Audit(audit::Verb),
+    /// Run the daemon
+    Serve(serve::ServeArgs),
+    /// Run a simulated core, for demos, tests and benchmarks
+    SimulateCore(process::Simulate),
+    /// The journal on disk
+    #[command(subcommand)]
+    Journal(process::Journal),
+    /// Check a configuration file
+    CheckConfig(process::CheckConfig),
 }
 
 impl Noun {
@@ -131,6 +141,10 @@ impl Noun {
             Self::InDoubt(verb) => verb.run(run).await,
             Self::Key(verb) => verb.run(run),
             Self::Audit(verb) => verb.run(run).await,
+            Self::SimulateCore(args) => process::simulate(args).await,
+            Self::Journal(verb) => process::verify(&run.out, &verb),
+            Self::CheckConfig(args) => process::check(&run.out, &args),
+            Self::Serve(_) => Err(Failure::usage("serve runs by itself")),
         }
     }
 }
@@ -185,15 +199,23 @@ pub fn run(args: impl IntoIterator<Item = OsString>, around: &Surroundings) -> E
     let admin = admin.or_else(|| around.admin.clone()).unwrap_or_else(|| ADMIN.to_owned());
     let key_file = key_file.or_else(|| around.key_file.clone());
     let run = Run { client: Client::new(admin, key_file), out };
+    if let Noun::Serve(args) = cli.noun {
+        // The daemon has a runtime of its own.
+        return ended(&run.out, process::serve(args));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(cli.noun.run(&run)),
         Err(error) => Err(Failure::local(Exit::Failure, format!("no runtime: {error}"))),
     };
+    ended(&run.out, result)
+}
+
+fn ended(out: &Out, result: Result<Exit, Failure>) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            run.out.failure(&failure);
+            out.failure(&failure);
             failure.exit().into()
         }
     }

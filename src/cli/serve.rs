@@ -6,9 +6,9 @@ use std::path::PathBuf;
 /// Starts the daemon.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeArgs {
-    /// Configuration file, laid over the built-in defaults
+    /// Configuration file, laid over the built-in defaults; may be repeated
     #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub config: Vec<PathBuf>,
     /// Data folder, instead of the configured one
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -24,7 +24,11 @@ pub struct ServeArgs {
     /// Run on the clock of a driver at this address; refused on real data
     #[arg(long, value_name = "ADDRESS")]
     pub clock: Option<SocketAddr>,
-    /// Write the addresses that were bound to this file once ready, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub addresses_file: Option<PathBuf>,
+    /// Begin a journal in a data folder that exists and has none
+    #[arg(long)]
+    pub init: bool,
+    /// Break one promise, for tests that must see it noticed
+    #[cfg(feature = "sabotage")]
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub sabotage: Option<crate::engine::settings::Sabotage>,
 }

@@ -85,7 +85,7 @@ pub struct Simulated {
 }
 
 /// Answers when the next late apply is due, in milliseconds since the Unix epoch.
-pub type NextDue = Arc<dyn Fn() -> Option<i64> + Send + Sync>;
+pub(super) type NextDue = Arc<dyn Fn() -> Option<i64> + Send + Sync>;
 
 impl Simulated {
     /// Tells a driver of the clock when something becomes due here.
