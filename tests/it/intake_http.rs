@@ -82,6 +82,8 @@ async fn a_repeat_gets_the_first_receipt_to_the_byte() {
     assert_eq!(again.headers["idempotency-replayed"], "true");
 }
 
+type Change = fn(&mut Value, u32);
+
 #[tokio::test]
 async fn each_field_and_the_payloads_bytes_are_part_of_the_intent_but_not_the_credential() {
     let rig = rig(ACCEPT);
@@ -110,6 +112,21 @@ async fn each_field_and_the_payloads_bytes_are_part_of_the_intent_but_not_the_cr
         let answered = rig.submit("k-1", body(|b| b[field] = value)).await;
         assert_eq!(answered.status, StatusCode::UNPROCESSABLE_ENTITY, "{field}");
         assert_eq!(answered.code(), "idempotency_key_reused", "{field}: {:?}", answered.body);
+    }
+    // A ground also shows in an attribute, and only a backfill has a first day.
+    for (key, change) in [
+        ("k-2", (|b: &mut Value, n| b["ground"] = json!(format!("special_case:{n}"))) as Change),
+        ("k-3", |b, n| {
+            b["business"] = json!("filing.out_of_area");
+            b["operation"] = json!("backfill");
+            b["attributes"] = json!({});
+            b["covers_from"] = json!(format!("2022-08-{n}"));
+        }),
+    ] {
+        let first = rig.submit(key, body(|b| change(b, 12))).await;
+        assert_eq!(first.status, StatusCode::ACCEPTED, "{:?}", first.body);
+        let other = rig.submit(key, body(|b| change(b, 13))).await;
+        assert_eq!(other.code(), "idempotency_key_reused", "{key}");
     }
     let spaced = body(|_| {}).replace("{\"any\":\"JSON\"}", "{\"any\": \"JSON\"}");
     assert_eq!(rig.submit("k-1", spaced).await.code(), "idempotency_key_reused");
