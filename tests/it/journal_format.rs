@@ -362,3 +362,17 @@ fn damage_to_a_segment_that_a_snapshot_covers_is_seen_when_it_is_read() {
     let everything = Options { check_everything: true, ..normal };
     assert!(matches!(open(&disk, &everything).err(), Some(OpenError::Damaged { .. })));
 }
+
+#[test]
+fn rot_that_comes_while_the_journal_is_open_is_never_served() {
+    let (all, files) = small(10);
+    let disk = FaultyDisk::holding(&files);
+    let opened = open(&disk, &Options { segment_bytes: 8 << 10, ..options() }).unwrap();
+    // The last byte of the fields of record 1, which its batch's head gives the length of.
+    let length = u64::from_le_bytes(files[0].1[64 + 32..64 + 40].try_into().unwrap());
+    disk.flip(&files[0].0, (128 + length - 1) * 8);
+    assert!(matches!(opened.reader.read(Seq(1)), Err(ReadError::Damaged { seq: Seq(1), .. })));
+    let scanned = opened.reader.scan(Seq(1), &mut |_, _| ControlFlow::Continue(()));
+    assert!(matches!(scanned, Err(ReadError::Damaged { seq: Seq(1), .. })));
+    assert!(opened.reader.read(Seq(2)).unwrap() == all[1].1);
+}
