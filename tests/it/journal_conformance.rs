@@ -199,3 +199,39 @@ fn a_reader_sees_what_is_committed_while_it_is_held() {
         }
     });
 }
+
+#[test]
+fn upkeep_writes_the_runs_and_makes_the_next_segment_ahead_of_time() {
+    let disk = FaultyDisk::new();
+    let background = Options { background_upkeep: true, ..options() };
+    let mut opened = journal::open_on(Arc::new(disk.clone()), &background).unwrap();
+    let mut dice = Dice::new(8);
+    assert!(opened.upkeep.run_once().unwrap());
+    assert!(!opened.upkeep.run_once().unwrap());
+    assert!(disk.contents().iter().any(|(name, _)| name == "spare.tmp"));
+    let mut all = Vec::new();
+    for round in 0..4 {
+        let from = all.len() as u64;
+        for seq in from + 1..=from + 60 {
+            let changes = batch(&mut dice, seq, 1);
+            opened.journal.append(&changes).unwrap();
+            all.extend(changes);
+        }
+        if round == 2 {
+            assert_eq!(opened.keys.covers(), Seq(0), "nobody has written a run yet");
+            assert!(opened.upkeep.run_once().unwrap());
+        }
+    }
+    let covers = opened.keys.covers();
+    assert!(covers > Seq(0));
+    for (seq, change) in all.iter().filter(|(seq, _)| *seq <= covers) {
+        if let Change::Accepted(accepted) = change {
+            let found = opened.keys.find(accepted.key_hash).unwrap();
+            assert_eq!(found.map(|entry| entry.transaction), Some(*seq));
+        }
+    }
+    drop(opened);
+    let opened = journal::open_on(Arc::new(disk.clone()), &background).unwrap();
+    assert!(scan(opened.reader.as_ref(), 1) == all);
+    assert!(!disk.contents().iter().any(|(name, _)| name.ends_with(".tmp")));
+}

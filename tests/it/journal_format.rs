@@ -329,3 +329,50 @@ fn a_folder_of_format_1_opens_as_it_was_written() {
     let everything = Options { check_everything: true, init: false, ..fixture_options() };
     journal::open(copy.path(), &everything).unwrap();
 }
+
+#[test]
+fn damage_to_a_segment_that_a_snapshot_covers_is_seen_when_it_is_read() {
+    let (all, files) = small(60);
+    let disk = FaultyDisk::holding(&files);
+    let normal = Options { segment_bytes: 8 << 10, init: false, ..options() };
+    let opened = open(&disk, &normal).unwrap();
+    opened.snapshots.write(Seq(60), std::iter::empty()).unwrap();
+    drop(opened);
+    let (name, _) = named(&files, ".segment")[0];
+    disk.flip(name, 400 * 8);
+    let opened = open(&disk, &normal).unwrap();
+    assert_eq!((opened.replay_from, opened.last), (Seq(61), Seq(60)));
+    let (mut damaged, mut seen) = (0, Vec::new());
+    let wanted: Vec<Seq> = all.iter().map(|(seq, _)| *seq).collect();
+    opened.reader.read_many(&wanted, &mut |seq, read| seen.push((seq, read)));
+    for ((seq, change), (_, many)) in all.iter().zip(seen) {
+        for read in [opened.reader.read(*seq), many] {
+            match read {
+                Ok(read) => assert!(&read == change, "{seq}"),
+                Err(ReadError::Damaged { file, .. }) => {
+                    assert_eq!(&file, name);
+                    damaged += 1;
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+    assert_eq!(damaged, 2, "one record, by both ways");
+    drop(opened);
+    let everything = Options { check_everything: true, ..normal };
+    assert!(matches!(open(&disk, &everything).err(), Some(OpenError::Damaged { .. })));
+}
+
+#[test]
+fn rot_that_comes_while_the_journal_is_open_is_never_served() {
+    let (all, files) = small(10);
+    let disk = FaultyDisk::holding(&files);
+    let opened = open(&disk, &Options { segment_bytes: 8 << 10, ..options() }).unwrap();
+    // The last byte of the fields of record 1, which its batch's head gives the length of.
+    let length = u64::from_le_bytes(files[0].1[64 + 32..64 + 40].try_into().unwrap());
+    disk.flip(&files[0].0, (128 + length - 1) * 8);
+    assert!(matches!(opened.reader.read(Seq(1)), Err(ReadError::Damaged { seq: Seq(1), .. })));
+    let scanned = opened.reader.scan(Seq(1), &mut |_, _| ControlFlow::Continue(()));
+    assert!(matches!(scanned, Err(ReadError::Damaged { seq: Seq(1), .. })));
+    assert!(opened.reader.read(Seq(2)).unwrap() == all[1].1);
+}
