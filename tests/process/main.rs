@@ -6,3 +6,4 @@
     clippy::disallowed_methods,
     reason = "a test may panic, and bounds its waits by the machine's own clock"
 )]
+
