@@ -90,7 +90,7 @@ impl Machine {
 
     /// A transaction that is not final (a ticketed one included).
     #[must_use]
-    pub fn transaction(&self, seq: Seq, _now: Timestamp) -> Option<TransactionView> {
+    pub fn transaction(&self, seq: Seq) -> Option<TransactionView> {
         self.live.find(seq).map(|slot| self.view(slot))
     }
 
@@ -122,7 +122,6 @@ impl Machine {
     #[must_use]
     pub fn transactions(
         &self,
-        _now: Timestamp,
         after: Seq,
         limit: usize,
         keep: &dyn Fn(&TransactionView) -> bool,

@@ -86,7 +86,7 @@ pub(super) async fn one(
     let institution = caller.reads()?.code.clone();
     let seq = super::own_partition(&state, &id)?;
     let look = move |machine: &crate::engine::machine::Machine, now: crate::domain::time::Now| {
-        machine.transaction(seq, now.wall)
+        machine.transaction(seq)
     };
     let live = state.engine.read(look).await.ok_or_else(answer::unavailable)?;
     if live.as_ref().is_some_and(|view| view.institution != institution) {
@@ -237,7 +237,7 @@ async fn page_of(
         let listed = listed.map_err(|IndexUnavailable| away())?;
         let (is_last, seqs) = (listed.len() < PAGE, listed.clone());
         let live = state.engine.read(move |machine, now| {
-            seqs.iter().map(|&seq| machine.transaction(seq, now.wall)).collect::<Vec<_>>()
+            seqs.iter().map(|&seq| machine.transaction(seq)).collect::<Vec<_>>()
         });
         let live = live.await.ok_or_else(answer::unavailable)?;
         let shared = Arc::clone(state);

@@ -98,7 +98,7 @@ impl Bench {
     }
 
     fn state(&self, transaction: Seq) -> Option<State> {
-        self.machine.transaction(transaction, self.now).map(|view| view.state)
+        self.machine.transaction(transaction).map(|view| view.state)
     }
 
     fn sent(&self) -> Vec<u64> {

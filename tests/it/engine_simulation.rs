@@ -158,7 +158,7 @@ impl World {
             }
             assert_eq!(machine.books(), whole.books(), "snapshot and history disagree");
             let views = |m: &Machine| {
-                m.transactions(Timestamp::default(), Seq(0), usize::MAX, &|_| true)
+                m.transactions(Seq(0), usize::MAX, &|_| true)
                     .into_iter()
                     .map(|v| (v.transaction, v.state, v.attempts, v.failures, v.behind))
                     .collect::<Vec<_>>()
@@ -332,7 +332,7 @@ impl World {
                 return;
             }
         }
-        let left = self.machine.transactions(self.now, Seq(0), 5, &|v| v.state != State::Ticketed);
+        let left = self.machine.transactions(Seq(0), 5, &|v| v.state != State::Ticketed);
         panic!("not everything ended: {left:#?}");
     }
 

@@ -6,4 +6,3 @@
     clippy::disallowed_methods,
     reason = "a test may panic, and bounds its waits by the machine's own clock"
 )]
-
