@@ -85,7 +85,7 @@ async fn page(state: &State, query: Query) -> Result<Json<Page<TransactionOut>>,
         return Err(Refusal::field("/state", detail));
     }
     let wanted = Wanted::new(state, query.cursor.as_deref(), query.limit)?;
-    let found = look::at(state, move |machine, now| {
+    let found = look::at(state, move |machine, _| {
         machine.transactions(wanted.after, wanted.limit + 1, &|view| query.keeps(view))
     })
     .await?;
@@ -103,7 +103,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<TransactionDetail>, Refusal> {
     let seq = look::transaction(&state, &id)?;
-    let view = look::at(&state, move |machine, now| machine.transaction(seq)).await?;
+    let view = look::at(&state, move |machine, _| machine.transaction(seq)).await?;
     let find = Arc::clone(&state.history);
     let found = tokio::task::spawn_blocking(move || find(seq)).await;
     let changes = match found {
@@ -152,7 +152,7 @@ pub(super) async fn order(
     command: Command,
 ) -> Result<Json<TransactionChanged>, Refusal> {
     let id = TransactionId::new(state.partition, transaction);
-    let before = match look::at(state, move |m, now| m.transaction(transaction)).await {
+    let before = match look::at(state, move |m, _| m.transaction(transaction)).await {
         Ok(Some(view)) => json!({ "state": view.state, "attempts": view.attempts }),
         // Nothing to compare with: final, unknown, or the engine has ended. Its answer tells.
         Ok(None) | Err(_) => serde_json::Value::Null,

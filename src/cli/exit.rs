@@ -121,6 +121,11 @@ impl Failure {
         Self::Local(exit, text.into())
     }
 
+    /// Anything that failed here, told in its own words.
+    pub(super) fn of(error: impl std::fmt::Display) -> Self {
+        Self::local(Exit::Failure, error.to_string())
+    }
+
     pub(super) fn usage(text: impl Into<String>) -> Self {
         Self::Local(Exit::Usage, text.into())
     }

@@ -8,17 +8,19 @@
 
 mod args;
 mod audit;
+mod check_config;
 mod client;
 mod dead_letter;
 mod deadline;
 mod exit;
 mod gate;
 mod in_doubt;
+mod journal;
 mod key;
 mod ledger;
 mod out;
-mod process;
 pub mod serve;
+mod simulate_core;
 mod ticket;
 mod transaction;
 mod window;
@@ -120,12 +122,12 @@ enum Noun {
     /// Run the daemon
     Serve(serve::ServeArgs),
     /// Run a simulated core, for demos, tests and benchmarks
-    SimulateCore(process::Simulate),
+    SimulateCore(simulate_core::Simulate),
     /// The journal on disk
     #[command(subcommand)]
-    Journal(process::Journal),
+    Journal(journal::Journal),
     /// Check a configuration file
-    CheckConfig(process::CheckConfig),
+    CheckConfig(check_config::CheckConfig),
 }
 
 impl Noun {
@@ -141,9 +143,9 @@ impl Noun {
             Self::InDoubt(verb) => verb.run(run).await,
             Self::Key(verb) => verb.run(run),
             Self::Audit(verb) => verb.run(run).await,
-            Self::SimulateCore(args) => process::simulate(args).await,
-            Self::Journal(verb) => process::verify(&run.out, &verb),
-            Self::CheckConfig(args) => process::check(&run.out, &args),
+            Self::SimulateCore(args) => simulate_core::simulate(args).await,
+            Self::Journal(verb) => journal::verify(&run.out, &verb),
+            Self::CheckConfig(args) => check_config::check(&run.out, &args),
             Self::Serve(_) => Err(Failure::usage("serve runs by itself")),
         }
     }
@@ -201,7 +203,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, around: &Surroundings) -> E
     let run = Run { client: Client::new(admin, key_file), out };
     if let Noun::Serve(args) = cli.noun {
         // The daemon has a runtime of its own.
-        return ended(&run.out, process::serve(args));
+        return ended(&run.out, serve::serve(args));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {

@@ -1,5 +1,7 @@
 //! The arguments of `holdover serve`. The daemon itself is built in `daemon`.
 
+use super::exit::{Exit, Failure};
+use crate::daemon::serve::{self, ServeOptions};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -31,4 +33,25 @@ pub struct ServeArgs {
     #[cfg(feature = "sabotage")]
     #[arg(long, value_name = "NAME", hide = true)]
     pub sabotage: Option<crate::engine::settings::Sabotage>,
+}
+
+/// `holdover serve`: until it is told to stop.
+pub(super) fn serve(args: ServeArgs) -> Result<Exit, Failure> {
+    let files: Vec<&std::path::Path> = args.config.iter().map(PathBuf::as_path).collect();
+    let mut config =
+        serve::load(&files).map_err(|problems| Failure::local(Exit::Usage, problems))?;
+    if let Some(data) = args.data {
+        config.set_folder(data);
+    }
+    config.listen.submitters = args.listen.unwrap_or(config.listen.submitters);
+    config.listen.operators = args.admin_listen.unwrap_or(config.listen.operators);
+    let options = ServeOptions {
+        clock: args.clock,
+        quarantine: args.quarantine,
+        init: args.init,
+        #[cfg(feature = "sabotage")]
+        sabotage: args.sabotage,
+    };
+    serve::run(config, options).map_err(|error| Failure::of(format!("{error:#}")))?;
+    Ok(Exit::Success)
 }

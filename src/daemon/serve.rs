@@ -13,6 +13,7 @@ use super::shutdown::{Phase, Shutdown};
 use super::tasks::{Kind, Tasks};
 use crate::admin::audit::Audit;
 use crate::config::{self, Config};
+use crate::domain::ids::{Seq, UpstreamName};
 use crate::domain::time::Timestamp;
 use crate::domain::window::Window;
 use crate::engine::change::Change;
@@ -25,8 +26,8 @@ use crate::engine::settings::{Settings, UpstreamSettings};
 use crate::engine::step::Decision;
 use crate::index::Index;
 use crate::intake;
-use crate::journal;
 use crate::journal::seal::{FileVault, MasterKey};
+use crate::journal::{self, Opened};
 use crate::telemetry::events;
 use crate::telemetry::metrics::{Known, Metrics};
 use crate::upstream::{HttpOptions, HttpUpstream, ProbeExpect};
@@ -37,7 +38,7 @@ use crate::{admin, telemetry};
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -92,8 +93,10 @@ struct Daemon {
     index: Index,
     disk_reserve: Arc<AtomicBool>,
     ready: Arc<AtomicBool>,
-    upstreams: HashMap<crate::domain::ids::UpstreamName, Arc<dyn Upstream>>,
+    upstreams: HashMap<UpstreamName, Arc<dyn Upstream>>,
     metrics: Metrics,
+    /// When each upstream is probed next, in milliseconds; 0 while a probe is under way.
+    probes: HashMap<UpstreamName, Arc<AtomicI64>>,
 }
 
 async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Result<()> {
@@ -102,43 +105,102 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     tasks.spawn(Kind::Upkeep, "signals", shutdown.clone().follow_signals());
     let due = DueSource::later();
     let clock = clock(&options, &due, &tasks).await?;
+    let metrics = observe(&config, clock.is_virtual())?;
+    let opened = open_journal(&config, &options, clock.as_ref())?;
+    let vault: Arc<dyn Vault> =
+        Arc::new(open_vault(&config).context("the keys that seal payloads cannot be opened")?);
+    let (upkeep, snapshots, reader) =
+        (opened.upkeep.clone(), opened.snapshots.clone(), opened.reader.clone());
+    let started = start_engine(&config, &options, opened, &vault, &clock, &tasks)?;
+    let daemon = Daemon {
+        config: Arc::new(config),
+        clock,
+        tasks,
+        shutdown,
+        engine: started.engine,
+        pulse: started.pulse,
+        reader,
+        vault,
+        index: started.index,
+        disk_reserve: started.disk_reserve,
+        ready: Arc::new(AtomicBool::new(false)),
+        probes: started.upstreams.keys().map(|name| (name.clone(), Arc::default())).collect(),
+        upstreams: started.upstreams,
+        metrics,
+    };
+    daemon.keep_time(started.due);
+    daemon.keep_probing();
+    daemon.keep_the_disk(upkeep);
+    daemon.declare_configured_windows().await?;
+    let acts = TaskTracker::new();
+    daemon.listen(&acts).await?;
+    daemon.answer_driver(&due);
+    daemon.ready.store(true, Ordering::SeqCst);
+    let ended = daemon.until_stopped().await;
+    let clean = daemon.stop(&acts).await;
+    if ended.is_ok()
+        && clean
+        && let Ok(machine) = started.final_state.try_recv()
+        && let Err(error) = snapshots.write(machine.last(), machine.snapshot().into_iter())
+    {
+        tracing::warn!(%error, "no snapshot was written, the next start takes longer");
+    }
+    ended
+}
+
+/// Sets log and metrics up.
+fn observe(config: &Config, virtual_clock: bool) -> Result<Metrics> {
     let format = match config.log.format {
         config::LogFormat::Json => telemetry::LogFormat::Json,
         config::LogFormat::Text => telemetry::LogFormat::Text,
     };
-    telemetry::init_logging(format, config.log.level.as_str(), clock.is_virtual())?;
-    let metrics = Metrics::install(&Known {
-        lines: config
-            .catalogue
-            .lines
-            .iter()
-            .map(|line| (line.business.clone(), line.operation))
-            .collect(),
+    telemetry::init_logging(format, config.log.level.as_str(), virtual_clock)?;
+    let lines = config.catalogue.lines.iter();
+    Ok(Metrics::install(&Known {
+        lines: lines.map(|line| (line.business.clone(), line.operation)).collect(),
         upstreams: config.upstreams.keys().cloned().collect(),
-        virtual_clock: clock.is_virtual(),
-    })?;
-    let config = Arc::new(config);
+        virtual_clock,
+    })?)
+}
 
+/// The engine at work, and what was made for it.
+struct Started {
+    engine: Handle,
+    pulse: Arc<Pulse>,
+    due: watch::Receiver<Option<Timestamp>>,
+    index: Index,
+    disk_reserve: Arc<AtomicBool>,
+    upstreams: HashMap<UpstreamName, Arc<dyn Upstream>>,
+    /// The last state, once the step thread has ended.
+    final_state: std::sync::mpsc::Receiver<Machine>,
+}
+
+/// Recovers the state and puts the engine on its two threads.
+fn start_engine(
+    config: &Config,
+    options: &ServeOptions,
+    opened: Opened,
+    vault: &Arc<dyn Vault>,
+    clock: &Arc<dyn Clock>,
+    tasks: &Tasks,
+) -> Result<Started> {
     let watch = Stopwatch::start();
-    let mut opened = open_journal(&config, &options, clock.as_ref())?;
-    let snapshot = std::mem::take(&mut opened.snapshot);
-    let vault: Arc<dyn Vault> =
-        Arc::new(open_vault(&config).context("the keys that seal payloads cannot be opened")?);
     let found = Found {
-        snapshot,
+        snapshot: opened.snapshot,
         replay_from: opened.replay_from,
         runs: opened.keys,
         epoch: opened.epoch,
         virtual_clock: clock.is_virtual(),
     };
-    let settings = settings(&config, &options);
+    let now = clock.now().wall;
     let (machine, recovered) =
-        recovery::recover(settings, found, opened.reader.as_ref(), clock.now().wall)
+        recovery::recover(settings(config, options), found, opened.reader.as_ref(), now)
             .context("the journal cannot be read to its end")?;
     tell_recovered(&opened.report, opened.last, &machine, &recovered, watch.elapsed());
-
-    let (index, upstreams) = (start_index(&config, &opened.reader, &tasks), upstreams(&config)?);
+    let (index, upstreams) = (start_index(config, &opened.reader, tasks), upstreams(config)?);
     let disk_reserve = Arc::new(AtomicBool::new(false));
+    let observer =
+        Observer { partition: PARTITION, index: index.clone(), disk_reserve: disk_reserve.clone() };
     let dispatch = Arc::new(Dispatch {
         partition: PARTITION,
         upstreams: upstreams.clone(),
@@ -147,58 +209,21 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
         clock: clock.clone(),
         tasks: tasks.clone(),
         engine: OnceLock::new(),
-        observer: Observer {
-            partition: PARTITION,
-            index: index.clone(),
-            disk_reserve: disk_reserve.clone(),
-        },
+        observer,
     });
     let outlet = Box::new(DispatchOutlet(dispatch.clone()));
     let journal = Box::new(Timed(opened.journal));
     let parts = run::assemble(machine, recovered, journal, outlet, clock.clone());
     drop(dispatch.engine.set(parts.handle.clone()));
     let (stepper, committer) = (parts.stepper, parts.committer);
-    let (last_state, final_state) = std::sync::mpsc::channel();
+    let (last_state, final_state) = std::sync::mpsc::sync_channel(1);
     tasks.spawn_thread(Kind::Engine, "step", move || {
         // The receiver is gone only when the start failed halfway.
         drop(last_state.send(stepper.run()));
     });
     tasks.spawn_thread(Kind::Store, "commit", move || committer.run());
-
-    let daemon = Daemon {
-        config,
-        clock,
-        tasks,
-        shutdown,
-        engine: parts.handle,
-        pulse: parts.pulse,
-        reader: opened.reader,
-        vault,
-        index,
-        disk_reserve,
-        ready: Arc::new(AtomicBool::new(false)),
-        upstreams,
-        metrics,
-    };
-    daemon.keep_time(parts.due);
-    daemon.keep_probing();
-    daemon.keep_the_disk(opened.upkeep);
-    daemon.declare_configured_windows().await?;
-    let acts = TaskTracker::new();
-    daemon.listen(&acts).await?;
-    daemon.answer_driver(&due);
-    daemon.ready.store(true, Ordering::SeqCst);
-    let ended = daemon.until_stopped().await;
-    let clean = daemon.stop(&acts).await;
-    if ended.is_ok() && clean {
-        if let Ok(machine) = final_state.try_recv() {
-            let up_to = machine.last();
-            if let Err(error) = opened.snapshots.write(up_to, machine.snapshot().into_iter()) {
-                tracing::warn!(%error, "no snapshot was written, the next start takes longer");
-            }
-        }
-    }
-    ended
+    let (engine, pulse, due) = (parts.handle, parts.pulse, parts.due);
+    Ok(Started { engine, pulse, due, index, disk_reserve, upstreams, final_state })
 }
 
 async fn clock(options: &ServeOptions, due: &DueSource, tasks: &Tasks) -> Result<Arc<dyn Clock>> {
@@ -234,13 +259,12 @@ fn open_journal(
 
 fn tell_recovered(
     report: &journal::RecoveryReport,
-    last: crate::domain::ids::Seq,
+    last: Seq,
     machine: &Machine,
     recovered: &Decision,
     took: Duration,
 ) {
-    let doubts =
-        |(_, change): &&(crate::domain::ids::Seq, Change)| matches!(change, Change::Settled { .. });
+    let doubts = |(_, change): &&(Seq, Change)| matches!(change, Change::Settled { .. });
     telemetry::events::recovered(&telemetry::events::Recovered {
         last,
         live: machine.size().0 as u64,
@@ -285,9 +309,7 @@ fn settings(config: &Config, options: &ServeOptions) -> Settings {
     }
 }
 
-fn upstreams(
-    config: &Config,
-) -> Result<HashMap<crate::domain::ids::UpstreamName, Arc<dyn Upstream>>> {
+fn upstreams(config: &Config) -> Result<HashMap<UpstreamName, Arc<dyn Upstream>>> {
     let mut made: HashMap<_, Arc<dyn Upstream>> = HashMap::new();
     for (name, upstream) in &config.upstreams {
         let http = HttpUpstream::new(HttpOptions {
@@ -358,18 +380,21 @@ impl Daemon {
             let Some(settings) = self.config.upstreams.get(name) else { continue };
             let interval = settings.probe.interval;
             let timeout = settings.probe.timeout;
+            let Some(board) = self.probes.get(name).cloned() else { continue };
             let (name, upstream) = (name.clone(), upstream.clone());
             let (clock, engine) = (self.clock.clone(), self.engine.clone());
             self.tasks.keep_running(Kind::Probe, "probe", move || {
                 let (name, upstream) = (name.clone(), upstream.clone());
-                let (clock, engine) = (clock.clone(), engine.clone());
+                let (clock, engine, board) = (clock.clone(), engine.clone(), board.clone());
                 async move {
                     loop {
+                        board.store(0, Ordering::SeqCst);
                         let next = clock.now().wall.after(interval);
                         let good = tokio::time::timeout(timeout, upstream.probe()).await;
                         let good = good.unwrap_or(false);
                         events::probed(&name, good, clock.now().wall);
                         engine.tell(Event::Probed { upstream: name.clone(), good }).await;
+                        board.store(next.as_millis(), Ordering::SeqCst);
                         clock.sleep_until(next).await;
                     }
                 }
@@ -540,10 +565,21 @@ impl Daemon {
     /// Tells the driver of a virtual clock what is under way and what is due.
     fn answer_driver(&self, due: &DueSource) {
         let (pulse, clock) = (self.pulse.clone(), self.clock.clone());
+        let probes: Vec<_> = self.probes.values().cloned().collect();
         due.set(Arc::new(move || {
-            let next = pulse.next_due();
+            let mut next = pulse.next_due();
+            let mut probing = false;
+            for probe in &probes {
+                match probe.load(Ordering::SeqCst) {
+                    0 => probing = true,
+                    ms => {
+                        let at = Timestamp::from_millis(ms);
+                        next = Some(next.map_or(at, |known| known.min(at)));
+                    }
+                }
+            }
             let now = clock.now().wall;
-            let answer = if pulse.is_busy() || next.is_some_and(|at| at <= now) {
+            let answer = if probing || pulse.is_busy() || next.is_some_and(|at| at <= now) {
                 Due::BUSY
             } else {
                 Due::idle_until(next)

@@ -21,6 +21,7 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Books {
     accepted: Entry,
+    issued: Entry,
     states: [Entry; State::ALL.len()],
     tickets: [Entry; TicketState::ALL.len()],
 }
@@ -50,6 +51,8 @@ impl Books {
 
     /// Enters a new ticket.
     pub fn issue(&mut self, amount: Money) {
+        self.issued.items += 1;
+        self.issued.fen += i128::from(amount.fen());
         let open = &mut self.tickets[TicketState::Open as usize];
         open.items += 1;
         open.fen += i128::from(amount.fen());
@@ -87,14 +90,21 @@ impl Books {
     /// Every ticket ever issued.
     #[must_use]
     pub fn tickets_issued(&self) -> u64 {
-        self.tickets.iter().fold(0u64, |sum, e| sum.wrapping_add(e.items))
+        self.issued.items
+    }
+
+    /// Tickets issued less the sum over where they stand. Zero unless we have a defect.
+    #[must_use]
+    pub fn ticket_difference(&self) -> i128 {
+        let signed = |items: u64| i128::from(items.cast_signed());
+        signed(self.issued.items) - self.tickets.iter().map(|e| signed(e.items)).sum::<i128>()
     }
 
     /// Accepted less the sum over all states, in items. Zero unless we have a defect.
     #[must_use]
     pub fn difference(&self) -> i128 {
-        let sum: i128 = self.states.iter().map(|e| i128::from(e.items)).sum();
-        i128::from(self.accepted.items) - sum
+        let signed = |items: u64| i128::from(items.cast_signed());
+        signed(self.accepted.items) - self.states.iter().map(|e| signed(e.items)).sum::<i128>()
     }
 
     /// Accepted less the sum over all states, in fen. Zero unless we have a defect.
@@ -103,20 +113,21 @@ impl Books {
         self.accepted.fen - self.states.iter().map(|e| e.fen).sum::<i128>()
     }
 
-    /// The books as plain numbers, for snapshots: accepted, then each state, then each ticket
-    /// state, in the order of their words.
+    /// The books as plain numbers, for snapshots: accepted, tickets issued, then each state, then
+    /// each ticket state, in the order of their words.
     #[must_use]
     pub fn to_entries(&self) -> Vec<Entry> {
-        std::iter::once(self.accepted).chain(self.states).chain(self.tickets).collect()
+        [self.accepted, self.issued].into_iter().chain(self.states).chain(self.tickets).collect()
     }
 
     /// The books from [`Books::to_entries`]; `None` when the number of entries is wrong.
     #[must_use]
     pub fn from_entries(entries: &[Entry]) -> Option<Self> {
-        let (accepted, rest) = entries.split_first()?;
+        let (&[accepted, issued], rest) = entries.split_first_chunk()?;
         let (states, tickets) = rest.split_at_checked(State::ALL.len())?;
         Some(Self {
-            accepted: *accepted,
+            accepted,
+            issued,
             states: states.try_into().ok()?,
             tickets: tickets.try_into().ok()?,
         })

@@ -34,5 +34,6 @@ pub mod ports;
 pub mod recovery;
 pub mod run;
 pub mod settings;
+mod snapshot;
 pub mod step;
 pub mod view;

@@ -32,6 +32,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 const BATCH_INPUTS: usize = 1024;
 /// Changes made durable by one sync, at most.
 const BATCH_CHANGES: usize = 8192;
+/// Keeps the commit thread, which has nothing better to do, from spinning.
+#[expect(clippy::disallowed_methods, reason = "a thread of its own, waiting for disk space")]
+fn pause() {
+    std::thread::sleep(FULL_RETRY);
+}
+
+/// Long enough to be killed in, short enough for a whole run.
+#[expect(clippy::disallowed_methods, reason = "only for a promise that is broken on purpose")]
+fn pause_briefly() {
+    std::thread::sleep(Duration::from_millis(20));
+}
+
 /// Batches that may wait for the commit thread: enough to keep it busy, few enough that a slow
 /// disk makes batches larger instead of longer queues.
 const BATCHES_WAITING: usize = 2;
@@ -287,7 +299,7 @@ impl Committer {
             if self.ack_early {
                 let performances = std::mem::take(&mut batch.performances);
                 self.perform(performances);
-                std::thread::sleep(FULL_RETRY);
+                pause_briefly();
             }
             if let Err(error) = self.commit(&batch.changes) {
                 self.pulse.poisoned.store(true, Ordering::SeqCst);
@@ -304,7 +316,6 @@ impl Committer {
 
     /// Makes changes durable. A full disk is waited for: nothing was written, nothing is
     /// answered, and the state already holds the changes.
-    #[expect(clippy::disallowed_methods, reason = "a thread of its own, waiting for disk space")]
     fn commit(&mut self, changes: &[(Seq, Change)]) -> Result<(), AppendError> {
         if changes.is_empty() {
             return Ok(());
@@ -314,7 +325,7 @@ impl Committer {
                 Err(full @ AppendError::Full(_)) => self.outlet.disk_full(&full),
                 other => return other,
             }
-            std::thread::sleep(FULL_RETRY);
+            pause();
         }
     }
 

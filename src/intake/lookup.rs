@@ -85,7 +85,7 @@ pub(super) async fn one(
 ) -> Result<Response, Problem> {
     let institution = caller.reads()?.code.clone();
     let seq = super::own_partition(&state, &id)?;
-    let look = move |machine: &crate::engine::machine::Machine, now: crate::domain::time::Now| {
+    let look = move |machine: &crate::engine::machine::Machine, _: crate::domain::time::Now| {
         machine.transaction(seq)
     };
     let live = state.engine.read(look).await.ok_or_else(answer::unavailable)?;
@@ -236,7 +236,7 @@ async fn page_of(
         let listed = blocking(move || shared.listing.of_institution(&code, from, PAGE)).await?;
         let listed = listed.map_err(|IndexUnavailable| away())?;
         let (is_last, seqs) = (listed.len() < PAGE, listed.clone());
-        let live = state.engine.read(move |machine, now| {
+        let live = state.engine.read(move |machine, _| {
             seqs.iter().map(|&seq| machine.transaction(seq)).collect::<Vec<_>>()
         });
         let live = live.await.ok_or_else(answer::unavailable)?;

@@ -4,5 +4,6 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::disallowed_methods,
+    clippy::cast_possible_truncation,
     reason = "a test may panic, and bounds its waits by the machine's own clock"
 )]

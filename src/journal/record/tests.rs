@@ -38,7 +38,7 @@ proptest! {
 
     #[test]
     fn bytes_that_nobody_wrote_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 44..200), kind in 1u8..30) {
-        let length = bytes.len() as u32;
+        let length = u32::try_from(bytes.len()).unwrap();
         bytes[..4].copy_from_slice(&length.to_le_bytes());
         bytes[8] = FORMAT;
         bytes[9] = kind;

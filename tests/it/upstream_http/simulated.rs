@@ -426,7 +426,6 @@ async fn options_that_contradict_each_other_are_refused() {
 /// `cargo test --release --test it -- --ignored --nocapture calls_a_second`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "measures; its number depends on the machine"]
-#[expect(clippy::print_stdout, reason = "the number is what it is run for")]
 async fn calls_a_second() {
     const CALLS: u64 = 200_000;
     const LANES: u64 = 32;

@@ -1,0 +1,46 @@
+//! `holdover check-config`: every problem of a configuration, or what is in force.
+
+use super::exit::{Exit, Failure};
+use super::out::Out;
+use crate::config::{self, Severity};
+use crate::daemon::clock::SystemClock;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Checks a configuration.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct CheckConfig {
+    /// Configuration files, each laid over the one before and all over the defaults
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+/// `holdover check-config`: the problems, or what is in force.
+pub(super) fn check(out: &Out, args: &CheckConfig) -> Result<Exit, Failure> {
+    let files: Vec<&std::path::Path> = args.files.iter().map(PathBuf::as_path).collect();
+    let (problems, shown) = match config::load(&files) {
+        Ok(config) => {
+            let problems = config::check(&config);
+            let wrong = problems.iter().any(|p| p.severity == Severity::Error);
+            let shown = (!wrong).then(|| config::render(&config, SystemClock::wall()));
+            (problems, shown)
+        }
+        Err(problems) => (problems, None),
+    };
+    let listed: Vec<_> = problems
+        .iter()
+        .map(|p| {
+            let severity = match p.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            };
+            json!({ "severity": severity, "key": p.key, "value": p.value, "why": p.why })
+        })
+        .collect();
+    let good = shown.is_some();
+    out.data(&json!({ "good": good, "problems": listed, "effective": shown }), || {
+        let lines: String = problems.iter().map(|p| format!("{p}\n")).collect();
+        lines + shown.as_deref().unwrap_or_default()
+    });
+    Ok(if good { Exit::Success } else { Exit::NotReady })
+}

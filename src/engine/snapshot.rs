@@ -1,0 +1,114 @@
+//! The state as a list of changes, for snapshots: the shortest one with the same fold.
+//!
+//! Writing and reading the list is the journal's business.
+
+use super::change::{Carried, Change, Facts};
+use super::live::{NEEDS_CREDENTIAL, NOT_SELF_CONTAINED, PRE_ACCEPTED, Slot};
+use super::machine::{Machine, Untold};
+use crate::domain::ids::{InsuredHash, OrderingKey, Seq};
+use crate::domain::money::Money;
+use crate::domain::state::State;
+use crate::domain::time::Timestamp;
+
+impl Machine {
+    /// The state as the shortest list of changes with the same fold.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<Change> {
+        let up_to = Seq(self.next.0 - 1);
+        let mut changes = vec![Change::Totals {
+            books: self.books.to_entries(),
+            turned_away: self.turned_away,
+            epoch: self.epoch,
+            last_at: self.last_at,
+            up_to,
+        }];
+        changes.extend(self.windows.iter().map(|w| Change::WindowSet(w.clone())));
+        changes.push(Change::OverridesSet(self.overrides.clone()));
+        changes.extend(
+            self.upstreams
+                .iter()
+                .map(|u| Change::HealthSet { upstream: u.name.clone(), health: u.health.clone() }),
+        );
+        changes.extend(self.registered.values().map(|d| Change::DeadlineCarried {
+            id: d.id,
+            registered: Box::new(Change::DeadlineRegistered {
+                institution: d.institution.clone(),
+                business: d.business.clone(),
+                original: d.original,
+                reference: InsuredHash(0),
+                at: d.at,
+            }),
+        }));
+        changes.extend(self.dates.iter().filter_map(|((business, original), told)| {
+            told.as_ref().map(|extension| Change::DeadlineTold {
+                business: business.clone(),
+                original: *original,
+                extension: extension.clone(),
+                cause: "snapshot".to_owned(),
+                at: self.last_at,
+            })
+        }));
+        let mut slots: Vec<Slot> = self.live.slots().collect();
+        slots.sort_unstable_by_key(|&slot| self.live.get(slot).transaction);
+        changes.extend(slots.into_iter().map(|slot| Change::Carried(Box::new(self.carried(slot)))));
+        changes.extend(
+            self.untold
+                .iter()
+                .filter(|(seq, _)| self.live.find(**seq).is_none())
+                .map(|(seq, untold)| Change::Carried(Box::new(carried_untold(*seq, untold)))),
+        );
+        changes
+    }
+
+    fn carried(&self, slot: Slot) -> Carried {
+        let live = self.live.get(slot);
+        let extra = self.live.extra(slot).cloned().unwrap_or_default();
+        Carried {
+            transaction: live.transaction,
+            facts: Facts {
+                institution: self.institutions[live.institution as usize].clone(),
+                cell: (*self.cells[live.cell as usize].cell).clone(),
+                ordering_key: self.live.ordering_key(slot),
+                amount: live.amount,
+                deadline: extra.deadline,
+                replaces: extra.replaces,
+                depends_on: extra.depends_on,
+                self_contained: !live.is(NOT_SELF_CONTAINED),
+                needs_credential: live.is(NEEDS_CREDENTIAL),
+                ticket_after: extra.ticket_after,
+                pre_accepted: live.is(PRE_ACCEPTED) && self.untold.contains_key(&live.transaction),
+                at: live.at,
+            },
+            state: live.state,
+            attempts: u32::from(live.attempts),
+            failures: u32::from(live.failures),
+            not_before: live.not_before,
+            provisional: extra.provisional,
+        }
+    }
+}
+
+fn carried_untold(transaction: Seq, untold: &Untold) -> Carried {
+    Carried {
+        transaction,
+        facts: Facts {
+            institution: untold.institution.clone(),
+            cell: (*untold.cell).clone(),
+            ordering_key: OrderingKey(0),
+            amount: Money::ZERO,
+            deadline: None,
+            replaces: None,
+            depends_on: None,
+            self_contained: true,
+            needs_credential: false,
+            ticket_after: None,
+            pre_accepted: true,
+            at: Timestamp::default(),
+        },
+        state: State::Applied,
+        attempts: 0,
+        failures: 0,
+        not_before: Timestamp::default(),
+        provisional: None,
+    }
+}
