@@ -10,6 +10,7 @@ use super::driver::{DATED, Errand};
 use super::proof::dates::Telling;
 use super::run::Run;
 use super::schedule::{Post, SLOT, Twist};
+use crate::admin::types::{Page, TransactionOut};
 use crate::domain::cell::Class;
 use crate::domain::ids::TransactionId;
 use crate::domain::policy::Disposition;
@@ -21,7 +22,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Items asked for at a time.
-const PAGE: usize = 100;
+const ITEMS: usize = 100;
 
 /// What a counter does with one open ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,7 +141,7 @@ impl Run {
     ) -> anyhow::Result<Vec<Value>> {
         let (mut all, mut after) = (Vec::new(), String::new());
         loop {
-            let url = format!("{path}?limit={PAGE}{filter}{after}");
+            let url = format!("{path}?limit={ITEMS}{filter}{after}");
             let page: Value = self.http.get(self.submitter(submitter), &url).await?;
             let items = page.get("items").and_then(Value::as_array);
             all.extend(items.with_context(|| format!("{path} has no items"))?.iter().cloned());
@@ -172,6 +173,31 @@ impl Run {
         let answer = self.http.post(self.submitter(submitter), path, &request).await?;
         if !answer.status.is_success() {
             bail!("{path} answered {}: {}", answer.status, answer.body);
+        }
+        Ok(())
+    }
+
+    /// The operator puts back what was given up after sure failures.
+    ///
+    /// # Errors
+    /// When the daemon does not obey.
+    pub async fn redrive(&mut self, at: Timestamp) -> anyhow::Result<()> {
+        let mut count = 0;
+        loop {
+            let dead: Page<TransactionOut> =
+                self.http.get(self.operator(), "/admin/v1/dead-letters").await?;
+            for letter in &dead.items {
+                let path = format!("/admin/v1/dead-letters/{}/redrive", letter.id);
+                let body = json!({"reason": "the settlement path works again"});
+                self.http.order(self.operator(), &path, &body).await?;
+            }
+            count += dead.items.len();
+            if dead.items.is_empty() {
+                break;
+            }
+        }
+        if count > 0 {
+            self.screen.say(at, &format!("the operator puts back {count} that had been given up"));
         }
         Ok(())
     }

@@ -14,11 +14,12 @@ use super::bodies::{Request, registration, request};
 use super::client::Http;
 use super::processes;
 use super::proof::dates::Telling;
-use super::run::{Act, Registered, Run, WINDOW};
+use super::run::{Act, PROBE_INTERVAL, Registered, Run, WINDOW};
 use super::schedule::{PLANNED_END, SLOT, STOPS};
 use super::script::{Cue, Scene, plot, released, restored};
 use crate::admin::types::{ForCells, LedgerOut};
 use crate::daemon::clock::{Stopwatch, real_sleep};
+use crate::daemon::driven::ClockServer;
 use crate::domain::cell::Selector;
 use crate::domain::time::Timestamp;
 use crate::engine::ports::Clock;
@@ -39,6 +40,9 @@ const MARGIN: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(4);
 /// Effects that show that a replay is in its middle, where there is that much to replay.
 const MIDDLE: u64 = 200;
+
+/// How long a probe may take, in real time, before time goes on.
+const PROBE_TAKES: Duration = Duration::from_millis(1);
 
 /// The business whose dates are registered.
 pub const DATED: &str = "reimbursement.manual";
@@ -98,9 +102,10 @@ impl Run {
         Ok(())
     }
 
-    /// Lets time pass until `at`, stopping wherever something is due.
+    /// Walks the clock to `at`.
     async fn walk_to(&mut self, at: Timestamp) -> anyhow::Result<()> {
-        tokio::time::timeout(SLOT_MAX, self.clock.advance_when_idle(at))
+        let walking = walk(&self.clock, at);
+        tokio::time::timeout(SLOT_MAX, walking)
             .await
             .with_context(|| format!("nobody became idle before {at}"))
     }
@@ -130,6 +135,7 @@ impl Run {
             }
             Scene::KillUnderPosts => {}
             Scene::KillInReplay => self.kill_in_replay().await?,
+            Scene::Redrive => self.redrive(cue.at).await?,
             Scene::SettleTickets { last } => self.settle_tickets(cue.at, last).await?,
             Scene::TellResults => self.tell_results(cue.at).await?,
             Scene::AskForDates => self.ask_for_dates().await?,
@@ -184,7 +190,7 @@ impl Run {
         };
         let clock = self.clock.clone();
         let passing = async {
-            clock.advance_when_idle(ends.before(MARGIN)).await;
+            walk(&clock, ends.before(MARGIN)).await;
             std::future::pending::<()>().await;
         };
         let killing = async {
@@ -217,7 +223,7 @@ impl Run {
             .collect();
         Client {
             http: self.http.clone(),
-            clock: Arc::new(self.clock.clone()),
+            clock: self.clock.clone(),
             base: self.submitter(0).base.to_owned(),
             keys,
         }
@@ -233,7 +239,7 @@ impl Run {
 
     /// Waits until the replay that begins now is in its middle, then kills the daemon.
     async fn kill_in_replay(&mut self) -> anyhow::Result<()> {
-        let until = PLANNED_END.after(SLOT).before(MARGIN);
+        let until = PLANNED_END.after(3 * SLOT).before(MARGIN);
         let ledger = self.ledger().await?;
         let waiting = ledger.items.get("waiting").copied().unwrap_or(0);
         let middle = MIDDLE.min(u64::try_from(waiting / 8).unwrap_or(0)).max(1);
@@ -242,7 +248,7 @@ impl Run {
         let before = effects(&http, &stats).await?;
         let patience = Stopwatch::start();
         let clock = self.clock.clone();
-        let passing = clock.advance_when_idle(until);
+        let passing = walk(&clock, until);
         let watching = async {
             while effects(&http, &stats).await? < before + middle {
                 if patience.elapsed() > SLOT_MAX {
@@ -350,10 +356,19 @@ impl Run {
     }
 }
 
+/// Lets time pass until `at`, stopping wherever something is due and at every probe.
+async fn walk(clock: &ClockServer, at: Timestamp) {
+    while clock.now().wall < at {
+        let next = clock.now().wall.after(PROBE_INTERVAL).min(at);
+        clock.advance_when_idle(next).await;
+        real_sleep(PROBE_TAKES).await;
+    }
+}
+
 /// What one worker needs of the run.
 struct Client {
     http: Http,
-    clock: Arc<crate::daemon::driven::ClockServer>,
+    clock: ClockServer,
     base: String,
     keys: Vec<String>,
 }

@@ -22,12 +22,16 @@ use anyhow::{Context, anyhow};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::process::Child;
 
 /// The notice as configuration; built in, so that the demo needs no files.
 pub const NOTICE: &str = include_str!("../../config/beijing-2022-08.toml");
 /// The window that it declares.
 pub const WINDOW: &str = "beijing-2022-08";
+
+/// How often a core is probed: slower than by default, because three days pass in a minute.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The person who releases filings and certifies restarts.
 const OPERATOR: &str = "Zhao Lei";
@@ -206,8 +210,7 @@ fn unreadable(problems: &[config::Problem]) -> anyhow::Error {
     anyhow!("the demo's settings are not valid:\n{}", lines.join("\n"))
 }
 
-/// The notice's settings with the demo's own laid over them: addresses, a folder, and a slower
-/// probe, because three days of it pass in a minute.
+/// The notice's settings with the demo's own laid over them.
 fn settings(
     folder: &Path,
     submitters: SocketAddr,
@@ -237,7 +240,7 @@ fn settings(
     // Fifty institutions do in a minute what they did in three days.
     set(&["institutions", "requests_per_second"], toml::Value::Integer(100_000));
     set(&["institutions", "burst_requests"], toml::Value::Integer(100_000));
-    set(&["upstream_default", "probe_interval"], text("60s".to_owned()));
+    set(&["upstream_default", "probe_interval"], text(format!("{}s", PROBE_INTERVAL.as_secs())));
     for core in cores {
         set(&["upstream", &core.name, "base_url"], text(core.base_url.clone()));
     }

@@ -45,6 +45,8 @@ pub enum Scene {
     KillInReplay,
     /// The clock passes the published start or end: a line in the timeline.
     Milestone(&'static str),
+    /// The operator puts back what was given up after sure failures.
+    Redrive,
     /// Counters settle again what became a ticket, or close it by hand.
     SettleTickets {
         /// Whether nothing is left for later.
@@ -100,6 +102,7 @@ pub fn plot(agency_back: Timestamp) -> Result<Vec<Cue>, InvalidId> {
     for (at, length, script, told) in troubles() {
         cue(at, core("settlement", script, told));
         cue(at.after(length), core("settlement", ordinary(), "the settlement path works again"));
+        cue(at.after(length + 30 * MINUTE), Scene::Redrive);
     }
     cue(STOPS.after(15 * HOUR + 20 * MINUTE), Scene::KillUnderPosts);
     cue(STOPS.after(16 * HOUR), Scene::AskForDates);
@@ -128,6 +131,7 @@ pub fn plot(agency_back: Timestamp) -> Result<Vec<Cue>, InvalidId> {
     cue(everything_back.after(2 * HOUR), Scene::AskForDates);
     cue(PLANNED_END.after(2 * HOUR), Scene::SettleTickets { last: false });
     cue(everything_back.after(7 * HOUR), Scene::SettleTickets { last: true });
+    cue(everything_back.after(7 * HOUR), Scene::Redrive);
     cue(everything_back.after(7 * HOUR), Scene::AskForDates);
     cues.sort_by_key(|cue| cue.at);
     Ok(cues)
