@@ -1,0 +1,342 @@
+//! Gathers what the proofs compare: the clients' answers as counts, the journal by a scan of its
+//! files, the cores by their logs. Reads only; the daemon has stopped before.
+
+use super::answers::Told;
+use super::proof::books::{Column, Counter, Ledger};
+use super::proof::calls::{Closure, CoreCall};
+use super::proof::journal::Recount;
+use super::proof::kept::{Receipt, Refusal};
+use super::run::{Act, Run};
+use super::schedule::Post;
+use crate::admin::types::LedgerOut;
+use crate::domain::cell::{Cell, Selector};
+use crate::domain::ids::{Seq, TransactionId, UpstreamName};
+use crate::domain::money::Money;
+use crate::domain::state::State;
+use crate::domain::ticket::TicketState;
+use crate::domain::time::Timestamp;
+use crate::domain::window::Window;
+use crate::engine::ports::JournalReader;
+use crate::journal;
+use anyhow::{Context, anyhow};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+/// What the clients hold, counted.
+#[must_use]
+pub fn clients(run: &Run) -> (Counter, Vec<Receipt>, Vec<Refusal>) {
+    let mut counter = Counter::default();
+    let mut receipts: BTreeMap<(usize, &str), Receipt> = BTreeMap::new();
+    let mut tickets = std::collections::BTreeSet::new();
+    let mut refusals = Vec::new();
+    for answered in &run.answers {
+        counter.submitted += 1;
+        let post = &run.posts[answered.post as usize];
+        let institution = run.city.submitters[post.submitter].institution.code.clone();
+        match &answered.told {
+            Told::Accepted { receipt, outcome } => {
+                if outcome.as_deref() == Some("ticketed") {
+                    tickets.insert(receipt.id);
+                }
+                let held = Receipt {
+                    id: receipt.id,
+                    institution,
+                    fingerprint: receipt.fingerprint,
+                    amount: amount_of(post),
+                };
+                // The same key twice is a repeat, also where the first answer was cut off.
+                let first = receipts.insert((post.submitter, &post.key), held).is_none();
+                counter.accepted += u64::from(first);
+                counter.duplicates += u64::from(!first);
+                if first {
+                    counter.accepted_fen += i128::from(amount_of(post).fen());
+                }
+            }
+            Told::TurnedAway { number, .. } => {
+                counter.turned_away += 1;
+                refusals.push(Refusal { number: *number, institution });
+            }
+            Told::Invalid { .. } => counter.invalid += 1,
+        }
+    }
+    counter.tickets = u64::try_from(tickets.len()).unwrap_or(u64::MAX);
+    (counter, receipts.into_values().collect(), refusals)
+}
+
+fn amount_of(post: &Post) -> Money {
+    post.amount.unwrap_or(Money::ZERO)
+}
+
+/// Posts that were sent more than once because a connection was cut.
+#[must_use]
+pub fn cut_off(run: &Run) -> u64 {
+    run.answers.iter().map(|answered| u64::from(answered.cut_off)).sum()
+}
+
+/// The journal in `folder`, recounted record by record.
+///
+/// # Errors
+/// When it cannot be opened or read.
+pub fn journal(folder: &Path, now: Timestamp) -> anyhow::Result<Recount> {
+    let options = journal::Options::new(now, true);
+    let opened = journal::open(folder, &options)
+        .with_context(|| format!("the journal in {} cannot be opened", folder.display()))?;
+    let mut recount = Recount::default();
+    scan(&*opened.reader, &mut recount)?;
+    Ok(recount)
+}
+
+fn scan(reader: &dyn JournalReader, recount: &mut Recount) -> anyhow::Result<()> {
+    reader.scan(Seq(1), &mut |seq, change| {
+        recount.read(seq, change);
+        ControlFlow::Continue(())
+    })?;
+    Ok(())
+}
+
+/// One line of a core's log, as far as the proofs need it.
+#[derive(Debug, Clone, Deserialize)]
+struct Line {
+    instant_ms: i64,
+    upstream: UpstreamName,
+    kind: String,
+    transaction: Option<TransactionId>,
+    business: Option<String>,
+    operation: Option<String>,
+    status: Option<u16>,
+}
+
+/// What the logs of all cores say.
+#[derive(Debug, Default)]
+pub struct Logs {
+    /// Effect-bearing calls, core by core, in the order in which each saw them.
+    pub calls: Vec<CoreCall>,
+    /// For each core when its probes were answered, and whether well.
+    pub probes: BTreeMap<UpstreamName, Vec<(Timestamp, bool)>>,
+}
+
+/// Reads the cores' logs. The cell of a call is completed from the journal, and must agree with
+/// what the log itself says of it.
+///
+/// # Errors
+/// When a log cannot be read, or contradicts the journal.
+pub fn logs(run: &Run, journal: &Recount) -> anyhow::Result<Logs> {
+    let mut logs = Logs::default();
+    for core in &run.cores {
+        let file = File::open(&core.log)
+            .with_context(|| format!("the log {} cannot be read", core.log.display()))?;
+        for line in BufReader::new(file).lines() {
+            let line: Line = serde_json::from_str(&line?)
+                .with_context(|| format!("the log {} has another shape", core.log.display()))?;
+            take(&mut logs, line, journal)?;
+        }
+    }
+    Ok(logs)
+}
+
+fn take(logs: &mut Logs, line: Line, journal: &Recount) -> anyhow::Result<()> {
+    let at = Timestamp::from_millis(line.instant_ms);
+    match line.kind.as_str() {
+        "probe" => {
+            let good = line.status == Some(200);
+            logs.probes.entry(line.upstream).or_default().push((at, good));
+        }
+        "question" => {}
+        kind => {
+            let id = line.transaction.context("a call in a core's log names no transaction")?;
+            let cell = cell_of(&line, id, journal)?;
+            logs.calls.push(CoreCall { at, id, cell, applied: kind == "effect" });
+        }
+    }
+    Ok(())
+}
+
+fn cell_of(line: &Line, id: TransactionId, journal: &Recount) -> anyhow::Result<Cell> {
+    let business = line.business.as_deref().unwrap_or_default();
+    let operation = line.operation.as_deref().unwrap_or_default();
+    match journal.accepted.get(&id.seq) {
+        // A transaction that the journal lost keeps what its call said about it; nobody else
+        // knows more.
+        None => Ok(Cell {
+            upstream: line.upstream.clone(),
+            business: business.parse()?,
+            operation: operation.parse().map_err(|e| anyhow!("{e}"))?,
+            class: crate::domain::cell::Class::Hospital,
+            channel: crate::domain::cell::Channel::System,
+            district: "unknown".parse()?,
+            labels: Vec::new(),
+            attributes: BTreeMap::new(),
+        }),
+        Some(kept) => {
+            let agrees = kept.cell.upstream == line.upstream
+                && kept.cell.business.as_str() == business
+                && kept.cell.operation.as_str() == operation;
+            agrees.then(|| kept.cell.clone()).with_context(|| {
+                format!("{id} is {} in the journal, {business}.{operation} at the core", kept.cell)
+            })
+        }
+    }
+}
+
+/// When `upstream` was let back: by the signed act that the driver gave, else by the first time
+/// after the published end at which its last `needed` probes were all good.
+#[must_use]
+pub fn restored_at(
+    upstream: &UpstreamName,
+    published_end: Timestamp,
+    needed: u32,
+    acts: &[Act],
+    logs: &Logs,
+) -> Option<Timestamp> {
+    let signed = acts
+        .iter()
+        .filter(|act| !act.is_release && act.cells.upstream.contains(upstream))
+        .map(|act| act.at)
+        .min();
+    let mut good_in_a_row = 0;
+    let mut proved = None;
+    for &(at, good) in logs.probes.get(upstream).map_or(&[][..], Vec::as_slice) {
+        good_in_a_row = if good { good_in_a_row + 1 } else { 0 };
+        if at >= published_end && good_in_a_row >= needed {
+            proved = Some(at);
+            break;
+        }
+    }
+    match (signed, proved) {
+        (Some(signed), Some(proved)) => Some(signed.min(proved)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// The stretches in which the notice and the operators' acts forbid every call.
+#[must_use]
+pub fn closures(
+    window: &Window,
+    restored: &BTreeMap<UpstreamName, Timestamp>,
+    acts: &[Act],
+) -> Vec<Closure> {
+    let mut closures = Vec::new();
+    for row in &window.policy {
+        let Some(disposition) = row.disposition.filter(|d| !d.passes()) else { continue };
+        let narrower = |other: &&crate::domain::policy::Row| {
+            other.cells.narrowness() > row.cells.narrowness()
+        };
+        let restores = restored.iter().map(|(upstream, &at)| {
+            let cells =
+                Selector { upstream: vec![upstream.clone()], ..Selector::default() };
+            (cells, at)
+        });
+        let ends = if disposition.needs_release() {
+            let releases = acts.iter().filter(|act| act.is_release);
+            let both = releases.flat_map(|release| {
+                restored.iter().map(|(upstream, &back)| {
+                    let upstream = vec![upstream.clone()];
+                    let cells = Selector { upstream, ..release.cells.clone() };
+                    (cells, release.at.max(back))
+                })
+            });
+            both.collect()
+        } else {
+            restores.collect()
+        };
+        closures.push(Closure {
+            cells: row.cells.clone(),
+            except: window.policy.iter().filter(narrower).map(|r| r.cells.clone()).collect(),
+            from: row.starts_at.unwrap_or(window.published.start),
+            ends,
+            clause: row.clause.clone(),
+        });
+    }
+    closures
+}
+
+/// The ordering key of every transaction, by our own reading: institution, visit else person,
+/// order group. `None` for what took another's place.
+#[must_use]
+pub fn ordering(run: &Run, journal: &Recount) -> BTreeMap<TransactionId, Option<String>> {
+    let mut keys = BTreeMap::new();
+    for answered in &run.answers {
+        let Told::Accepted { receipt, .. } = &answered.told else { continue };
+        let post = &run.posts[answered.post as usize];
+        let (business, operation) = post.kind.line();
+        let line = run
+            .config
+            .catalogue
+            .lines
+            .iter()
+            .find(|line| line.business.as_str() == business && line.operation == operation);
+        let group = match line.map(|line| line.order_group.as_str()) {
+            None | Some("") => format!("{business}.{operation}"),
+            Some(group) => group.to_owned(),
+        };
+        let subject =
+            post.visit.as_deref().unwrap_or(&run.city.people[post.person].resident);
+        let takes_a_place =
+            journal.accepted.get(&receipt.id.seq).is_some_and(|kept| kept.replaces.is_some());
+        let key = (!takes_a_place).then(|| format!("{}|{subject}|{group}", post.submitter));
+        keys.entry(receipt.id).or_insert(key);
+    }
+    keys
+}
+
+/// The daemon's books, as its ledger told them.
+///
+/// # Errors
+/// When an amount is no amount.
+pub fn ledger(told: &LedgerOut) -> anyhow::Result<Ledger> {
+    let mut states = Column::new();
+    let columns = State::ALL.iter().map(|s| s.as_str()).chain(["accepted"]);
+    for name in columns {
+        let items = told.items.get(name).copied().unwrap_or(0);
+        states.insert(name, (i128::from(items), fen(told.amount.get(name))?));
+    }
+    let mut tickets = Column::new();
+    for state in TicketState::ALL {
+        let name = state.as_str();
+        let items = told.tickets.get(name).copied().unwrap_or(0);
+        tickets.insert(name, (i128::from(items), fen(told.tickets_amount.get(name))?));
+    }
+    Ok(Ledger { states, tickets })
+}
+
+/// Sums may exceed one amount, so they are read as plain decimals.
+fn fen(text: Option<&String>) -> anyhow::Result<i128> {
+    let Some(text) = text else { return Ok(0) };
+    let (whole, cents) = text.split_once('.').unwrap_or((text, "00"));
+    let digits = format!("{whole}{cents}");
+    digits.parse().with_context(|| format!("the ledger has the amount {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::from_millis(ms)
+    }
+
+    #[test]
+    fn a_part_is_back_by_its_probes_after_the_end_or_by_a_signature_before() {
+        let agency: UpstreamName = "agency".parse().unwrap();
+        let mut logs = Logs::default();
+        let probes = [(90, true), (110, false), (120, true), (130, true), (140, true)];
+        let probes = probes.map(|(ms, good)| (at(ms), good)).to_vec();
+        logs.probes.insert(agency.clone(), probes);
+        assert_eq!(restored_at(&agency, at(100), 3, &[], &logs), Some(at(140)));
+        let cells = Selector { upstream: vec![agency.clone()], ..Selector::default() };
+        let signed = Act { cells, at: at(50), is_release: false };
+        assert_eq!(restored_at(&agency, at(100), 3, &[signed], &logs), Some(at(50)));
+        assert_eq!(restored_at(&agency, at(100), 4, &[], &logs), None);
+    }
+
+    #[test]
+    fn sums_of_money_are_read_to_the_fen() {
+        assert_eq!(fen(Some(&"1234.05".to_owned())).unwrap(), 123_405);
+        assert_eq!(fen(None).unwrap(), 0);
+        assert!(fen(Some(&"much".to_owned())).is_err());
+    }
+}
