@@ -119,6 +119,8 @@ enum Noun {
     /// The log of operators' acts
     #[command(subcommand)]
     Audit(audit::Verb),
+    /// Play the stop of August 2022 on real processes in about a minute
+    Demo(crate::demo::DemoArgs),
     /// Run the daemon
     Serve(serve::ServeArgs),
     /// Run a simulated core, for demos, tests and benchmarks
@@ -146,7 +148,7 @@ impl Noun {
             Self::SimulateCore(args) => simulate_core::simulate(args).await,
             Self::Journal(verb) => journal::verify(&run.out, &verb),
             Self::CheckConfig(args) => check_config::check(&run.out, &args),
-            Self::Serve(_) => Err(Failure::usage("serve runs by itself")),
+            Self::Serve(_) | Self::Demo(_) => Err(Failure::usage("runs by itself")),
         }
     }
 }
@@ -201,6 +203,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>, around: &Surroundings) -> E
     let admin = admin.or_else(|| around.admin.clone()).unwrap_or_else(|| ADMIN.to_owned());
     let key_file = key_file.or_else(|| around.key_file.clone());
     let run = Run { client: Client::new(admin, key_file), out };
+    if let Noun::Demo(args) = cli.noun {
+        return crate::demo::run(args, json);
+    }
     if let Noun::Serve(args) = cli.noun {
         // The daemon has a runtime of its own.
         return ended(&run.out, serve::serve(args));

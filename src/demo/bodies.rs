@@ -131,10 +131,7 @@ fn submission(post: &Post, city: &Population) -> Map<String, Value> {
         put("ground", json!(format!("special_case:SC-{}", post.person)));
         if post.twist != Twist::NoReportFile {
             let digest = format!("sha256:{:064x}", post.person + 1);
-            put(
-                "attachments",
-                json!([{"name": "report.xls", "digest": digest, "bytes": 52_311}]),
-            );
+            put("attachments", json!([{"name": "report.xls", "digest": digest, "bytes": 52_311}]));
         }
     }
     put("payload", json!({"line": post.kind.line().0, "case": post.key}));

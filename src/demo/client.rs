@@ -93,7 +93,12 @@ impl Http {
     ///
     /// # Errors
     /// When nobody answers within the client's patience.
-    pub async fn post(&self, door: Door<'_>, path: &str, request: &Request) -> anyhow::Result<Answer> {
+    pub async fn post(
+        &self,
+        door: Door<'_>,
+        path: &str,
+        request: &Request,
+    ) -> anyhow::Result<Answer> {
         let url = format!("{}{path}", door.base);
         let mut headers = vec![
             ("authorization", format!("Bearer {}", door.key)),

@@ -122,11 +122,7 @@ impl Run {
         tickets.iter().filter(|t| free(t)).map(|t| id_of(t, "transaction")).collect()
     }
 
-    async fn in_state(
-        &self,
-        submitter: usize,
-        state: State,
-    ) -> anyhow::Result<Vec<TransactionId>> {
+    async fn in_state(&self, submitter: usize, state: State) -> anyhow::Result<Vec<TransactionId>> {
         let filter = format!("&state={state}");
         let found = self.pages(submitter, "/v1/transactions", &filter).await?;
         found.iter().map(|t| id_of(t, "id")).collect()
@@ -224,7 +220,8 @@ impl Run {
             let body = json!({"how": "telephone", "reason": "called by the hall"});
             self.http.order(self.operator(), &path, &body).await?;
         }
-        let what = format!("{} people are told the result of what was pre-accepted", pre_accepted.len());
+        let what =
+            format!("{} people are told the result of what was pre-accepted", pre_accepted.len());
         self.screen.say(at, &what);
         Ok(())
     }
@@ -242,8 +239,7 @@ impl Run {
         let portal = self.city.of_class(Class::Portal);
         let portal = *portal.first().context("there is no portal")?;
         for day in 9..=17 {
-            let url =
-                format!("/v1/deadlines/check?business={DATED}&original=2022-08-{day:02}");
+            let url = format!("/v1/deadlines/check?business={DATED}&original=2022-08-{day:02}");
             let told: super::answers::Deadline =
                 self.http.get(self.submitter(portal), &url).await?;
             self.tellings.push(Telling {
@@ -277,7 +273,8 @@ mod tests {
         assert_eq!(count(Plan::Close("reimbursed_manually")), 2);
         assert_eq!(count(Plan::Later), 1);
         assert_eq!(count(Plan::Resettle), 16);
-        let first = (0..20).filter(|&seq| plan(TransactionId::new(0, Seq(seq)), false) == Plan::Resettle);
+        let first =
+            (0..20).filter(|&seq| plan(TransactionId::new(0, Seq(seq)), false) == Plan::Resettle);
         assert_eq!(first.count(), 11);
     }
 }

@@ -45,7 +45,7 @@ const MIDDLE: u64 = 200;
 const PROBE_TAKES: Duration = Duration::from_millis(1);
 
 /// The business whose dates are registered.
-pub const DATED: &str = "reimbursement.manual";
+pub(super) const DATED: &str = "reimbursement.manual";
 
 /// One post that is to be answered.
 #[derive(Debug, Clone)]

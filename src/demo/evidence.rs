@@ -222,12 +222,10 @@ pub fn closures(
     let mut closures = Vec::new();
     for row in &window.policy {
         let Some(disposition) = row.disposition.filter(|d| !d.passes()) else { continue };
-        let narrower = |other: &&crate::domain::policy::Row| {
-            other.cells.narrowness() > row.cells.narrowness()
-        };
+        let narrower =
+            |other: &&crate::domain::policy::Row| other.cells.narrowness() > row.cells.narrowness();
         let restores = restored.iter().map(|(upstream, &at)| {
-            let cells =
-                Selector { upstream: vec![upstream.clone()], ..Selector::default() };
+            let cells = Selector { upstream: vec![upstream.clone()], ..Selector::default() };
             (cells, at)
         });
         let ends = if disposition.needs_release() {
@@ -273,8 +271,7 @@ pub fn ordering(run: &Run, journal: &Recount) -> BTreeMap<TransactionId, Option<
             None | Some("") => format!("{business}.{operation}"),
             Some(group) => group.to_owned(),
         };
-        let subject =
-            post.visit.as_deref().unwrap_or(&run.city.people[post.person].resident);
+        let subject = post.visit.as_deref().unwrap_or(&run.city.people[post.person].resident);
         let takes_a_place =
             journal.accepted.get(&receipt.id.seq).is_some_and(|kept| kept.replaces.is_some());
         let key = (!takes_a_place).then(|| format!("{}|{subject}|{group}", post.submitter));

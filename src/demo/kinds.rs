@@ -170,12 +170,8 @@ impl Kind {
             Self::SpecialDisease => ("(二)1", Disposition::HoldForRelease),
             Self::SpecialDiseaseHandling => ("(二)1", Disposition::Refuse),
             // Filing afterwards is for the time after the restart.
-            Self::SpecialDiseaseBackfill | Self::OutOfAreaBackfill => {
-                ("(二)", Disposition::Refuse)
-            }
-            Self::OutOfAreaAtHall | Self::OutOfAreaOnline => {
-                ("(二)2", Disposition::HoldForRelease)
-            }
+            Self::SpecialDiseaseBackfill | Self::OutOfAreaBackfill => ("(二)", Disposition::Refuse),
+            Self::OutOfAreaAtHall | Self::OutOfAreaOnline => ("(二)2", Disposition::HoldForRelease),
             Self::OutOfAreaHandling | Self::OutOfAreaReview => ("(二)2", Disposition::Refuse),
             Self::Reimbursement => ("(三)1", Disposition::Refuse),
             Self::SpecialCase => ("(三)2", Disposition::PreAccept),

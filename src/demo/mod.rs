@@ -224,9 +224,10 @@ fn prove(run: &Run, told: &crate::admin::types::LedgerOut) -> anyhow::Result<Rep
         plot_was_played(run, &journal),
     ]);
     let held = |id: crate::domain::ids::Seq| {
-        journal.accepted.get(&id).is_some_and(|kept| {
-            !kept.disposition.passes() && kept.state == State::Applied
-        })
+        journal
+            .accepted
+            .get(&id)
+            .is_some_and(|kept| !kept.disposition.passes() && kept.state == State::Applied)
     };
     let replayed = journal.accepted.keys().filter(|&&seq| held(seq)).count();
     let doubted = journal.accepted.values().filter(|kept| kept.doubted).count();

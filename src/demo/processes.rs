@@ -28,14 +28,14 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 ///
 /// # Errors
 /// When there is no free port.
-pub fn free_address() -> anyhow::Result<SocketAddr> {
+pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
     Ok(listener.local_addr()?)
 }
 
 /// What every child is started from.
 #[derive(Debug, Clone)]
-pub struct Stage {
+pub(super) struct Stage {
     /// This program.
     pub program: PathBuf,
     /// The demo's folder.
@@ -96,7 +96,7 @@ impl Stage {
     ///
     /// # Errors
     /// When it does not become ready in time.
-    pub async fn start_core(&self, name: &str, seed: u64) -> anyhow::Result<Core> {
+    pub(super) async fn start_core(&self, name: &str, seed: u64) -> anyhow::Result<Core> {
         let log = self.folder.join(format!("core-{name}.ndjson"));
         let mut child = Command::new(&self.program)
             .args(["simulate-core", "--upstream", name, "--log"])
@@ -127,7 +127,7 @@ impl Stage {
     ///
     /// # Errors
     /// When it ends, or does not become ready in time.
-    pub async fn start_daemon(
+    pub(super) async fn start_daemon(
         &self,
         config: &Path,
         operators: &str,
@@ -150,7 +150,10 @@ impl Stage {
         let ready_url = format!("{operators}/readyz");
         while http.look(&ready_url).await.is_none() {
             if let Some(status) = child.try_wait()? {
-                bail!("the daemon ended with {status}; see daemon.stderr in {}", self.folder.display());
+                bail!(
+                    "the daemon ended with {status}; see daemon.stderr in {}",
+                    self.folder.display()
+                );
             }
             if patience.elapsed() > START_MAX {
                 bail!("the daemon was not ready within {} s", START_MAX.as_secs());
@@ -165,7 +168,7 @@ impl Stage {
 ///
 /// # Errors
 /// When it cannot be ended.
-pub async fn kill(child: &mut Child) -> anyhow::Result<()> {
+pub(super) async fn kill(child: &mut Child) -> anyhow::Result<()> {
     child.kill().await.context("the daemon cannot be killed")
 }
 
@@ -173,7 +176,7 @@ pub async fn kill(child: &mut Child) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When it does not stop in time, or not cleanly.
-pub async fn stop(child: &mut Child) -> anyhow::Result<()> {
+pub(super) async fn stop(child: &mut Child) -> anyhow::Result<()> {
     let pid = child.id().context("the daemon had already ended")?;
     let asked = Command::new("sh")
         .args(["-c", "kill -TERM \"$1\"", "sh", &pid.to_string()])

@@ -140,7 +140,10 @@ impl Report {
     pub fn page(&self) -> String {
         let mut page = String::new();
         // Writing to a string cannot fail.
-        drop(self.write_page(&mut page));
+        // Writing to a string cannot fail.
+        if self.write_page(&mut page).is_err() {
+            page.push_str("(the report was cut short)\n");
+        }
         page
     }
 
@@ -220,7 +223,10 @@ impl Report {
         let e = &self.effects;
         let applied = self.column(State::Applied.as_str()).0;
         let proofs = [
-            ("P1", format!("every one of {} receipts stands in the journal", self.clients.accepted)),
+            (
+                "P1",
+                format!("every one of {} receipts stands in the journal", self.clients.accepted),
+            ),
             ("P2", format!("{} effects for {applied} applied, {} twice", e.effects, e.double)),
             ("P3", format!("{} effects out of the order of their key", e.out_of_order)),
             ("P4", format!("{} calls while their gate was closed", e.while_closed)),
@@ -278,13 +284,26 @@ mod tests {
     #[test]
     fn the_object_has_the_keys_that_were_agreed() {
         let json = report().json();
-        let keys = |value: &Value| -> Vec<String> {
-            value.as_object().unwrap().keys().cloned().collect()
-        };
+        let keys =
+            |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
         let mut expected = vec![
-            "scenario", "window", "submitted", "accepted", "duplicates", "turned_away", "invalid",
-            "held_peak", "replayed", "kills", "in_doubt_seen", "ledger", "tickets", "upstream",
-            "policy", "deadlines", "broken_promises",
+            "scenario",
+            "window",
+            "submitted",
+            "accepted",
+            "duplicates",
+            "turned_away",
+            "invalid",
+            "held_peak",
+            "replayed",
+            "kills",
+            "in_doubt_seen",
+            "ledger",
+            "tickets",
+            "upstream",
+            "policy",
+            "deadlines",
+            "broken_promises",
         ];
         expected.sort_unstable();
         let mut got = keys(&json);

@@ -26,12 +26,12 @@ use std::time::Duration;
 use tokio::process::Child;
 
 /// The notice as configuration; built in, so that the demo needs no files.
-pub const NOTICE: &str = include_str!("../../config/beijing-2022-08.toml");
+pub(super) const NOTICE: &str = include_str!("../../config/beijing-2022-08.toml");
 /// The window that it declares.
-pub const WINDOW: &str = "beijing-2022-08";
+pub(super) const WINDOW: &str = "beijing-2022-08";
 
 /// How often a core is probed: slower than by default, because three days pass in a minute.
-pub const PROBE_INTERVAL: Duration = Duration::from_secs(60);
+pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The person who releases filings and certifies restarts.
 const OPERATOR: &str = "Zhao Lei";
@@ -133,8 +133,8 @@ impl Run {
         let text = settings(&folder, submitters, operators, &cores)?;
         let config_file = folder.join("demo.toml");
         std::fs::write(&config_file, &text)?;
-        let config = config::parse(&[("demo.toml", &text)])
-            .map_err(|problems| unreadable(&problems))?;
+        let config =
+            config::parse(&[("demo.toml", &text)]).map_err(|problems| unreadable(&problems))?;
         let keys = city
             .submitters
             .iter()

@@ -202,9 +202,8 @@ struct Teller<'a> {
 }
 
 /// How busy each hour of the day is, in percent.
-const BUSY: [u8; 24] = [
-    4, 3, 3, 3, 3, 6, 12, 40, 90, 100, 100, 95, 60, 70, 90, 90, 85, 70, 50, 40, 30, 20, 12, 6,
-];
+const BUSY: [u8; 24] =
+    [4, 3, 3, 3, 3, 6, 12, 40, 90, 100, 100, 95, 60, 70, 90, 90, 85, 70, 50, 40, 30, 20, 12, 6];
 
 impl Teller<'_> {
     /// A slot within `span`, rather by day than by night.
@@ -395,7 +394,8 @@ impl Teller<'_> {
             let original = self.posts[of].clone();
             let reference = u32::try_from(of).unwrap_or(u32::MAX);
             // A refused submission leaves no key behind, so only what is taken is repeated.
-            let taken = original.kind.said().disposition != crate::domain::policy::Disposition::Refuse
+            let taken = original.kind.said().disposition
+                != crate::domain::policy::Disposition::Refuse
                 && original.twist == Twist::Plain;
             match self.random.u16(0..1000) {
                 0..20 if taken => {
@@ -584,10 +584,8 @@ mod tests {
     #[test]
     fn the_same_seed_makes_the_same_schedule_and_a_late_restart_a_longer_one() {
         let (city, one) = plan(2_000);
-        let again = Schedule::new(
-            Plan { seed: 42, transactions: 2_000, agency_back: AGENCY_BACK },
-            &city,
-        );
+        let again =
+            Schedule::new(Plan { seed: 42, transactions: 2_000, agency_back: AGENCY_BACK }, &city);
         assert_eq!(one.posts, again.posts);
         let late = "2022-08-16T10:00:00+08:00".parse::<Timestamp>().unwrap();
         let slipped =

@@ -89,13 +89,13 @@ fn ordinary() -> Script {
 pub fn plot(agency_back: Timestamp) -> Result<Vec<Cue>, InvalidId> {
     let mut cues = Vec::new();
     let mut cue = |at: Timestamp, scene: Scene| cues.push(Cue { at, scene });
-    let core = |upstream, script: Script, told| Scene::Core {
-        upstream,
-        script: Box::new(script),
-        told,
-    };
+    let core =
+        |upstream, script: Script, told| Scene::Core { upstream, script: Box::new(script), told };
     let down = || Script { down: true, ..Script::default() };
-    cue(BEGINS, core("settlement", ordinary(), "the settlement path works, now and then an answer is lost"));
+    cue(
+        BEGINS,
+        core("settlement", ordinary(), "the settlement path works, now and then an answer is lost"),
+    );
     cue(STOPS, Scene::Milestone("the stop begins, as published"));
     cue(STOPS, core("agency", down(), "the agency's system is shut down"));
     cue(STOPS, core("portal", down(), "the on-line platform is shut down"));
@@ -106,7 +106,10 @@ pub fn plot(agency_back: Timestamp) -> Result<Vec<Cue>, InvalidId> {
     }
     cue(STOPS.after(15 * HOUR + 20 * MINUTE), Scene::KillUnderPosts);
     cue(STOPS.after(16 * HOUR), Scene::AskForDates);
-    cue(PLANNED_END.before(10 * MINUTE), core("portal", Script::default(), "the on-line platform answers again"));
+    cue(
+        PLANNED_END.before(10 * MINUTE),
+        core("portal", Script::default(), "the on-line platform answers again"),
+    );
     cue(PLANNED_END, Scene::Milestone("the published end; nothing opens before it is proved"));
     cue(PLANNED_END, Scene::KillInReplay);
     let coming_up = Script {
@@ -118,7 +121,10 @@ pub fn plot(agency_back: Timestamp) -> Result<Vec<Cue>, InvalidId> {
         slow_ms: 4,
         ..Script::default()
     };
-    cue(agency_back, core("agency", coming_up, "the agency's system answers, and refuses at first"));
+    cue(
+        agency_back,
+        core("agency", coming_up, "the agency's system answers, and refuses at first"),
+    );
     if agency_back < PLANNED_END {
         cue(agency_back, Scene::Restore("agency".parse()?));
     }
@@ -220,9 +226,8 @@ mod tests {
     #[test]
     fn an_agency_that_is_back_early_is_signed_for_and_a_late_one_is_not() {
         let early = "2022-08-14T20:00:00+08:00".parse().unwrap();
-        let signed = |at| {
-            scenes(at).iter().filter(|cue| matches!(cue.scene, Scene::Restore(_))).count()
-        };
+        let signed =
+            |at| scenes(at).iter().filter(|cue| matches!(cue.scene, Scene::Restore(_))).count();
         assert_eq!((signed(early), signed(AGENCY_BACK)), (1, 0));
     }
 

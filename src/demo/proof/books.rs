@@ -134,7 +134,8 @@ pub fn balance(
     }
     let turned_away = u64::try_from(journal.turned_away.len()).unwrap_or(u64::MAX);
     if turned_away < clients.turned_away || clients.turned_away + cut_off < turned_away {
-        let what = format!("clients hold {} refusals, the journal {turned_away}", clients.turned_away);
+        let what =
+            format!("clients hold {} refusals, the journal {turned_away}", clients.turned_away);
         say("turned_away", what);
     }
     let applied = recounted.states[State::Applied.as_str()].0;

@@ -278,10 +278,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_doubt_that_was_settled_by_asking_ends_applied_and_stays_seen() {
-        let doubt = Settlement::InDoubt {
-            reason: DoubtReason::Restart,
-            ask_at: Timestamp::from_millis(9),
-        };
+        let doubt =
+            Settlement::InDoubt { reason: DoubtReason::Restart, ask_at: Timestamp::from_millis(9) };
         let found = Change::Resolved {
             transaction: Seq(1),
             settlement: Settlement::Applied { answer: None, business_status: None },
@@ -297,8 +295,7 @@ pub(super) mod tests {
 
     #[test]
     fn provisional_refusals_count_only_when_they_are_confirmed() {
-        let refused =
-            Settlement::Refused { code: "X".to_owned(), answer: None, provisional: true };
+        let refused = Settlement::Refused { code: "X".to_owned(), answer: None, provisional: true };
         let decided = |confirmed| Change::ProvisionalDecided {
             upstream: "settlement".parse().unwrap(),
             confirmed,
@@ -329,8 +326,7 @@ pub(super) mod tests {
             at,
         };
         let ticketed = Change::Ticketed { transaction: Seq(1), at };
-        let recount =
-            recount(vec![accepted(), start(1), settled(1, sure), ticketed, closed]);
+        let recount = recount(vec![accepted(), start(1), settled(1, sure), ticketed, closed]);
         let one = &recount.accepted[&Seq(1)];
         assert_eq!((one.state, one.ticket), (State::Withdrawn, Some(TicketState::Waived)));
     }

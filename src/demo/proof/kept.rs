@@ -65,8 +65,7 @@ pub fn acknowledged(receipts: &[Receipt], refusals: &[Refusal], journal: &Recoun
 pub fn ended(journal: &Recount) -> Vec<Broken> {
     let mut broken = Vec::new();
     for (&seq, kept) in &journal.accepted {
-        let open_ticket =
-            kept.state == State::Ticketed && kept.ticket == Some(TicketState::Open);
+        let open_ticket = kept.state == State::Ticketed && kept.ticket == Some(TicketState::Open);
         if !kept.state.is_final() && !open_ticket {
             let what = format!(
                 "is {} at the end ({}, accepted {}), though nothing holds it any more",

@@ -165,7 +165,11 @@ mod tests {
     }
 
     fn find(schedule: &Schedule, kind: Kind, twist: fn(Twist) -> bool) -> usize {
-        schedule.posts.iter().position(|p| p.kind == kind && p.at >= STOPS && twist(p.twist)).unwrap()
+        schedule
+            .posts
+            .iter()
+            .position(|p| p.kind == kind && p.at >= STOPS && twist(p.twist))
+            .unwrap()
     }
 
     #[test]
@@ -211,11 +215,8 @@ mod tests {
     #[test]
     fn a_spoilt_post_that_was_taken_is_found() {
         let (city, schedule) = example();
-        let spoilt = schedule
-            .posts
-            .iter()
-            .position(|p| matches!(p.twist, Twist::Spoilt(_)))
-            .unwrap();
+        let spoilt =
+            schedule.posts.iter().position(|p| matches!(p.twist, Twist::Spoilt(_))).unwrap();
         let told = held(1, Disposition::Hold, "(一)");
         let answers = [answered(spoilt, STOPS, told)];
         assert_eq!(followed(&answers, &schedule.posts, &city, |_| PLANNED_END).len(), 1);
