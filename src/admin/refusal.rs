@@ -112,6 +112,7 @@ impl From<Fault> for Refusal {
             Fault::PolicyDemands(_) => Code::PolicyDemands,
             Fault::NotCovered(_) => Code::NotCovered,
             Fault::Invalid(_) => Code::Invalid,
+            Fault::Full(_) => Code::DiskReserve,
             Fault::NoCalendar(_) => Code::NoCalendar,
         };
         Problem::new(code, detail).into()

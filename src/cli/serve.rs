@@ -32,7 +32,7 @@ pub struct ServeArgs {
     /// Break one promise, for tests that must see it noticed
     #[cfg(feature = "sabotage")]
     #[arg(long, value_name = "NAME", hide = true)]
-    pub sabotage: Option<crate::engine::settings::Sabotage>,
+    pub sabotage: Option<crate::daemon::serve::Sabotage>,
 }
 
 /// `holdover serve`: until it is told to stop.

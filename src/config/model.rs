@@ -102,12 +102,8 @@ pub struct Journal {
     pub segment_bytes: u64,
     /// Records in one commit.
     pub commit_records_max: u32,
-    /// Bytes in one commit.
-    pub commit_bytes_max: u64,
     /// Records between two snapshots.
     pub snapshot_every_records: u64,
-    /// How long an idempotency key outlives its transaction's end.
-    pub keys_kept: Duration,
 }
 
 /// The index.
@@ -128,12 +124,8 @@ pub struct Limits {
     pub batch_bytes_max: u64,
     /// Transactions that are not final.
     pub open_transactions_max: u64,
-    /// Submissions waiting for the engine.
-    pub engine_queue_max: u32,
     /// Registered deadlines.
     pub deadlines_max: u32,
-    /// An operator's reason.
-    pub reason_chars_max: u32,
     /// A planned stop.
     pub window_length_max: Duration,
     /// An operator's closing.

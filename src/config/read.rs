@@ -53,7 +53,7 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
     let listen = read_listen(root.section("listen"));
     let data = read_data(root.section("data"));
     let limits = read_limits(root.section("limits"));
-    let journal = read_journal(root.section("journal"), &limits);
+    let journal = read_journal(root.section("journal"));
     let mut index = root.section("index");
     let cache_bytes = index.number("cache_bytes", MIB..=64 * GIB);
     index.finish();
@@ -153,9 +153,7 @@ fn read_limits(mut r: Reader<'_>) -> Limits {
         batch_lines_max: r.number("batch_lines_max", 1..=1_000_000),
         batch_bytes_max: r.number("batch_bytes_max", KIB..=4 * GIB),
         open_transactions_max: r.number("open_transactions_max", 1..=1_000_000_000),
-        engine_queue_max: r.number("engine_queue_max", 1..=1_000_000),
         deadlines_max: r.number("deadlines_max", 1..=100_000_000),
-        reason_chars_max: r.number("reason_chars_max", 10..=10_000),
         window_length_max: r.duration("window_length_max", HOUR..=3660 * DAY),
         override_length_max: r.duration("override_length_max", MINUTE..=366 * DAY),
     };
@@ -167,23 +165,12 @@ fn read_limits(mut r: Reader<'_>) -> Limits {
     limits
 }
 
-fn read_journal(mut r: Reader<'_>, limits: &Limits) -> Journal {
+fn read_journal(mut r: Reader<'_>) -> Journal {
     let journal = Journal {
         segment_bytes: r.number("segment_bytes", 64 * KIB..=4 * GIB),
         commit_records_max: r.number("commit_records_max", 1..=65_536),
-        commit_bytes_max: r.number("commit_bytes_max", 4 * KIB..=GIB),
         snapshot_every_records: r.number("snapshot_every_records", 1_000..=1_000_000_000),
-        keys_kept: r.duration("keys_kept", DAY..=36_600 * DAY),
     };
-    let shown = |bytes: u64| Some(bytes.to_string());
-    if journal.commit_bytes_max > journal.segment_bytes {
-        let why = "must not be above journal.segment_bytes";
-        r.error("commit_bytes_max", shown(journal.commit_bytes_max), why);
-    }
-    if journal.commit_bytes_max < limits.payload_bytes_max.saturating_mul(2) {
-        let why = "must be at least twice limits.payload_bytes_max";
-        r.error("commit_bytes_max", shown(journal.commit_bytes_max), why);
-    }
     r.finish();
     journal
 }

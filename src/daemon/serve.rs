@@ -22,10 +22,11 @@ use crate::engine::machine::Machine;
 use crate::engine::ports::{Clock, JournalReader, Upstream, Vault};
 use crate::engine::recovery::{self, Found};
 use crate::engine::run::{self, Handle, Pulse};
-use crate::engine::settings::{Settings, UpstreamSettings};
+use crate::engine::settings::{Limits, Settings, UpstreamSettings};
 use crate::engine::step::Decision;
 use crate::index::Index;
 use crate::intake;
+use crate::intake::tally::{Quota, Quotas, Tally};
 use crate::journal::seal::{FileVault, MasterKey};
 use crate::journal::{self, Opened};
 use crate::telemetry::events;
@@ -45,6 +46,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+/// Ways to break one promise each.
+#[cfg(feature = "sabotage")]
+pub use crate::engine::settings::Sabotage;
+
 /// The journal partition of an embedded daemon.
 const PARTITION: u16 = 0;
 /// How often free space, index and backlog are looked at.
@@ -61,7 +66,7 @@ pub struct ServeOptions {
     pub init: bool,
     /// The one promise to break.
     #[cfg(feature = "sabotage")]
-    pub sabotage: Option<crate::engine::settings::Sabotage>,
+    pub sabotage: Option<Sabotage>,
 }
 
 /// Runs the daemon until it is told to stop.
@@ -95,6 +100,7 @@ struct Daemon {
     ready: Arc<AtomicBool>,
     upstreams: HashMap<UpstreamName, Arc<dyn Upstream>>,
     metrics: Metrics,
+    tally: Arc<Tally>,
     /// When each upstream is probed next, in milliseconds; 0 while a probe is under way.
     probes: HashMap<UpstreamName, Arc<AtomicI64>>,
 }
@@ -111,6 +117,7 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
         Arc::new(open_vault(&config).context("the keys that seal payloads cannot be opened")?);
     let (upkeep, snapshots, reader) =
         (opened.upkeep.clone(), opened.snapshots.clone(), opened.reader.clone());
+    let folding = settings(&config, &options);
     let started = start_engine(&config, &options, opened, &vault, &clock, &tasks)?;
     let daemon = Daemon {
         config: Arc::new(config),
@@ -127,10 +134,12 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
         probes: started.upstreams.keys().map(|name| (name.clone(), Arc::default())).collect(),
         upstreams: started.upstreams,
         metrics,
+        tally: Arc::default(),
     };
     daemon.keep_time(started.due);
     daemon.keep_probing();
     daemon.keep_the_disk(upkeep);
+    daemon.keep_snapshots(snapshots.clone(), folding);
     daemon.declare_configured_windows().await?;
     let acts = TaskTracker::new();
     daemon.listen(&acts).await?;
@@ -290,6 +299,13 @@ fn settings(config: &Config, options: &ServeOptions) -> Settings {
         zone: config.zone,
         calendar: config.calendar.clone(),
         catalogue: config.catalogue.clone(),
+        limits: Limits {
+            open_transactions_max: size(config.limits.open_transactions_max),
+            deadlines_max: size(u64::from(config.limits.deadlines_max)),
+            commit_records_max: config.journal.commit_records_max as usize,
+            window_length_max: config.limits.window_length_max,
+            override_length_max: config.limits.override_length_max,
+        },
         retry: config.retry.clone(),
         upstreams: config
             .upstreams
@@ -439,6 +455,37 @@ impl Daemon {
         });
     }
 
+    /// Writes a snapshot whenever enough has happened since the last one, so that a start after
+    /// a crash has little to fold. It is folded from the files, beside the engine.
+    fn keep_snapshots(&self, snapshots: journal::Snapshots, settings: Settings) {
+        let reader = self.reader.clone();
+        let every = self.config.journal.snapshot_every_records;
+        self.tasks.keep_running(Kind::Upkeep, "snapshots", move || {
+            let (reader, settings) = (reader.clone(), settings.clone());
+            let snapshots = snapshots.clone();
+            async move {
+                let mut last = reader.last();
+                loop {
+                    real_sleep(LOOK_EVERY).await;
+                    let up_to = reader.last();
+                    if up_to.0 - last.0 < every {
+                        continue;
+                    }
+                    let (reader, settings) = (reader.clone(), settings.clone());
+                    let snapshots = snapshots.clone();
+                    let written = tokio::task::spawn_blocking(move || {
+                        write_snapshot(&snapshots, settings, reader.as_ref(), up_to)
+                    });
+                    written.await.map_err(anyhow::Error::from)??;
+                    tracing::debug!(up_to = up_to.0, "a snapshot was written");
+                    last = up_to;
+                }
+                #[expect(unreachable_code, reason = "names the type of the error")]
+                Result::<()>::Ok(())
+            }
+        });
+    }
+
     /// Declares the windows of the configuration that the journal does not know yet.
     async fn declare_configured_windows(&self) -> Result<()> {
         let known = self
@@ -510,7 +557,6 @@ impl Daemon {
     fn intake_state(&self, keys: Arc<KeyFile>) -> intake::State {
         let limits = &self.config.limits;
         let timeout = self.config.listen.body_timeout;
-        let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         intake::State {
             engine: self.engine.clone(),
             journal: self.reader.clone(),
@@ -522,13 +568,18 @@ impl Daemon {
             partition: PARTITION,
             zone: self.config.zone,
             limits: intake::Limits {
-                body: BodyLimits { bytes_max: bytes(limits.payload_bytes_max), timeout },
-                batch: BodyLimits { bytes_max: bytes(limits.batch_bytes_max), timeout },
+                body: BodyLimits { bytes_max: size(limits.payload_bytes_max), timeout },
+                batch: BodyLimits { bytes_max: size(limits.batch_bytes_max), timeout },
                 batch_lines_max: usize::try_from(limits.batch_lines_max).unwrap_or(usize::MAX),
                 wait_max: self.config.listen.wait_max,
                 ..intake::Limits::default()
             },
             disk_reserve: self.disk_reserve.clone(),
+            tally: self.tally.clone(),
+            quotas: Quotas::new(Quota {
+                per_second: self.config.institutions.requests_per_second,
+                burst: self.config.institutions.burst_requests,
+            }),
         }
     }
 
@@ -536,7 +587,7 @@ impl Daemon {
         let audit = Audit::open(&self.config.data.folder).context("the audit log")?;
         let (pulse, ready) = (self.pulse.clone(), self.ready.clone());
         let (shutdown, reserve) = (self.shutdown.clone(), self.disk_reserve.clone());
-        let metrics = self.metrics.clone();
+        let (metrics, tally) = (self.metrics.clone(), self.tally.clone());
         let not_ready = move || {
             let reasons = [
                 (pulse.is_poisoned(), "poisoned"),
@@ -557,7 +608,7 @@ impl Daemon {
             body_limits: BodyLimits::default(),
             acts: acts.clone(),
             not_ready: Arc::new(not_ready),
-            intake: Arc::new(admin::types::IntakeCounters::default),
+            intake: Arc::new(move || intake_counters(&tally)),
             metrics: Arc::new(move || metrics.render()),
         })
     }
@@ -634,6 +685,35 @@ fn told(finished: Result<(), super::tasks::StillRunning>) {
 
 async fn bind(addr: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(addr).await.with_context(|| format!("{addr} cannot be listened on"))
+}
+
+fn write_snapshot(
+    snapshots: &journal::Snapshots,
+    settings: Settings,
+    reader: &dyn JournalReader,
+    up_to: Seq,
+) -> Result<()> {
+    let (from, before) = match snapshots.newest()? {
+        Some((reached, changes)) => (reached.next(), changes),
+        None => (Seq(1), Vec::new()),
+    };
+    let machine = recovery::fold(settings, &before, reader, from, up_to)?;
+    Ok(snapshots.write(up_to, machine.snapshot().into_iter())?)
+}
+
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn intake_counters(tally: &Tally) -> admin::types::IntakeCounters {
+    let counted = tally.counted();
+    admin::types::IntakeCounters {
+        submitted: counted.accepted + counted.duplicates + counted.turned_away + counted.invalid,
+        accepted: counted.accepted,
+        duplicates: counted.duplicates,
+        turned_away: counted.turned_away,
+        invalid: counted.invalid,
+    }
 }
 
 /// The size of every file below `folder`.

@@ -383,6 +383,9 @@ pub enum Fault {
     /// A value makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// There is no room for more of them.
+    #[error("there are too many {0} already")]
+    Full(&'static str),
     /// The calendar does not know the year.
     #[error(transparent)]
     NoCalendar(#[from] crate::domain::calendar::NoCalendar),

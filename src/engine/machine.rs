@@ -337,10 +337,10 @@ impl Machine {
     }
 
     fn apply_accepted(&mut self, seq: Seq, accepted: &Arc<Accepted>) {
-        self.recent.insert(
-            accepted.key_hash,
-            KeyEntry { transaction: seq, fingerprint: accepted.fingerprint },
-        );
+        if seq > self.keys_covered {
+            let entry = KeyEntry { transaction: seq, fingerprint: accepted.fingerprint };
+            self.recent.insert(accepted.key_hash, entry);
+        }
         self.books.accept(accepted.amount);
         if let Some(extension) = &accepted.told.deadline {
             self.note_told(&accepted.cell.business, extension);

@@ -21,8 +21,6 @@ use std::sync::Arc;
 
 /// Overrides that may be in force at once; each is looked at for every cell.
 const OVERRIDES_MAX: usize = 256;
-/// The longest window or override that is taken for meant: 400 days.
-const LONGEST: std::time::Duration = std::time::Duration::from_secs(400 * 24 * 3600);
 
 impl Machine {
     pub(super) fn order(&mut self, reply: ReplyTo, o: Order, now: Timestamp, out: &mut Decision) {
@@ -90,9 +88,7 @@ impl Machine {
         if Interval::new(window.planned.start, window.planned.end).is_none() {
             return Err(Fault::Invalid("the window ends before it starts".to_owned()));
         }
-        if window.planned.length() > LONGEST {
-            return Err(Fault::Invalid("the window is longer than 400 days".to_owned()));
-        }
+        self.not_too_long(window.planned)?;
         if window.planned.end <= now {
             return Err(Fault::Invalid("the window is over already".to_owned()));
         }
@@ -117,6 +113,13 @@ impl Machine {
             return Err(Fault::Invalid(errors.join("; ")));
         }
         Ok(self.set_window(window, out))
+    }
+
+    fn not_too_long(&self, planned: Interval) -> Result<(), Fault> {
+        if planned.length() > self.settings.limits.window_length_max {
+            return Err(Fault::Invalid("the window is longer than one may be".to_owned()));
+        }
+        Ok(())
     }
 
     fn set_window(&mut self, window: Window, out: &mut Decision) -> Done {
@@ -161,9 +164,7 @@ impl Machine {
         let mut next = self.next_version(id, if_version, o, now)?;
         let planned = Interval::new(next.planned.start, ends_at)
             .ok_or_else(|| Fault::Invalid("the new end is not after the start".to_owned()))?;
-        if planned.length() > LONGEST {
-            return Err(Fault::Invalid("the window is longer than 400 days".to_owned()));
-        }
+        self.not_too_long(planned)?;
         next.planned = planned;
         next.published.end = next.published.end.max(ends_at);
         Ok(self.set_window(next, out))
@@ -240,8 +241,8 @@ impl Machine {
         list.retain(|known| known.cells != cells);
         let fault = if until <= now {
             Some(Fault::Invalid("the end is not in the future".to_owned()))
-        } else if until.since(now) > LONGEST {
-            Some(Fault::Invalid("an override lasts 400 days at most".to_owned()))
+        } else if until.since(now) > self.settings.limits.override_length_max {
+            Some(Fault::Invalid("the end is further away than an override may last".to_owned()))
         } else if list.len() >= OVERRIDES_MAX {
             Some(Fault::Invalid("there are 256 overrides already".to_owned()))
         } else {
@@ -281,8 +282,9 @@ impl Machine {
         let mut list = self.overrides_in_force(now);
         let found = list.iter_mut().find(|known| known.cells == *cells);
         let known = found.ok_or(Fault::NotFound("override of these cells"))?;
-        if until <= now || until.since(now) > LONGEST {
-            return Err(Fault::Invalid("the end is past, or more than 400 days away".to_owned()));
+        if until <= now || until.since(now) > self.settings.limits.override_length_max {
+            let why = "the end is past, or further away than an override may last";
+            return Err(Fault::Invalid(why.to_owned()));
         }
         known.until = until;
         self.push(out, Change::OverridesSet(list));

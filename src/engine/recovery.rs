@@ -15,9 +15,49 @@ use super::machine::Machine;
 use super::ports::{JournalReader, KeyEntry, KeyRuns, ReadError};
 use super::settings::Settings;
 use super::step::Decision;
-use crate::domain::ids::Seq;
+use crate::domain::ids::{KeyHash, Seq};
 use crate::domain::time::Timestamp;
 use std::ops::ControlFlow;
+
+/// Keys of a state that only serves to be written down: nobody asks for them.
+struct AllCovered;
+
+impl KeyRuns for AllCovered {
+    fn find(&self, _key: KeyHash) -> Result<Option<KeyEntry>, ReadError> {
+        Ok(None)
+    }
+
+    fn covers(&self) -> Seq {
+        Seq(u64::MAX)
+    }
+}
+
+/// The state after `up_to`, folded from a snapshot and the changes after it, for the next
+/// snapshot. Runs beside the engine and shares nothing with it.
+///
+/// # Errors
+/// [`ReadError`] when the journal cannot be read.
+pub fn fold(
+    settings: Settings,
+    snapshot: &[Change],
+    reader: &dyn JournalReader,
+    from: Seq,
+    up_to: Seq,
+) -> Result<Machine, ReadError> {
+    let mut machine = Machine::new(settings, Box::new(AllCovered));
+    machine.forget_sealed_keys();
+    for change in snapshot {
+        machine.apply(Seq(0), change);
+    }
+    reader.scan(from, &mut |seq, change| {
+        if seq <= up_to {
+            machine.apply(seq, &change);
+            drop(machine.take_arrivals());
+        }
+        if seq < up_to { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    Ok(machine)
+}
 
 /// What a journal hands over when it is opened.
 pub struct Found {

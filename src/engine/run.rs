@@ -30,8 +30,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// Inputs stepped before their changes go to the commit thread, at most.
 const BATCH_INPUTS: usize = 1024;
-/// Changes made durable by one sync, at most.
-const BATCH_CHANGES: usize = 8192;
 /// Keeps the commit thread, which has nothing better to do, from spinning.
 #[expect(clippy::disallowed_methods, reason = "a thread of its own, waiting for disk space")]
 fn pause() {
@@ -151,6 +149,7 @@ pub struct Committer {
     outlet: Box<dyn Outlet>,
     batches: blocking::Receiver<Batch>,
     pulse: Arc<Pulse>,
+    changes_max: usize,
     ack_early: bool,
 }
 
@@ -185,6 +184,7 @@ pub fn assemble(
     let (commits, batches) = blocking::sync_channel(BATCHES_WAITING);
     let (due_in, due) = watch::channel(None);
     let pulse = Arc::new(Pulse::default());
+    let changes_max = machine.settings.limits.commit_records_max;
     let ack_early = sabotaged!(machine.settings, AckEarly);
     let mut stepper = Stepper {
         machine,
@@ -198,7 +198,8 @@ pub fn assemble(
         closing: false,
     };
     stepper.hand_over(recovered, 0);
-    let committer = Committer { journal, outlet, batches, pulse: pulse.clone(), ack_early };
+    let committer =
+        Committer { journal, outlet, batches, pulse: pulse.clone(), changes_max, ack_early };
     let handle = Handle { queue: queue_in, pulse: pulse.clone() };
     Parts { stepper, committer, handle, pulse, due }
 }
@@ -290,7 +291,7 @@ impl Committer {
     /// The first failed commit. Nothing that rested on it was answered; the process must exit.
     pub fn run(mut self) -> Result<(), AppendError> {
         while let Ok(mut batch) = self.batches.recv() {
-            while batch.changes.len() < BATCH_CHANGES {
+            while batch.changes.len() < self.changes_max {
                 let Ok(more) = self.batches.try_recv() else { break };
                 batch.changes.extend(more.changes);
                 batch.performances.extend(more.performances);

@@ -22,6 +22,21 @@ pub struct UpstreamSettings {
     pub answers_questions: bool,
 }
 
+/// Bounds on what the state may hold, and on what an operator may order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Transactions that are not final.
+    pub open_transactions_max: usize,
+    /// Registered deadlines.
+    pub deadlines_max: usize,
+    /// Changes made durable by one sync.
+    pub commit_records_max: usize,
+    /// The longest planned stop.
+    pub window_length_max: Duration,
+    /// The longest that an operator's closing lasts.
+    pub override_length_max: Duration,
+}
+
 /// Everything the machine must know besides the changes. The same changes under other settings
 /// give the same books; settings decide only what is done next.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +51,8 @@ pub struct Settings {
     pub catalogue: Catalogue,
     /// When to try again.
     pub retry: RetryPolicy,
+    /// How much there may be of anything.
+    pub limits: Limits,
     /// The upstreams.
     pub upstreams: BTreeMap<UpstreamName, UpstreamSettings>,
     /// The one promise to break, for tests that must see it noticed.

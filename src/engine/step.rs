@@ -115,6 +115,12 @@ impl Machine {
                     self.close_ticket(&institution, transaction, how, (by, reason), at, out);
                 out.effects.push(Effect::Reply(reply, answer));
             }
+            Event::RegisterDeadline { reply, .. }
+                if self.registered.len() >= self.settings.limits.deadlines_max =>
+            {
+                let full = Reply::Invalid(Fault::Full("registered deadlines"));
+                out.effects.push(Effect::Reply(reply, full));
+            }
             Event::RegisterDeadline { reply, institution, business, original, reference } => {
                 let change = Change::DeadlineRegistered {
                     institution,
@@ -212,6 +218,9 @@ impl Machine {
     ) -> Option<Reply> {
         if self.stopping {
             return Some(Reply::Unavailable);
+        }
+        if self.live.len() >= self.settings.limits.open_transactions_max {
+            return Some(Reply::Invalid(Fault::Full("open transactions")));
         }
         if let Err(fault) = self.check_links(&s) {
             return Some(Reply::Invalid(fault));

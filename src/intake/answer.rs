@@ -167,6 +167,7 @@ pub(super) fn faulty(fault: &Fault) -> Problem {
         Fault::PolicyDemands(_) => Code::PolicyDemands,
         Fault::NotCovered(_) => Code::NotCovered,
         Fault::Invalid(_) => Code::Invalid,
+        Fault::Full(_) => Code::DiskReserve,
         Fault::NoCalendar(_) => Code::NoCalendar,
     };
     Problem::new(code, fault.to_string())

@@ -21,6 +21,7 @@ pub mod openapi;
 mod plan;
 mod receipt;
 mod submit;
+pub mod tally;
 mod tickets;
 mod wire;
 
@@ -104,6 +105,10 @@ pub struct State {
     pub limits: Limits,
     /// Whether the disk's reserve has been reached, so that nothing new is taken.
     pub disk_reserve: Arc<AtomicBool>,
+    /// What was answered.
+    pub tally: Arc<tally::Tally>,
+    /// How much each institution may ask.
+    pub quotas: tally::Quotas,
 }
 
 /// The state as handlers share it.

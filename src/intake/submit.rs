@@ -8,8 +8,9 @@ use super::answer::{self, Answered};
 use super::check::{self, Asking};
 use super::receipt::Receipt;
 use super::{Caller, Shared, State};
+use crate::domain::ids::InstitutionCode;
 use crate::domain::ids::TransactionId;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Monotonic, Timestamp};
 use crate::engine::event::{Done, Reply};
 use crate::web::access::Scope;
 use crate::web::problem::{Code, FieldError, Problem};
@@ -53,22 +54,45 @@ pub(super) async fn one(
     Taken(state): Taken<Shared>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let wait = preferred_wait(request.headers(), state.limits.wait_max);
+    let answered = submit_one(&state, request, wait).await.unwrap_or_else(Answered::Problem);
+    state.tally.count(&answered);
+    answer::respond(&state, answered, wait.is_some())
+}
+
+async fn submit_one(
+    state: &Shared,
+    request: Request,
+    wait: Option<Duration>,
+) -> Result<Answered, Problem> {
     let (head, body) = request.into_parts();
-    let now = state.clock.now().wall;
-    let caller = Caller::of(&state, &head.headers, now)?;
+    let now = state.clock.now();
+    let caller = Caller::of(state, &head.headers, now.wall)?;
     let (institution, channels) = caller.with(Scope::Submit)?;
+    may_ask(state, &institution.code, 1, now.monotonic)?;
     must_be(&head.headers, "application/json")?;
     let key = head.headers.get("idempotency-key").map(HeaderValue::as_bytes);
     let key = check::header_key(key)?;
-    has_room(&state)?;
-    let wait = preferred_wait(&head.headers, state.limits.wait_max);
+    has_room(state)?;
     let body = body::read(body, state.limits.body).await?;
-    let asking = Asking { institution, channels, now, wait };
-    let submission = check::submission(&state, asking, Some(key), &body)?;
+    let asking = Asking { institution, channels, now: now.wall, wait };
+    let submission = check::submission(state, asking, Some(key), &body)?;
     drop(body);
     let reply = state.engine.submit(submission).await;
-    let answered = answer::of(&state, reply, now).await;
-    answer::respond(&state, answered, wait.is_some())
+    Ok(answer::of(state, reply, now.wall).await)
+}
+
+/// Keeps one institution from taking everybody's share.
+fn may_ask(
+    state: &State,
+    who: &InstitutionCode,
+    submissions: usize,
+    now: Monotonic,
+) -> Result<(), Problem> {
+    state.quotas.take(who, submissions as u64, now).map_err(|seconds| {
+        let detail = "more submissions per second than one institution may make";
+        Problem::new(Code::QuotaExceeded, detail).retry_after(seconds)
+    })
 }
 
 /// Submits many, one in a line, and answers each in its line.
@@ -101,6 +125,9 @@ pub(super) async fn batch(
     if lines.len() > state.limits.batch_lines_max {
         let detail = format!("more than {} lines", state.limits.batch_lines_max);
         return Err(Problem::new(Code::BodyTooLarge, detail));
+    }
+    if let Some((institution, _)) = caller.0.institution() {
+        may_ask(&state, &institution.code, lines.len(), state.clock.now().monotonic)?;
     }
     let mut under_way = VecDeque::with_capacity(state.limits.batch_window);
     let mut out = Vec::with_capacity(lines.len() * 768);
@@ -207,6 +234,7 @@ fn write_line(
     answered: Answered,
     request_id: &str,
 ) -> Result<(), Problem> {
+    state.tally.count(&answered);
     let written = match answered {
         Answered::Accepted { id, record, duplicate, live: _ } => {
             let receipt = Some(Receipt::of(id, &record, state.zone));

@@ -109,6 +109,19 @@ impl Snapshots {
         self.drop_old()
     }
 
+    /// The newest intact snapshot: the sequence that it reaches, and its changes.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn newest(&self) -> io::Result<Option<(Seq, Vec<Change>)>> {
+        for up_to in list(self.files.as_ref())?.into_iter().rev() {
+            if let Ok(loaded) = load(self.files.as_ref(), up_to)? {
+                return Ok(Some((loaded.up_to, loaded.changes)));
+            }
+        }
+        Ok(None)
+    }
+
     fn drop_old(&self) -> io::Result<()> {
         let found = list(self.files.as_ref())?;
         for old in found.iter().rev().skip(KEPT) {

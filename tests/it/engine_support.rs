@@ -13,7 +13,7 @@ use holdover::domain::time::Timestamp;
 use holdover::engine::change::{Private, Sealed};
 use holdover::engine::event::{LineFacts, Submission};
 use holdover::engine::ports::{Answer, KeyEntry, KeyRuns, ReadError};
-use holdover::engine::settings::{Settings, UpstreamSettings};
+use holdover::engine::settings::{Limits, Settings, UpstreamSettings};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +60,13 @@ pub(crate) fn settings() -> Settings {
             exceptions: BTreeMap::new(),
         },
         catalogue: Catalogue { lines: vec![line()], credential_fields: Vec::new() },
+        limits: Limits {
+            open_transactions_max: 1_000_000,
+            deadlines_max: 1000,
+            commit_records_max: 4096,
+            window_length_max: Duration::from_secs(60 * 24 * 3600),
+            override_length_max: Duration::from_secs(7 * 24 * 3600),
+        },
         retry: RetryPolicy {
             first: Duration::from_secs(1),
             longest: Duration::from_secs(30),

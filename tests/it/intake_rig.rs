@@ -18,6 +18,7 @@ use holdover::engine::ports::{
     Clock, IndexUnavailable, Indexed, JournalReader, Later, Listing, ReadError, SealError, Vault,
 };
 use holdover::engine::run::{Handle, Input};
+use holdover::intake::tally::{Quota, Quotas};
 use holdover::intake::{Limits, State, router};
 use holdover::web::access::{Holder, KeyFile, NewKey, Scope, create};
 use holdover::web::server::answer;
@@ -371,6 +372,8 @@ pub(crate) fn rig(script: Script) -> Rig {
         zone: chrono_tz::Asia::Shanghai,
         limits: Limits { batch_window: 4, ..Limits::default() },
         disk_reserve: Arc::clone(&disk_reserve),
+        tally: Arc::default(),
+        quotas: Quotas::new(Quota { per_second: 1_000_000, burst: 0 }),
     });
     Rig { router, key, seen, disk_reserve, keys, _folder: folder }
 }
