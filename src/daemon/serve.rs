@@ -113,8 +113,9 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     let clock = clock(&options, &due, &tasks).await?;
     let metrics = observe(&config, clock.is_virtual())?;
     let opened = open_journal(&config, &options, clock.as_ref())?;
-    let vault: Arc<dyn Vault> =
-        Arc::new(open_vault(&config).context("the keys that seal payloads cannot be opened")?);
+    let vault: Arc<dyn Vault> = Arc::new(
+        open_vault(&config, opened.last).context("the keys that seal payloads cannot be opened")?,
+    );
     let (upkeep, snapshots, reader) =
         (opened.upkeep.clone(), opened.snapshots.clone(), opened.reader.clone());
     let folding = settings(&config, &options);
@@ -147,6 +148,10 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     daemon.ready.store(true, Ordering::SeqCst);
     let ended = daemon.until_stopped().await;
     let clean = daemon.stop(&acts).await;
+    let ended = ended.and_then(|()| match daemon.pulse.is_poisoned() {
+        true => Err(anyhow!("the last commit failed")),
+        false => Ok(()),
+    });
     if ended.is_ok()
         && clean
         && let Ok(machine) = started.final_state.try_recv()
@@ -285,8 +290,12 @@ fn tell_recovered(
     });
 }
 
-fn open_vault(config: &Config) -> Result<FileVault> {
+fn open_vault(config: &Config, last: Seq) -> Result<FileVault> {
     let folder = &config.data.folder;
+    // Keys made anew beside an old journal would open nothing and know no repeat.
+    if last > Seq(0) && !folder.join("keys.sealed").exists() {
+        bail!("keys.sealed is missing from the data folder, restore it");
+    }
     let master = MasterKey::load_or_create(&config.data.master_key_file, folder)?;
     Ok(FileVault::open(folder, &master)?)
 }

@@ -174,10 +174,16 @@ impl Window {
             return Stop { interval: Interval { start, end }, is_final: true };
         }
         let restarted = if rows.is_empty() {
-            self.restart(&Selector::default(), rule, business, start)
+            let stop = Interval { start, end: self.planned.end };
+            self.restart(&Selector::default(), rule, business, stop)
         } else {
-            let each: Option<Vec<Timestamp>> =
-                rows.iter().map(|row| self.restart(&row.cells, rule, business, start)).collect();
+            let each: Option<Vec<Timestamp>> = rows
+                .iter()
+                .map(|row| {
+                    let stop = Interval { start, end: self.interval_of(row).end };
+                    self.restart(&row.cells, rule, business, stop)
+                })
+                .collect();
             each.and_then(|all| all.into_iter().max())
         };
         let (end, is_final) = match restarted.filter(|&at| at <= now) {
@@ -187,14 +193,14 @@ impl Window {
         Stop { interval: Interval { start, end }, is_final }
     }
 
-    /// When the part of `business` that `cells` means was restored after `start`, if all of it
+    /// When the part of `business` that `cells` means was restored in or after `stop`, if all of it
     /// was.
     fn restart(
         &self,
         cells: &Selector,
         rule: &DeadlineRule,
         business: &Business,
-        start: Timestamp,
+        stop: Interval,
     ) -> Option<Timestamp> {
         let mut part = cells.clone();
         part.business = vec![BusinessPattern::Exact(business.clone())];
@@ -202,7 +208,7 @@ impl Window {
         let first_cover = |part: &Selector| {
             self.restores
                 .iter()
-                .filter(|act| act.at >= start && act.cells.covers(part))
+                .filter(|act| act.counts_for(stop) && act.cells.covers(part))
                 .map(|act| act.at)
                 .min()
         };

@@ -99,6 +99,19 @@ pub struct Window {
     pub releases: Vec<Act>,
 }
 
+impl Act {
+    /// Whether it says anything about a part that is planned to be stopped for `planned`: an act
+    /// before the stop says nothing about the core after it, and probes prove nothing before
+    /// the planned end.
+    #[must_use]
+    pub fn counts_for(&self, planned: Interval) -> bool {
+        match self.proof {
+            Proof::Signed => planned.start <= self.at,
+            Proof::Probes => planned.end <= self.at,
+        }
+    }
+}
+
 words!(
     /// Where a window stands in its life.
     Phase, "window phase", {
@@ -178,11 +191,10 @@ impl Window {
         if self.restores.is_empty() {
             return None;
         }
-        let start =
-            self.row_for(cell).map_or(self.planned.start, |(_, row)| self.interval_of(row).start);
+        let planned = self.row_for(cell).map_or(self.planned, |(_, row)| self.interval_of(row));
         self.restores
             .iter()
-            .filter(|act| act.at >= start && act.cells.matches(cell))
+            .filter(|act| act.counts_for(planned) && act.cells.matches(cell))
             .map(|act| act.at)
             .min()
     }
@@ -190,7 +202,12 @@ impl Window {
     /// When `cell` was released, if it was.
     #[must_use]
     pub fn released_at(&self, cell: &Cell) -> Option<Timestamp> {
-        self.releases.iter().filter(|act| act.cells.matches(cell)).map(|act| act.at).min()
+        let planned = self.row_for(cell).map_or(self.planned, |(_, row)| self.interval_of(row));
+        self.releases
+            .iter()
+            .filter(|act| act.counts_for(planned) && act.cells.matches(cell))
+            .map(|act| act.at)
+            .min()
     }
 
     /// Whether `day` belongs to the stop of `cell` as it is known at `now`: from the published

@@ -10,9 +10,11 @@ use super::live::{NEEDS_CREDENTIAL, NONE, READY, Slot, UNQUEUED};
 use super::machine::{Due, Machine};
 use super::settings::sabotaged;
 use super::step::{Decision, Effect, SendOrder};
+use crate::domain::cell::{Cell, Selector};
 use crate::domain::gate::{GateState, HealthPhase};
 use crate::domain::ids::{AttemptNo, Seq};
 use crate::domain::outcome::TransientReason;
+use crate::domain::review::cells_of;
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
 use crate::domain::window::{self, Act, Lock, Proof, RestoreBy};
@@ -140,6 +142,9 @@ impl Machine {
         if self.stopping {
             return;
         }
+        // The clock may have passed an edge since the last step.
+        let now = now.max(self.last_at);
+        self.refresh_gates(now, out);
         for index in 0..self.upstreams.len() {
             let name = self.upstreams[index].name.clone();
             let Some(settings) = self.settings.upstreams.get(&name).cloned() else { continue };
@@ -194,8 +199,13 @@ impl Machine {
     fn put_back(&mut self, slot: Slot) {
         let live = self.live.get_mut(slot);
         live.flags |= READY;
+        let waited_for = self.waiters.contains_key(&live.transaction);
         let cell = &mut self.cells[live.cell as usize];
-        cell.backlog.push_front(slot);
+        if waited_for {
+            cell.live.push_front(slot)
+        } else {
+            cell.backlog.push_front(slot)
+        }
         let id = self.live.get(slot).cell;
         self.take_turn(id);
     }
@@ -278,15 +288,23 @@ impl Machine {
             self.dates_dirty = false;
             self.tell_dates("window", now, out);
             let overrun = self.windows.iter().any(|w| self.overruns(w, now));
-            if overrun {
-                self.agenda.insert((now.after(OVERRUN_CHECK), Due::Deadlines));
+            if overrun && self.overrun_at.is_none_or(|at| at <= now) {
+                let at = now.after(OVERRUN_CHECK);
+                self.overrun_at = Some(at);
+                self.agenda.insert((at, Due::Deadlines));
             }
         }
     }
 
     fn overruns(&self, window: &window::Window, now: Timestamp) -> bool {
-        window.planned.end <= now
-            && self.cells.iter().any(|c| window.lock(&c.cell, now) == Some(Lock::Verifying))
+        let Some(rule) = &window.deadlines else { return false };
+        window.planned.start <= now
+            && self.dates.keys().any(|(business, _)| {
+                rule.business.iter().any(|pattern| pattern.matches(business)) && {
+                    let stop = window.stop_of(rule, business, now);
+                    !stop.is_final && stop.interval.end <= now
+                }
+            })
     }
 
     fn tick_health(&mut self, index: usize, now: Timestamp, out: &mut Decision) {
@@ -332,7 +350,14 @@ impl Machine {
             .collect();
         let upstream = self.upstreams[index].name.clone();
         self.push(out, Change::ProvisionalDecided { upstream, confirmed, at: now });
-        if confirmed {
+        if !confirmed {
+            self.refresh_gates(now, out);
+            for transaction in members {
+                self.answers.remove(&transaction);
+                // A ticket's limit may have passed while the refusal was in the balance.
+                self.after_failure(transaction, TransientReason::GateClosed, now, out);
+            }
+        } else {
             for (transaction, code) in members.into_iter().zip(codes) {
                 if let Some(answer) = self.answers.remove(&transaction) {
                     let code = code.unwrap_or_default();
@@ -369,7 +394,8 @@ impl Machine {
             .upstreams
             .get(&upstream.name)
             .is_some_and(|settings| settings.answers_questions);
-        if answers && self.asking.insert(transaction) {
+        if answers && !self.asking.contains_key(&transaction) {
+            self.asking.insert(transaction, (now, live.attempts));
             out.effects.push(Effect::Ask {
                 transaction,
                 upstream: upstream.name.clone(),
@@ -438,6 +464,17 @@ impl Machine {
         let locks: Vec<Option<Lock>> = cells.iter().map(lock_of).collect();
         let stopped = |l: &Option<Lock>| matches!(l, Some(Lock::Stopped | Lock::Verifying));
         let wholly_stopped = !locks.is_empty() && locks.iter().all(stopped);
+        let needed = settings.health.good_needed as usize;
+        let run = &mut self.upstreams[index].good;
+        if good {
+            run.push_back(now);
+            while run.len() > needed {
+                run.pop_front();
+            }
+        } else {
+            run.clear();
+        }
+        let proved_since = run.front().copied().filter(|_| run.len() >= needed);
         let mut health = self.upstreams[index].health.clone();
         let turn = health.probed(good, !wholly_stopped, &settings.health, now);
         let fell = turn.is_some_and(|t| t.from == HealthPhase::Reopening);
@@ -450,21 +487,37 @@ impl Machine {
         if fell {
             self.decide_provisional(index, false, now, out);
         }
-        if health.good >= settings.health.good_needed {
-            self.restore_by_probes(index, now, out);
+        if let Some(since) = proved_since {
+            self.restore_by_probes(index, since, now, out);
         }
     }
 
-    /// N good probes in a row after the planned end are proof, where the window allows it.
-    fn restore_by_probes(&mut self, index: usize, now: Timestamp, out: &mut Decision) {
+    /// N good probes in a row, the first of them at `since`, are proof for every part whose
+    /// planned end was not after it, where the window allows it. A part that no transaction has
+    /// touched yet counts like the others: the catalogue says which there are.
+    fn restore_by_probes(
+        &mut self,
+        index: usize,
+        since: Timestamp,
+        now: Timestamp,
+        out: &mut Decision,
+    ) {
         let name = self.upstreams[index].name.clone();
+        let mut cells: Vec<Cell> =
+            self.cells.iter().filter(|c| c.upstream == index).map(|c| (*c.cell).clone()).collect();
+        for line in &self.settings.catalogue.lines {
+            let known = cells_of(line, &Selector::default());
+            cells.extend(known.into_iter().filter(|cell| cell.upstream == name));
+        }
         for window in self.windows.clone() {
-            let waiting = self
-                .cells
+            let mut waiting = cells
                 .iter()
-                .any(|c| c.upstream == index && window.lock(&c.cell, now) == Some(Lock::Verifying));
-            // A part that no transaction has touched yet is restored together with the rest.
-            if !waiting || window.restore_by != RestoreBy::Probes {
+                .filter(|cell| window.lock(cell, now) == Some(Lock::Verifying))
+                .filter_map(|cell| window.row_for(cell))
+                .map(|(_, row)| window.interval_of(row).end)
+                .peekable();
+            let proved = waiting.peek().is_some() && waiting.all(|end| end <= since);
+            if !proved || window.restore_by != RestoreBy::Probes {
                 continue;
             }
             let mut next = (*window).clone();
@@ -473,10 +526,7 @@ impl Machine {
             next.author = "probes".to_owned();
             next.reason = "the core answered its probes".to_owned();
             next.restores.push(Act {
-                cells: crate::domain::cell::Selector {
-                    upstream: vec![name.clone()],
-                    ..Default::default()
-                },
+                cells: Selector { upstream: vec![name.clone()], ..Default::default() },
                 at: now,
                 by: "probes".to_owned(),
                 proof: Proof::Probes,
@@ -550,7 +600,8 @@ impl Machine {
         let ticket_after = self.live.extra(slot).and_then(|e| e.ticket_after);
         let gate_open = self.cells[live.cell as usize].gate.lets_through();
         if let Some(limit) = ticket_after {
-            if live.not_before >= limit || !gate_open || live.is(NEEDS_CREDENTIAL) {
+            let too_late = now >= limit || live.not_before >= limit;
+            if too_late || !gate_open || live.is(NEEDS_CREDENTIAL) {
                 self.ticket(transaction, now, out);
             }
         } else if live.is(UNQUEUED) {

@@ -357,6 +357,21 @@ impl LiveSet {
         woken
     }
 
+    /// The members of the chain that `slot` is the head of, in order; `slot` alone where it
+    /// stands outside its chain; nothing where it is another member.
+    pub(super) fn chain_from(&self, slot: Slot) -> Vec<Slot> {
+        if !self.get(slot).is(IN_CHAIN) {
+            return vec![slot];
+        }
+        let mut members = Vec::new();
+        let mut at = if self.is_head(slot) { slot } else { NONE };
+        while at != NONE {
+            members.push(at);
+            at = self.get(at).next;
+        }
+        members
+    }
+
     /// Every slot in use, in no order.
     pub(super) fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
         self.by_transaction.iter().copied()

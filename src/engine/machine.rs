@@ -53,6 +53,8 @@ pub(super) struct UpstreamSlot {
     pub(super) out: u64,
     /// Cells with an open gate and something ready, in turn.
     pub(super) turn: VecDeque<u32>,
+    /// When the latest good probes in a row were, oldest first; as many as prove it back.
+    pub(super) good: VecDeque<Timestamp>,
     /// Refusals that count only when the gate has opened fully.
     pub(super) provisional: BTreeSet<Seq>,
 }
@@ -136,13 +138,16 @@ pub struct Machine {
     pub(super) waiters: HashMap<Seq, Vec<Waiter>>,
     pub(super) at_hand: HashMap<Seq, AtHand>,
     pub(super) out: HashMap<Seq, u32>,
-    pub(super) asking: HashSet<Seq>,
+    /// Questions that are out: when each was asked, and after how many attempts.
+    pub(super) asking: HashMap<Seq, (Timestamp, u16)>,
     pub(super) asked: HashMap<Seq, u32>,
     pub(super) answers: HashMap<Seq, Answer>,
     pub(super) closings: Vec<Closing>,
     pub(super) gates_dirty: bool,
     pub(super) dates_dirty: bool,
     pub(super) gates_next: Option<Timestamp>,
+    /// When dates are computed again because a stop overruns.
+    pub(super) overrun_at: Option<Timestamp>,
     pub(super) stopping: bool,
     /// Moves into final states and dead letters since they were last taken, for metrics.
     pub(super) arrivals: Vec<(Seq, Arc<Cell>, State)>,
@@ -161,6 +166,7 @@ impl Machine {
                 pacer: Pacer::default(),
                 out: 0,
                 turn: VecDeque::new(),
+                good: VecDeque::new(),
                 provisional: BTreeSet::new(),
             })
             .collect();
@@ -193,13 +199,14 @@ impl Machine {
             waiters: HashMap::new(),
             at_hand: HashMap::new(),
             out: HashMap::new(),
-            asking: HashSet::new(),
+            asking: HashMap::new(),
             asked: HashMap::new(),
             answers: HashMap::new(),
             closings: Vec::new(),
             gates_dirty: true,
             dates_dirty: false,
             gates_next: None,
+            overrun_at: None,
             stopping: false,
             arrivals: Vec::new(),
         }
@@ -295,7 +302,14 @@ impl Machine {
                 let slot = self.slot(*transaction);
                 self.shift(slot, Move::RequireAction);
             }
-            Change::Superseded { transaction, .. } => {
+            Change::Superseded { transaction, by_transaction, .. } => {
+                // Whoever waited for the old one waits for the one in its place.
+                for dependent in self.dependents.remove(transaction).unwrap_or_default() {
+                    if let Some(slot) = self.live.find(dependent) {
+                        self.live.extra_mut(slot).depends_on = Some(*by_transaction);
+                        self.dependents.entry(*by_transaction).or_default().push(dependent);
+                    }
+                }
                 let slot = self.slot(*transaction);
                 self.finish(slot, Move::Supersede);
             }
@@ -402,6 +416,28 @@ impl Machine {
             self.wake(slot);
         }
         slot
+    }
+
+    /// Ties what a snapshot's transactions say of one another, which may be entered in any order.
+    pub fn link_carried(&mut self) {
+        let slots: Vec<Slot> = self.live.slots().collect();
+        for slot in slots {
+            let Some(extra) = self.live.extra(slot).cloned() else { continue };
+            let transaction = self.live.get(slot).transaction;
+            if let Some(old) = extra.replaces.and_then(|old| self.live.find(old)) {
+                self.live.extra_mut(old).replaced_by = Some(transaction);
+            }
+            let Some(first) = extra.depends_on else { continue };
+            if self.live.find(first).is_none() {
+                continue;
+            }
+            let waiting = self.dependents.entry(first).or_default();
+            if !waiting.contains(&transaction) {
+                waiting.push(transaction);
+            }
+            // Entered before what it waits for, it may stand among those that could go.
+            self.live.get_mut(slot).flags &= !READY;
+        }
     }
 
     fn apply_carried(&mut self, carried: &Carried) {
@@ -568,6 +604,10 @@ impl Machine {
             cell.waiting = cell.waiting.saturating_sub(1);
             // Its entry in the ready queue is stale from now on, wherever it still stands.
             self.live.get_mut(slot).flags &= !READY;
+            if step != Move::Start {
+                // A credential is for the one live attempt and is kept for nothing else.
+                self.at_hand.remove(&live.transaction);
+            }
         }
         if next == State::Waiting {
             cell.waiting += 1;
@@ -630,6 +670,7 @@ impl Machine {
             pacer: Pacer::default(),
             out: 0,
             turn: VecDeque::new(),
+            good: VecDeque::new(),
             provisional: BTreeSet::new(),
         });
         self.upstreams.len() - 1

@@ -103,7 +103,13 @@ impl Machine {
         window.cancelled_at = None;
         window.restores = Vec::new();
         window.releases = Vec::new();
-        let faults = review(&window, &self.settings.catalogue, &self.settings.calendar);
+        self.passes_review(&window)?;
+        Ok(self.set_window(window, out))
+    }
+
+    /// Whether a window may be in force as it is.
+    fn passes_review(&self, window: &Window) -> Result<(), Fault> {
+        let faults = review(window, &self.settings.catalogue, &self.settings.calendar);
         let errors: Vec<String> = faults
             .into_iter()
             .filter(|fault| !fault.is_warning)
@@ -112,7 +118,7 @@ impl Machine {
         if !errors.is_empty() {
             return Err(Fault::Invalid(errors.join("; ")));
         }
-        Ok(self.set_window(window, out))
+        Ok(())
     }
 
     fn not_too_long(&self, planned: Interval) -> Result<(), Fault> {
@@ -167,6 +173,11 @@ impl Machine {
         self.not_too_long(planned)?;
         next.planned = planned;
         next.published.end = next.published.end.max(ends_at);
+        if now < ends_at {
+            // The stop goes on: what probes proved before is proved no longer.
+            next.restores.retain(|act| act.proof != Proof::Probes);
+        }
+        self.passes_review(&next)?;
         Ok(self.set_window(next, out))
     }
 

@@ -49,6 +49,7 @@ pub fn fold(
     for change in snapshot {
         machine.apply(Seq(0), change);
     }
+    machine.link_carried();
     reader.scan(from, &mut |seq, change| {
         if seq <= up_to {
             machine.apply(seq, &change);
@@ -89,6 +90,7 @@ pub fn recover(
     for change in &found.snapshot {
         machine.apply(Seq(0), change);
     }
+    machine.link_carried();
     let from = found.replay_from.min(covered.next());
     reader.scan(from, &mut |seq, change| {
         if seq >= found.replay_from {

@@ -312,7 +312,9 @@ impl Committer {
             self.perform(batch.performances);
             self.pulse.left.fetch_add(batch.inputs, Ordering::SeqCst);
         }
-        self.journal.close()
+        let closed = self.journal.close();
+        self.pulse.poisoned.fetch_or(closed.is_err(), Ordering::SeqCst);
+        closed
     }
 
     /// Makes changes durable. A full disk is waited for: nothing was written, nothing is

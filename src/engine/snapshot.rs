@@ -50,7 +50,13 @@ impl Machine {
         }));
         let mut slots: Vec<Slot> = self.live.slots().collect();
         slots.sort_unstable_by_key(|&slot| self.live.get(slot).transaction);
-        changes.extend(slots.into_iter().map(|slot| Change::Carried(Box::new(self.carried(slot)))));
+        for slot in slots {
+            // A key's transactions stand together in their order, which is not always that of
+            // their numbers: one that replaces another has its place.
+            for member in self.live.chain_from(slot) {
+                changes.push(Change::Carried(Box::new(self.carried(member))));
+            }
+        }
         changes.extend(
             self.untold
                 .iter()

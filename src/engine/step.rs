@@ -363,9 +363,10 @@ impl Machine {
             }
         }
         if let Some(first) = s.depends_on
-            && first >= self.next
+            && self.own(&s.institution, first).is_none()
         {
-            return Err(Fault::NotFound("transaction"));
+            // One that has been applied needs no waiting for; of any other nothing may be hoped.
+            return Err(Fault::NotFound("transaction that is still open"));
         }
         if let Some(day) = s.covers_from {
             let covered = self.windows.iter().any(|w| w.covers_day(day, &s.cell, self.last_at));
@@ -414,7 +415,8 @@ impl Machine {
         }
         let upstream = self.cells[live.cell as usize].upstream;
         let phase = self.upstreams[upstream].health.phase;
-        let unproved = matches!(phase, HealthPhase::Reopening | HealthPhase::Verifying);
+        // Only an upstream that is fully open may refuse for good.
+        let unproved = phase != HealthPhase::Open;
         let mut outcome = outcome;
         if sabotaged!(self.settings, ResendWithoutAsking) && matches!(outcome, Outcome::InDoubt(_))
         {
@@ -438,11 +440,12 @@ impl Machine {
                 Settlement::InDoubt { reason: *reason, ask_at: now.after(FIRST_QUESTION) }
             }
         };
+        let weighs = matches!(&outcome, Outcome::Applied(_) | Outcome::Refused { .. });
         let links = self.links(slot);
         self.push(out, Change::Settled { transaction, attempt, settlement, at: now });
         self.attempt_ended(transaction, out);
         self.after_end(transaction, outcome, unproved, links, now, out);
-        if unproved {
+        if unproved && weighs {
             self.weigh_refusal(transaction, upstream, now, out);
         }
     }
@@ -500,18 +503,30 @@ impl Machine {
         now: Timestamp,
         out: &mut Decision,
     ) {
-        let Some(ticket) = replaces.filter(|old| self.ticketed.contains(old)) else { return };
-        self.push(
-            out,
-            Change::TicketClosed {
+        for ticket in self.tickets_behind(replaces) {
+            let closed = Change::TicketClosed {
                 transaction: ticket,
                 how: TicketState::Resettled,
                 by_transaction: Some(transaction),
                 person: None,
                 reason: None,
                 at: now,
-            },
-        );
+            };
+            self.push(out, closed);
+        }
+    }
+
+    /// The open ticket `first`, and those that it was itself meant to make good: one payment,
+    /// however many tries.
+    fn tickets_behind(&self, first: Option<Seq>) -> Vec<Seq> {
+        let mut found = Vec::new();
+        let mut next = first;
+        while let Some(ticket) = next.filter(|ticket| self.ticketed.contains(ticket)) {
+            found.push(ticket);
+            let slot = self.live.find(ticket);
+            next = slot.and_then(|slot| self.live.extra(slot)).and_then(|e| e.replaces);
+        }
+        found
     }
 
     /// Counts refusals while an upstream is coming back; a burst of one code closes it again.
@@ -522,8 +537,8 @@ impl Machine {
         now: Timestamp,
         out: &mut Decision,
     ) {
-        if self.upstreams[index].health.phase == HealthPhase::Verifying {
-            // The burst has closed the gate while this one was out: it belongs to the burst.
+        if self.upstreams[index].health.phase != HealthPhase::Reopening {
+            // The gate has closed while this one was out: its refusal is taken back with the rest.
             self.decide_provisional(index, false, now, out);
             return;
         }
@@ -551,10 +566,15 @@ impl Machine {
         now: Timestamp,
         out: &mut Decision,
     ) {
-        self.asking.remove(&transaction);
+        let Some((asked_at, attempts)) = self.asking.remove(&transaction) else { return };
         let Some(slot) = self.live.find(transaction) else { return };
         let live = *self.live.get(slot);
         if live.state != State::InDoubt {
+            return;
+        }
+        if live.attempts != attempts {
+            // The question was about an earlier attempt; its answer says nothing of this one.
+            self.push(out, Change::StillInDoubt { transaction, ask_at: now });
             return;
         }
         let upstream = &self.upstreams[self.cells[live.cell as usize].upstream];
@@ -565,11 +585,13 @@ impl Machine {
         let outcome = match finding {
             Finding::Applied(answer) => Outcome::Applied(answer),
             Finding::Refused { code, answer } => Outcome::Refused { code, answer },
-            Finding::NotFound { fenced } if fenced || settles_at <= now => {
+            // What counts is when the core looked, which was not before the question was asked.
+            Finding::NotFound { fenced } if fenced || settles_at <= asked_at => {
                 Outcome::Transient { reason: TransientReason::NotFound, retry_after: None }
             }
             Finding::NotFound { .. } => {
-                self.push(out, Change::StillInDoubt { transaction, ask_at: settles_at });
+                let ask_at = settles_at.max(now);
+                self.push(out, Change::StillInDoubt { transaction, ask_at });
                 return;
             }
             Finding::NoAnswer => {
@@ -690,17 +712,19 @@ impl Machine {
         if !matches!(how, TicketState::ReimbursedManually | TicketState::Waived) {
             return Reply::Invalid(Fault::Invalid(format!("a ticket is not closed as {how}")));
         }
-        self.push(
-            out,
-            Change::TicketClosed {
-                transaction,
+        for ticket in self.tickets_behind(Some(transaction)) {
+            let dependents = self.dependents.get(&ticket).cloned().unwrap_or_default();
+            let closed = Change::TicketClosed {
+                transaction: ticket,
                 how,
                 by_transaction: None,
-                person: Some(by),
-                reason: Some(reason),
+                person: Some(by.clone()),
+                reason: Some(reason.clone()),
                 at: now,
-            },
-        );
+            };
+            self.push(out, closed);
+            self.orphan(&dependents, now, out);
+        }
         Reply::Done(super::event::Done::Ticket(transaction, how))
     }
 

@@ -180,7 +180,12 @@ pub(super) fn make_spare(files: &dyn Files, bytes: u64) -> io::Result<Box<dyn Fi
         Ok(()) | Err(_) => {}
     }
     let file = files.create(SPARE)?;
-    zero(file.as_ref(), 0, bytes)?;
+    if let Err(error) = zero(file.as_ref(), 0, bytes) {
+        // A spare that is not whole only takes room away.
+        drop(file);
+        files.unlink(SPARE)?;
+        return Err(error);
+    }
     Ok(file)
 }
 

@@ -102,7 +102,10 @@ impl FileJournal {
     fn roll(&mut self, batch: u64) -> Result<(), AppendError> {
         let least = batch + 4 * HEAD_LENGTH;
         let wanted = self.store.segment_bytes.max(least);
-        let made = self.store.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Held until the segment has its name: both sides make the spare under the same name.
+        let store = Arc::clone(&self.store);
+        let mut guard = store.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = guard.take();
         let usable = made.filter(|file| file.length().is_ok_and(|length| length >= wanted));
         let spare = match usable {
             Some(spare) => spare,
@@ -126,6 +129,7 @@ impl FileJournal {
         };
         let capacity = spare.length().map_err(|error| self.poison(error))?;
         let named = name_spare(self.store.files.as_ref(), spare, &header);
+        drop(guard);
         let segment = Arc::new(named.map_err(|error| self.poison(error))?);
         self.mark(HeadKind::Sealed)?;
         let rows = std::mem::take(&mut self.keys);

@@ -410,3 +410,117 @@ fn a_date_once_told_is_never_moved_earlier() {
     bench.order(Command::MoveWindowEnd { window, ends_at: end, if_version: None });
     assert_eq!(check(&mut bench), "2022-08-17");
 }
+
+/// The same machine, built from a snapshot of itself.
+fn through_a_snapshot(bench: &Bench) -> Machine {
+    let mut machine = Machine::new(settings(), Box::new(NoRuns));
+    for change in bench.machine.snapshot() {
+        machine.apply(Seq(0), &change);
+    }
+    machine.link_carried();
+    machine
+}
+
+#[test]
+fn a_replacement_keeps_its_place_through_a_snapshot() {
+    let mut bench = Bench::new("2022-08-12T20:00:00+08:00");
+    let mut needs = submission(filing(), 1, 1);
+    needs.line.needs_credential = true;
+    let first = bench.accepted(needs);
+    assert_eq!(bench.state(first), Some(State::ActionRequired));
+    let second = bench.accepted(submission(filing(), 2, 1));
+    let mut instead = submission(filing(), 3, 1);
+    instead.replaces = Some(first);
+    let third = bench.accepted(instead);
+    assert_eq!(bench.sent(), [third.0], "it took the first one's place");
+    bench.settle(Outcome::InDoubt(DoubtReason::Timeout));
+    let machine = through_a_snapshot(&bench);
+    assert_eq!(machine.transaction(second).unwrap().behind, Some(third));
+    assert_eq!(machine.transaction(third).unwrap().behind, None);
+}
+
+#[test]
+fn a_not_found_counts_only_for_the_attempt_and_the_time_it_was_asked_about() {
+    let mut bench = Bench::new("2022-08-12T20:00:00+08:00");
+    let id = bench.accepted(submission(filing(), 1, 1));
+    bench.settle(Outcome::InDoubt(DoubtReason::Timeout));
+    // Asked a moment before the settle time is over, answered after it.
+    bench.set("2022-08-12T20:00:29+08:00");
+    assert_eq!(bench.asks, [id]);
+    bench.now = at("2022-08-12T20:00:32+08:00");
+    bench.step(Event::Found { transaction: id, finding: Finding::NotFound { fenced: false } });
+    assert_eq!(bench.state(id), Some(State::InDoubt), "the core looked too early");
+    bench.step(Event::Tick);
+    // A person resolves it; the next attempt is in doubt too, and then an old answer comes.
+    assert_eq!(bench.asks.len(), 2);
+    bench.order(Command::ResolveDoubt { transaction: id, verdict: State::Waiting });
+    bench.settle(Outcome::InDoubt(DoubtReason::Cut));
+    bench.step(Event::Found { transaction: id, finding: Finding::NotFound { fenced: true } });
+    assert_eq!(bench.state(id), Some(State::InDoubt), "the fence was for the first attempt");
+    assert!(bench.sent().is_empty());
+}
+
+#[test]
+fn a_ticket_made_good_by_a_ticket_is_one_payment() {
+    let mut bench = Bench::new("2022-08-12T20:00:00+08:00");
+    for _ in 0..3 {
+        bench.probe("a", false);
+    }
+    let ticketed = |bench: &mut Bench, number: u128, replaces: Option<Seq>| {
+        let mut s = settlement(number);
+        s.wait = None;
+        s.replaces = replaces;
+        bench.accepted(s)
+    };
+    let first = ticketed(&mut bench, 1, None);
+    let second = ticketed(&mut bench, 2, Some(first));
+    assert_eq!(bench.machine.tickets(None).len(), 2);
+    for _ in 0..4 {
+        bench.probe("a", true);
+    }
+    let mut last = settlement(3);
+    last.replaces = Some(second);
+    bench.submit(last);
+    bench.settle(Outcome::Applied(answer("ok")));
+    assert!(bench.machine.tickets(None).is_empty());
+    assert_eq!(bench.machine.books().tickets(TicketState::Resettled).items, 2);
+    assert_eq!(bench.machine.books().ticket_difference(), 0);
+}
+
+#[test]
+fn good_probes_from_before_the_planned_end_prove_nothing_after_it() {
+    let mut bench = declared(Disposition::Hold);
+    bench.set("2022-08-12T19:00:00+08:00");
+    bench.accepted(submission(filing(), 1, 1));
+    // A test run of the core during the stop: down, then up again.
+    for good in [false, false, false, true, true, true, true] {
+        bench.probe("b", good);
+    }
+    bench.set("2022-08-15T06:00:00+08:00");
+    bench.probe("b", true);
+    bench.probe("b", true);
+    assert!(bench.sent().is_empty(), "two probes since the end, three are needed");
+    bench.probe("b", true);
+    assert_eq!(bench.out.len(), 1);
+}
+
+#[test]
+fn what_depends_on_a_transaction_waits_for_the_one_in_its_place() {
+    let mut bench = Bench::new("2022-08-12T20:00:00+08:00");
+    let mut needs = submission(filing(), 1, 1);
+    needs.line.needs_credential = true;
+    let first = bench.accepted(needs);
+    let mut dependent = submission(filing(), 2, 2);
+    dependent.depends_on = Some(first);
+    let dependent = bench.accepted(dependent);
+    assert!(bench.sent().is_empty());
+    let mut instead = submission(filing(), 3, 1);
+    instead.replaces = Some(first);
+    let instead = bench.accepted(instead);
+    assert_eq!(bench.sent(), [instead.0]);
+    bench.settle(Outcome::Applied(answer("ok")));
+    assert_eq!(bench.sent(), [dependent.0]);
+    let mut late = submission(filing(), 4, 3);
+    late.depends_on = Some(first);
+    assert!(matches!(bench.submit(late), Some(Reply::Invalid(Fault::NotFound(_)))));
+}

@@ -153,6 +153,7 @@ impl World {
             for change in first.snapshot() {
                 machine.apply(Seq(0), &change);
             }
+            machine.link_carried();
             for (seq, change) in &self.journal[cut..] {
                 machine.apply(*seq, change);
             }
