@@ -547,8 +547,8 @@ impl Daemon {
         let submitters = bind(config.listen.submitters).await?;
         let operators = bind(config.listen.operators).await?;
         let addresses = (submitters.local_addr()?, operators.local_addr()?);
-        let intake = intake::router(self.intake_state(keys.clone()));
-        let admin = admin::router(self.admin_state(keys, acts)?);
+        let intake = observed(intake::router(self.intake_state(keys.clone())), "submitters");
+        let admin = observed(admin::router(self.admin_state(keys, acts)?), "operators");
         let stop = self.shutdown.token(Phase::Intake);
         // Operators may look until the very end; they can do nothing any more by then.
         let end = self.shutdown.token(Phase::Store);
@@ -708,6 +708,26 @@ fn write_snapshot(
     };
     let machine = recovery::fold(settings, &before, reader, from, up_to)?;
     Ok(snapshots.write(up_to, machine.snapshot().into_iter())?)
+}
+
+/// Counts and times what a listener answers, by the template of the route.
+fn observed(router: axum::Router, listener: &'static str) -> axum::Router {
+    router.layer(axum::middleware::from_fn(
+        move |request: axum::extract::Request, next: axum::middleware::Next| async move {
+            let watch = Stopwatch::start();
+            let route = request.extensions().get::<axum::extract::MatchedPath>().cloned();
+            let method = match *request.method() {
+                axum::http::Method::GET => "GET",
+                axum::http::Method::POST => "POST",
+                _ => "other",
+            };
+            let response = next.run(request).await;
+            let route = route.as_ref().map_or("unmatched", |route| route.as_str());
+            let status = response.status().as_u16();
+            events::http_answered(listener, route, method, status, watch.elapsed());
+            response
+        },
+    ))
 }
 
 fn size(number: u64) -> usize {

@@ -235,17 +235,7 @@ impl Machine {
                     self.note_told(&record.cell.business, extension);
                 }
             }
-            Change::AttemptStarted { transaction, .. } => {
-                let slot = self.slot(*transaction);
-                self.shift(slot, Move::Start);
-                let live = self.live.get_mut(slot);
-                live.attempts = live.attempts.saturating_add(1);
-                let cell = live.cell;
-                self.cells[cell as usize].out += 1;
-                let upstream = self.cells[cell as usize].upstream;
-                self.upstreams[upstream].out += 1;
-                self.out.insert(*transaction, cell);
-            }
+            Change::AttemptStarted { transaction, .. } => self.apply_started(*transaction),
             Change::Settled { transaction, settlement, at, .. } => {
                 self.end_attempt(*transaction);
                 let slot = self.slot(*transaction);
@@ -303,15 +293,7 @@ impl Machine {
                 self.shift(slot, Move::RequireAction);
             }
             Change::Superseded { transaction, by_transaction, .. } => {
-                // Whoever waited for the old one waits for the one in its place.
-                for dependent in self.dependents.remove(transaction).unwrap_or_default() {
-                    if let Some(slot) = self.live.find(dependent) {
-                        self.live.extra_mut(slot).depends_on = Some(*by_transaction);
-                        self.dependents.entry(*by_transaction).or_default().push(dependent);
-                    }
-                }
-                let slot = self.slot(*transaction);
-                self.finish(slot, Move::Supersede);
+                self.apply_superseded(*transaction, *by_transaction);
             }
             Change::ResultTold { transaction, .. } => {
                 self.untold.remove(transaction);
@@ -348,6 +330,30 @@ impl Machine {
                 }
             }
         }
+    }
+
+    fn apply_started(&mut self, transaction: Seq) {
+        let slot = self.slot(transaction);
+        self.shift(slot, Move::Start);
+        let live = self.live.get_mut(slot);
+        live.attempts = live.attempts.saturating_add(1);
+        let cell = live.cell;
+        self.cells[cell as usize].out += 1;
+        let upstream = self.cells[cell as usize].upstream;
+        self.upstreams[upstream].out += 1;
+        self.out.insert(transaction, cell);
+    }
+
+    fn apply_superseded(&mut self, transaction: Seq, by_transaction: Seq) {
+        // Whoever waited for the old one waits for the one in its place.
+        for dependent in self.dependents.remove(&transaction).unwrap_or_default() {
+            if let Some(slot) = self.live.find(dependent) {
+                self.live.extra_mut(slot).depends_on = Some(by_transaction);
+                self.dependents.entry(by_transaction).or_default().push(dependent);
+            }
+        }
+        let slot = self.slot(transaction);
+        self.finish(slot, Move::Supersede);
     }
 
     fn apply_accepted(&mut self, seq: Seq, accepted: &Arc<Accepted>) {
