@@ -450,21 +450,44 @@ impl Machine {
         if fell {
             self.decide_provisional(index, false, now, out);
         }
-        if health.good >= settings.health.good_needed {
-            self.restore_by_probes(index, now, out);
+        let needed = usize::try_from(settings.health.good_needed).unwrap_or(usize::MAX).max(1);
+        let row = &mut self.upstreams[index].good_probes;
+        if good {
+            row.push_back(now);
+            while row.len() > needed {
+                row.pop_front();
+            }
+        } else {
+            row.clear();
+        }
+        if row.len() == needed
+            && let Some(&since) = row.front()
+        {
+            self.restore_by_probes(index, since, now, out);
         }
     }
 
-    /// N good probes in a row after the planned end are proof, where the window allows it.
-    fn restore_by_probes(&mut self, index: usize, now: Timestamp, out: &mut Decision) {
+    /// N good probes in a row, the first of them at `since`, are proof where the window allows
+    /// it and none of them was taken before the planned end.
+    fn restore_by_probes(
+        &mut self,
+        index: usize,
+        since: Timestamp,
+        now: Timestamp,
+        out: &mut Decision,
+    ) {
         let name = self.upstreams[index].name.clone();
         for window in self.windows.clone() {
-            let waiting = self
+            let ended = self
                 .cells
                 .iter()
-                .any(|c| c.upstream == index && window.lock(&c.cell, now) == Some(Lock::Verifying));
+                .filter(|c| c.upstream == index)
+                .filter(|c| window.lock(&c.cell, now) == Some(Lock::Verifying))
+                .filter_map(|c| window.row_for(&c.cell))
+                .map(|(_, row)| window.interval_of(row).end)
+                .max();
             // A part that no transaction has touched yet is restored together with the rest.
-            if !waiting || window.restore_by != RestoreBy::Probes {
+            if ended.is_none_or(|end| since < end) || window.restore_by != RestoreBy::Probes {
                 continue;
             }
             let mut next = (*window).clone();

@@ -55,6 +55,9 @@ pub(super) struct UpstreamSlot {
     pub(super) turn: VecDeque<u32>,
     /// Refusals that count only when the gate has opened fully.
     pub(super) provisional: BTreeSet<Seq>,
+    /// When the latest good probes in a row were taken, oldest first; no more than proof needs.
+    /// This process only.
+    pub(super) good_probes: VecDeque<Timestamp>,
 }
 
 /// Something that becomes due.
@@ -162,6 +165,7 @@ impl Machine {
                 out: 0,
                 turn: VecDeque::new(),
                 provisional: BTreeSet::new(),
+                good_probes: VecDeque::new(),
             })
             .collect();
         Self {
@@ -631,6 +635,7 @@ impl Machine {
             out: 0,
             turn: VecDeque::new(),
             provisional: BTreeSet::new(),
+            good_probes: VecDeque::new(),
         });
         self.upstreams.len() - 1
     }
