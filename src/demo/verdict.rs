@@ -178,6 +178,7 @@ fn plot_was_played(run: &Run, journal: &Recount) -> Vec<Broken> {
         (doubted, "no transaction was ever in doubt"),
         (ticketed, "no settlement became a ticket"),
         (run.registered.len() == run.schedule.registrations.len(), "a registered case is missing"),
+        (journal.taken_back > 0, "no burst of refusals closed the agency's gate again"),
         (run.unanswered == 0, "a post stayed without an answer"),
     ]
     .into_iter()
