@@ -17,7 +17,7 @@ use crate::domain::policy::Disposition;
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
 use crate::engine::ports::Clock;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -149,7 +149,7 @@ impl Run {
     }
 
     async fn close_ticket(
-        &self,
+        &mut self,
         submitter: usize,
         transaction: TransactionId,
         how: &str,
@@ -161,14 +161,10 @@ impl Run {
             "by": "counter 3",
             "reason": "the person chose so at the counter",
         });
-        self.small(submitter, &path, body).await
-    }
-
-    async fn small(&self, submitter: usize, path: &str, body: Value) -> anyhow::Result<()> {
         let request = Request { key: None, wait: None, body: body.to_string() };
-        let answer = self.http.post(self.submitter(submitter), path, &request).await?;
+        let answer = self.http.post(self.submitter(submitter), &path, &request).await?;
         if !answer.status.is_success() {
-            bail!("{path} answered {}: {}", answer.status, answer.body);
+            self.finding(&path, format!("answered {}: {}", answer.status, answer.body));
         }
         Ok(())
     }
@@ -179,17 +175,23 @@ impl Run {
     /// When the daemon does not obey.
     pub async fn redrive(&mut self, at: Timestamp) -> anyhow::Result<()> {
         let mut count = 0;
-        loop {
+        let mut refused = false;
+        while !refused {
             let dead: Page<TransactionOut> =
                 self.http.get(self.operator(), "/admin/v1/dead-letters").await?;
+            if dead.items.is_empty() {
+                break;
+            }
             for letter in &dead.items {
                 let path = format!("/admin/v1/dead-letters/{}/redrive", letter.id);
                 let body = json!({"reason": "the settlement path works again"});
-                self.http.order(self.operator(), &path, &body).await?;
-            }
-            count += dead.items.len();
-            if dead.items.is_empty() {
-                break;
+                match self.http.order(self.operator(), &path, &body).await? {
+                    Ok(_) => count += 1,
+                    Err(why) => {
+                        refused = true;
+                        self.finding(&path, why);
+                    }
+                }
             }
         }
         if count > 0 {
@@ -218,7 +220,9 @@ impl Run {
         for id in &pre_accepted {
             let path = format!("/admin/v1/transactions/{id}/told");
             let body = json!({"how": "telephone", "reason": "called by the hall"});
-            self.http.order(self.operator(), &path, &body).await?;
+            if let Err(why) = self.http.order(self.operator(), &path, &body).await? {
+                self.finding(&path, why);
+            }
         }
         let what =
             format!("{} people are told the result of what was pre-accepted", pre_accepted.len());

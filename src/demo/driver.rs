@@ -7,14 +7,17 @@
 //! ```
 //!
 //! A kill is given in the middle of posts or of a replay; the daemon is started again at once,
-//! and clients repeat what was cut off. Everything that a wait could depend on has a bound.
+//! and clients repeat what was cut off. Every wait has a bound in real time. An order that is
+//! refused is a finding, and the run goes on; what cannot be gone on from ends the run, and the
+//! proof is made of what there is.
 
 use super::answers::{self, Answered, Told};
 use super::bodies::{Request, registration, request};
 use super::client::Http;
 use super::processes;
+use super::proof::Broken;
 use super::proof::dates::Telling;
-use super::run::{Act, PROBE_INTERVAL, Registered, Run, WINDOW};
+use super::run::{Act, Registered, Run, WINDOW};
 use super::schedule::{PLANNED_END, SLOT, STOPS};
 use super::script::{Cue, Scene, plot, released, restored};
 use crate::admin::types::{ForCells, LedgerOut};
@@ -23,9 +26,8 @@ use crate::daemon::driven::ClockServer;
 use crate::domain::cell::Selector;
 use crate::domain::time::Timestamp;
 use crate::engine::ports::Clock;
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -33,16 +35,17 @@ use tokio::task::JoinSet;
 /// Posts under way at a time.
 const AT_A_TIME: usize = 64;
 /// The longest, in real time, that one slot may take: longer is a daemon that is stuck.
-const SLOT_MAX: Duration = Duration::from_secs(120);
+const SLOT_MAX: Duration = Duration::from_secs(60);
+/// The longest, in real time, that the whole run may take.
+const RUN_MAX: Duration = Duration::from_secs(600);
+/// Posts that must be under way for a kill to be worth it.
+const UNDER_WAY: usize = 6;
 /// How long before the end of its slot time stands for posts that are not answered yet.
 const MARGIN: Duration = Duration::from_secs(10);
 /// Between two looks at a replay, in real time.
 const LOOK_AGAIN: Duration = Duration::from_millis(4);
 /// Effects that show that a replay is in its middle, where there is that much to replay.
 const MIDDLE: u64 = 200;
-
-/// How long a probe may take, in real time, before time goes on.
-const PROBE_TAKES: Duration = Duration::from_millis(1);
 
 /// The business whose dates are registered.
 pub(super) const DATED: &str = "reimbursement.manual";
@@ -59,17 +62,32 @@ pub struct Errand {
 }
 
 impl Run {
-    /// Plays everything from the beginning to the end.
-    ///
-    /// # Errors
-    /// When the run cannot be completed.
-    pub async fn play(&mut self) -> anyhow::Result<()> {
+    /// Plays everything from the beginning to the end, as far as it goes.
+    pub async fn play(&mut self) {
+        let played = match tokio::time::timeout(RUN_MAX, self.slots()).await {
+            Ok(played) => played,
+            Err(_) => Err(anyhow!("it was not over after {} s", RUN_MAX.as_secs())),
+        };
+        self.completed = played.is_ok();
+        if let Err(error) = played {
+            let at = self.clock.now().wall.rfc3339(super::bodies::ZONE);
+            self.finding("run", format!("the run ended at {at}: {error:#}"));
+        }
+        self.screen.finish();
+    }
+
+    /// Notes what should not have happened.
+    pub(super) fn finding(&mut self, id: &str, what: impl Into<String>) {
+        self.findings.push(Broken::new("plot", id, what));
+    }
+
+    async fn slots(&mut self) -> anyhow::Result<()> {
         let mut cues: VecDeque<Cue> = plot(self.schedule.agency_back)?.into();
         let (mut post, mut registration, mut withdrawal) = (0, 0, 0);
+        let mut kill = false;
         for slot in self.schedule.slots() {
             self.walk_to(slot).await?;
             let ends = slot.after(SLOT);
-            let mut kill = false;
             while cues.front().is_some_and(|cue| cue.at < ends) {
                 let Some(cue) = cues.pop_front() else { break };
                 kill |= cue.scene == Scene::KillUnderPosts;
@@ -89,7 +107,10 @@ impl Run {
                 });
                 post += 1;
             }
-            self.post(errands, ends, kill).await?;
+            // A kill needs posts under way, so it waits for a slot that has enough of them.
+            let now = kill && errands.len() >= UNDER_WAY;
+            kill &= !now;
+            self.post(errands, ends, now).await?;
             while self.schedule.withdrawals.get(withdrawal).is_some_and(|w| w.0 < ends) {
                 self.withdraw(self.schedule.withdrawals[withdrawal].1).await?;
                 withdrawal += 1;
@@ -97,14 +118,12 @@ impl Run {
             self.look_at_backlog().await?;
             self.screen.reached(slot);
         }
-        self.walk_to(self.schedule.ends).await?;
-        self.screen.finish();
-        Ok(())
+        self.walk_to(self.schedule.ends).await
     }
 
     /// Walks the clock to `at`.
     async fn walk_to(&mut self, at: Timestamp) -> anyhow::Result<()> {
-        let walking = walk(&self.clock, at);
+        let walking = self.clock.advance_when_idle(at);
         tokio::time::timeout(SLOT_MAX, walking)
             .await
             .with_context(|| format!("nobody became idle before {at}"))
@@ -155,9 +174,13 @@ impl Run {
         let all = cells == Selector::default();
         let body = ForCells { cells: cells.clone(), all, reason: what.to_owned() };
         let path = format!("/admin/v1/windows/{WINDOW}/{verb}");
-        self.http.order(self.operator(), &path, &body).await?;
-        self.acts.push(Act { cells, at, is_release });
-        self.screen.say(at, what);
+        match self.http.order(self.operator(), &path, &body).await? {
+            Ok(_) => {
+                self.acts.push(Act { cells, at, is_release });
+                self.screen.say(at, what);
+            }
+            Err(refused) => self.finding(&path, refused),
+        }
         Ok(())
     }
 
@@ -175,27 +198,26 @@ impl Run {
             return Ok(());
         }
         let total = errands.len();
-        let queue = Arc::new(Mutex::new(VecDeque::from(errands)));
-        let answered = Arc::new(AtomicUsize::new(0));
+        let work = Work::of(errands);
         let mut workers = JoinSet::new();
         for _ in 0..AT_A_TIME.min(total) {
-            workers.spawn(worker(self.worker_seed(), Arc::clone(&queue), Arc::clone(&answered)));
+            workers.spawn(worker(self.worker_seed(), work.clone()));
         }
         let posting = async {
-            let mut held = Vec::with_capacity(total);
             while let Some(done) = workers.join_next().await {
-                held.append(&mut done.context("a client panicked")??);
+                done.context("a client panicked")??;
             }
-            anyhow::Ok(held)
+            anyhow::Ok(())
         };
         let clock = self.clock.clone();
         let passing = async {
-            walk(&clock, ends.before(MARGIN)).await;
+            clock.advance_when_idle(ends.before(MARGIN)).await;
             std::future::pending::<()>().await;
         };
+        let answered = work.clone();
         let killing = async {
             if kill {
-                while answered.load(Ordering::SeqCst) < total / 3 {
+                while !answered.is_in_the_middle(total) {
                     real_sleep(Duration::from_micros(200)).await;
                 }
                 self.kill("while posts are under way").await?;
@@ -203,18 +225,23 @@ impl Run {
             }
             anyhow::Ok(())
         };
-        let all = async { tokio::try_join!(posting, killing) };
-        let held = tokio::select! {
-            held = tokio::time::timeout(SLOT_MAX, all) => {
-                held.context("some posts were not answered in time")??.0
-            }
-            () = passing => bail!("time passed for ever"),
+        let all = async { tokio::try_join!(posting, killing).map(|_| ()) };
+        let ended = tokio::select! {
+            ended = tokio::time::timeout(SLOT_MAX, all) => match ended {
+                Ok(ended) => ended,
+                Err(_) => Err(anyhow!("some posts were not answered in time")),
+            },
+            () = passing => Err(anyhow!("time passed for ever")),
         };
+        // What was answered is held, however the slot ended.
+        workers.abort_all();
+        let held = work.take();
+        self.unanswered += u64::try_from(total - held.len())?;
         for answered in &held {
             self.remember_date(answered);
         }
         self.answers.extend(held);
-        Ok(())
+        ended
     }
 
     fn worker_seed(&self) -> Client {
@@ -248,24 +275,25 @@ impl Run {
         let before = effects(&http, &stats).await?;
         let patience = Stopwatch::start();
         let clock = self.clock.clone();
-        let passing = walk(&clock, until);
+        let passing = clock.advance_when_idle(until);
         let watching = async {
             while effects(&http, &stats).await? < before + middle {
                 if patience.elapsed() > SLOT_MAX {
-                    bail!("the replay of what was held did not begin");
+                    return Ok(false);
                 }
                 real_sleep(LOOK_AGAIN).await;
             }
-            anyhow::Ok(())
+            anyhow::Ok(true)
         };
         tokio::pin!(passing, watching);
-        let in_time = tokio::select! {
+        let met = tokio::select! {
             biased;
-            seen = &mut watching => seen.map(|()| true)?,
+            seen = &mut watching => seen?,
             () = &mut passing => false,
         };
-        if !in_time {
-            bail!("the replay of what was held was over before it could be met in its middle");
+        if !met {
+            self.finding("replay", "what was held did not set out after the stop");
+            return Ok(());
         }
         self.kill("in the middle of the replay").await?;
         self.start_again().await
@@ -280,7 +308,7 @@ impl Run {
         let request = Request { key: None, wait: None, body: body.to_string() };
         let answer = self.http.post(submitter, &path, &request).await?;
         if !answer.status.is_success() {
-            bail!("{path} answered {}: {}", answer.status, answer.body);
+            self.finding(&path, format!("answered {}: {}", answer.status, answer.body));
         }
         Ok(())
     }
@@ -292,7 +320,8 @@ impl Run {
         let submitter = self.submitter(planned.submitter);
         let answer = self.http.post(submitter, "/v1/deadlines", &request).await?;
         if !answer.status.is_success() {
-            bail!("/v1/deadlines answered {}: {}", answer.status, answer.body);
+            self.finding("/v1/deadlines", format!("answered {}: {}", answer.status, answer.body));
+            return Ok(());
         }
         self.hear_case(&answer.body)
     }
@@ -356,15 +385,6 @@ impl Run {
     }
 }
 
-/// Lets time pass until `at`, stopping wherever something is due and at every probe.
-async fn walk(clock: &ClockServer, at: Timestamp) {
-    while clock.now().wall < at {
-        let next = clock.now().wall.after(PROBE_INTERVAL).min(at);
-        clock.advance_when_idle(next).await;
-        real_sleep(PROBE_TAKES).await;
-    }
-}
-
 /// What one worker needs of the run.
 struct Client {
     http: Http,
@@ -373,20 +393,49 @@ struct Client {
     keys: Vec<String>,
 }
 
-async fn worker(
-    client: Client,
-    queue: Arc<Mutex<VecDeque<Errand>>>,
-    answered: Arc<AtomicUsize>,
-) -> anyhow::Result<Vec<Answered>> {
-    let mut held = Vec::new();
-    loop {
-        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-        let Some(errand) = next else { return Ok(held) };
+/// The posts of a slot, shared by its workers. Cheap to clone.
+#[derive(Clone)]
+struct Work {
+    left: Arc<Mutex<VecDeque<Errand>>>,
+    held: Arc<Mutex<Vec<Answered>>>,
+}
+
+impl Work {
+    fn of(errands: Vec<Errand>) -> Self {
+        Self { left: Arc::new(Mutex::new(errands.into())), held: Arc::default() }
+    }
+
+    fn next(&self) -> Option<Errand> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    fn hold(&self, answered: Answered) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).push(answered);
+    }
+
+    /// Whether a kill now meets acknowledgements that nothing but the journal stands for: some
+    /// are given, others still to come, and the latest one was a bare one.
+    fn is_in_the_middle(&self, total: usize) -> bool {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let bare = held.last().is_some_and(|last| match &last.told {
+            Told::Accepted { outcome, .. } => outcome.is_none(),
+            Told::TurnedAway { .. } => true,
+            Told::Invalid { .. } => false,
+        });
+        (held.len() >= total / 3 && bare) || held.len() >= total * 2 / 3
+    }
+
+    fn take(&self) -> Vec<Answered> {
+        std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+async fn worker(client: Client, work: Work) -> anyhow::Result<()> {
+    while let Some(errand) = work.next() {
         let door = super::client::Door { base: &client.base, key: &client.keys[errand.submitter] };
         let sent_at = client.clock.now().wall;
         let answer = client.http.post(door, "/v1/transactions", &errand.request).await?;
-        answered.fetch_add(1, Ordering::SeqCst);
-        held.push(Answered {
+        work.hold(Answered {
             post: errand.post,
             sent_at,
             answered_at: client.clock.now().wall,
@@ -395,6 +444,7 @@ async fn worker(
             put_off: answer.put_off,
         });
     }
+    Ok(())
 }
 
 async fn effects(http: &Http, stats: &str) -> anyhow::Result<u64> {

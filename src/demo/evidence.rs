@@ -2,6 +2,7 @@
 //! files, the cores by their logs. Reads only; the daemon has stopped before.
 
 use super::answers::Told;
+use super::proof::Broken;
 use super::proof::books::{Column, Counter, Ledger};
 use super::proof::calls::{Closure, CoreCall};
 use super::proof::journal::Recount;
@@ -77,17 +78,55 @@ pub fn cut_off(run: &Run) -> u64 {
     run.answers.iter().map(|answered| u64::from(answered.cut_off)).sum()
 }
 
-/// The journal in `folder`, recounted record by record.
+/// The journal in `folder`, recounted record by record from a copy, so that looking changes
+/// nothing; and what a reading of the very bytes finds wrong with it.
 ///
 /// # Errors
-/// When it cannot be opened or read.
-pub fn journal(folder: &Path, now: Timestamp) -> anyhow::Result<Recount> {
-    let options = journal::Options::new(now, true);
-    let opened = journal::open(folder, &options)
-        .with_context(|| format!("the journal in {} cannot be opened", folder.display()))?;
+/// When it cannot be copied or read.
+pub fn journal(
+    folder: &Path,
+    copy: &Path,
+    now: Timestamp,
+) -> anyhow::Result<(Recount, Vec<Broken>)> {
+    let verified = journal::verify::verify(folder)
+        .with_context(|| format!("the journal in {} cannot be read", folder.display()))?;
+    let damaged = verified.files.iter().flat_map(|file| &file.damage);
+    let damaged = damaged.map(|damage| {
+        let what = format!("is damaged at offset {}", damage.offset);
+        Broken::new("P1", &damage.file, what)
+    });
+    let missing = verified.missing.iter().map(|name| Broken::new("P1", name, "is missing"));
+    let broken: Vec<Broken> = damaged.chain(missing).collect();
+    copy_files(folder, copy).with_context(|| format!("{} cannot be copied", folder.display()))?;
     let mut recount = Recount::default();
-    scan(&*opened.reader, &mut recount)?;
-    Ok(recount)
+    // Where something is damaged, the intact rest is recounted.
+    let read = read_copy(copy, now, !broken.is_empty(), &mut recount);
+    // The copy is only ours; what stays behind goes with the demo's folder.
+    drop(std::fs::remove_dir_all(copy));
+    read?;
+    Ok((recount, broken))
+}
+
+fn read_copy(
+    copy: &Path,
+    now: Timestamp,
+    quarantine: bool,
+    recount: &mut Recount,
+) -> anyhow::Result<()> {
+    let options = journal::Options { quarantine, ..journal::Options::new(now, true) };
+    let opened = journal::open(copy, &options).context("the journal cannot be opened")?;
+    scan(&*opened.reader, recount)
+}
+
+fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
 }
 
 fn scan(reader: &dyn JournalReader, recount: &mut Recount) -> anyhow::Result<()> {
@@ -117,13 +156,15 @@ pub struct Logs {
     pub calls: Vec<CoreCall>,
     /// For each core when its probes were answered, and whether well.
     pub probes: BTreeMap<UpstreamName, Vec<(Timestamp, bool)>>,
+    /// Calls that the journal has as something else.
+    pub contradictions: Vec<Broken>,
 }
 
-/// Reads the cores' logs. The cell of a call is completed from the journal, and must agree with
-/// what the log itself says of it.
+/// Reads the cores' logs. The cell of a call is completed from the journal, which must agree
+/// with what the log itself says of it.
 ///
 /// # Errors
-/// When a log cannot be read, or contradicts the journal.
+/// When a log cannot be read.
 pub fn logs(run: &Run, journal: &Recount) -> anyhow::Result<Logs> {
     let mut logs = Logs::default();
     for core in &run.cores {
@@ -148,42 +189,52 @@ fn take(logs: &mut Logs, line: Line, journal: &Recount) -> anyhow::Result<()> {
         "question" => {}
         kind => {
             let id = line.transaction.context("a call in a core's log names no transaction")?;
-            let cell = cell_of(&line, id, journal)?;
+            let (cell, agrees) = cell_of(&line, id, journal)?;
+            if !agrees {
+                let (business, operation) = (line.business, line.operation);
+                let what = format!(
+                    "reached the core as {}.{}, which the journal does not have under this number",
+                    business.unwrap_or_default(),
+                    operation.unwrap_or_default()
+                );
+                logs.contradictions.push(Broken::new("P1", id, what));
+            }
             logs.calls.push(CoreCall { at, id, cell, applied: kind == "effect" });
         }
     }
     Ok(())
 }
 
-fn cell_of(line: &Line, id: TransactionId, journal: &Recount) -> anyhow::Result<Cell> {
+/// The cell of a call, and whether the journal has it like that.
+fn cell_of(line: &Line, id: TransactionId, journal: &Recount) -> anyhow::Result<(Cell, bool)> {
     let business = line.business.as_deref().unwrap_or_default();
     let operation = line.operation.as_deref().unwrap_or_default();
-    match journal.accepted.get(&id.seq) {
-        // A transaction that the journal lost keeps what its call said about it; nobody else
-        // knows more.
-        None => Ok(Cell {
-            upstream: line.upstream.clone(),
-            business: business.parse()?,
-            operation: operation.parse().map_err(|e| anyhow!("{e}"))?,
-            class: crate::domain::cell::Class::Hospital,
-            channel: crate::domain::cell::Channel::System,
-            district: "unknown".parse()?,
-            labels: Vec::new(),
-            attributes: BTreeMap::new(),
-        }),
-        Some(kept) => {
-            let agrees = kept.cell.upstream == line.upstream
-                && kept.cell.business.as_str() == business
-                && kept.cell.operation.as_str() == operation;
-            agrees.then(|| kept.cell.clone()).with_context(|| {
-                format!("{id} is {} in the journal, {business}.{operation} at the core", kept.cell)
-            })
-        }
-    }
+    let kept = journal.accepted.get(&id.seq).filter(|kept| {
+        kept.cell.upstream == line.upstream
+            && kept.cell.business.as_str() == business
+            && kept.cell.operation.as_str() == operation
+    });
+    Ok(match kept {
+        Some(kept) => (kept.cell.clone(), true),
+        // What the journal lost keeps what its call said about it; nobody else knows more.
+        None => (
+            Cell {
+                upstream: line.upstream.clone(),
+                business: business.parse()?,
+                operation: operation.parse().map_err(|e| anyhow!("{e}"))?,
+                class: crate::domain::cell::Class::Hospital,
+                channel: crate::domain::cell::Channel::System,
+                district: "unknown".parse()?,
+                labels: Vec::new(),
+                attributes: BTreeMap::new(),
+            },
+            false,
+        ),
+    })
 }
 
-/// When `upstream` was let back: by the signed act that the driver gave, else by the first time
-/// after the published end at which its last `needed` probes were all good.
+/// When `upstream` was let back: by the signed act that the driver gave, else by `needed` good
+/// probes in a row, all of them after the published end.
 #[must_use]
 pub fn restored_at(
     upstream: &UpstreamName,
@@ -199,9 +250,10 @@ pub fn restored_at(
         .min();
     let mut good_in_a_row = 0;
     let mut proved = None;
-    for &(at, good) in logs.probes.get(upstream).map_or(&[][..], Vec::as_slice) {
+    let probes = logs.probes.get(upstream).map_or(&[][..], Vec::as_slice);
+    for &(at, good) in probes.iter().filter(|(at, _)| published_end <= *at) {
         good_in_a_row = if good { good_in_a_row + 1 } else { 0 };
-        if at >= published_end && good_in_a_row >= needed {
+        if good_in_a_row >= needed {
             proved = Some(at);
             break;
         }
@@ -320,8 +372,12 @@ mod tests {
     fn a_part_is_back_by_its_probes_after_the_end_or_by_a_signature_before() {
         let agency: UpstreamName = "agency".parse().unwrap();
         let mut logs = Logs::default();
-        let probes = [(90, true), (110, false), (120, true), (130, true), (140, true)];
-        let probes = probes.map(|(ms, good)| (at(ms), good)).to_vec();
+        let probes = [(80, true), (90, true), (100, true), (110, false)].into_iter().chain([
+            (120, true),
+            (130, true),
+            (140, true),
+        ]);
+        let probes = probes.map(|(ms, good)| (at(ms), good)).collect();
         logs.probes.insert(agency.clone(), probes);
         assert_eq!(restored_at(&agency, at(100), 3, &[], &logs), Some(at(140)));
         let cells = Selector { upstream: vec![agency.clone()], ..Selector::default() };

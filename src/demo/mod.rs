@@ -3,7 +3,7 @@
 //! ```text
 //!  population ─► schedule ─┐                    ┌─► evidence ─► proof ─► report
 //!  script (the plot) ──────┼─► driver, counters ┘
-//!  run (the stage) ────────┘      │
+//!  run (the stage) ────────┘      │                  (verdict gathers the proofs)
 //!          starts `serve` and `simulate-core` as processes, owns their clock
 //! ```
 //!
@@ -26,19 +26,14 @@ mod run;
 pub mod schedule;
 mod screen;
 pub mod script;
+mod verdict;
 
 use crate::daemon::tasks::Tasks;
-use crate::domain::ids::UpstreamName;
-use crate::domain::state::State;
 use crate::domain::time::{Timestamp, Zone};
 use anyhow::{Context, bail};
-use proof::Broken;
-use proof::calls::{self, Effects};
-use proof::dates::{Stop, Telling};
-use report::{Date, Report};
+use report::Report;
 use run::{Run, Setting};
-use schedule::{AGENCY_BACK, BEGINS, PLANNED_END, Plan, STOPS};
-use std::collections::BTreeMap;
+use schedule::{PLANNED_END, Plan, STOPS};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,7 +54,7 @@ pub struct DemoArgs {
     #[arg(long, default_value_t = 20_220_812)]
     pub seed: u64,
     /// Ordinary posts, at least
-    #[arg(long, default_value_t = 20_000, value_name = "N")]
+    #[arg(long, default_value_t = 22_000, value_name = "N")]
     pub transactions: usize,
     /// Keep everything in this folder, which must be empty or not there
     #[arg(long, value_name = "DIR")]
@@ -84,7 +79,7 @@ fn instant(text: &str) -> Result<Timestamp, String> {
 }
 
 /// Plays the demo; with `json` nothing but the final object goes to standard output. Fails when
-/// a promise was broken, or the run could not be completed.
+/// a promise was broken, or the run could not be completed: the object then says where it ended.
 #[must_use]
 pub fn run(args: DemoArgs, json: bool) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -163,161 +158,20 @@ async fn play(args: DemoArgs, json: bool) -> anyhow::Result<Report> {
         quiet: json,
     };
     let mut run = Run::set_up(setting, &tasks).await?;
-    let played = run.play().await;
-    if let Err(error) = played {
-        run.screen.finish();
-        return Err(error);
-    }
-    let told = run.ledger().await?;
-    processes::stop(&mut run.daemon).await?;
-    prove(&run, &told)
-}
-
-fn prove(run: &Run, told: &crate::admin::types::LedgerOut) -> anyhow::Result<Report> {
-    let ends = run.schedule.ends;
-    let journal = evidence::journal(&run.config.data.folder, ends)?;
-    let logs = evidence::logs(run, &journal)?;
-    let (clients, receipts, refusals) = evidence::clients(run);
-    let ledger = evidence::ledger(told)?;
-    let window = run.config.windows.first().context("the settings declare no window")?;
-    let mut restored: BTreeMap<UpstreamName, Timestamp> = BTreeMap::new();
-    for (name, upstream) in &run.config.upstreams {
-        let needed = upstream.health.good_needed;
-        let end = window.published.end;
-        if let Some(at) = evidence::restored_at(name, end, needed, &run.acts, &logs) {
-            restored.insert(name.clone(), at);
-        }
-    }
-    let agency: UpstreamName = "agency".parse()?;
-    let agency_back = restored.get(&agency).copied();
-    let back_of = |post: &schedule::Post| {
-        // What the notice says is claimed only while every part was surely stopped.
-        let earliest = restored.values().copied().min().unwrap_or(PLANNED_END);
-        if post.kind.said().disposition.passes() { earliest.min(PLANNED_END) } else { earliest }
-    };
-    let dates = window.deadlines.as_ref().context("the window moves no deadlines")?;
-    let stop = Stop {
-        starts: window.published.start,
-        published_end: window.published.end,
-        restored: agency_back.unwrap_or(ends),
-        rule: dates.rule,
-        opens_at: dates.opens_at,
-        day_ends_at: dates.day_ends_at,
-    };
-    let mut sums = Effects::default();
-    let closures = evidence::closures(window, &restored, &run.acts);
-    let keys = evidence::ordering(run, &journal);
-    let kept = proof::kept::acknowledged(&receipts, &refusals, &journal);
-    let once = calls::once(&logs.calls, &mut sums);
-    let in_order = calls::in_order(&logs.calls, &keys, &mut sums);
-    let closed = calls::not_while_closed(&logs.calls, &closures, &mut sums);
-    let cut_off = evidence::cut_off(run);
-    let broken = proof::gather(vec![
-        kept,
-        proof::kept::ended(&journal),
-        once,
-        in_order,
-        closed,
-        proof::dates::moved(&stop, &tellings(run, &journal)),
-        proof::books::balance(&clients, &ledger, &journal, sums.effects, cut_off),
-        proof::notice::followed(&run.answers, &run.posts, &run.city, back_of),
-        plot_was_played(run, &journal),
-    ]);
-    let held = |id: crate::domain::ids::Seq| {
-        journal
-            .accepted
-            .get(&id)
-            .is_some_and(|kept| !kept.disposition.passes() && kept.state == State::Applied)
-    };
-    let replayed = journal.accepted.keys().filter(|&&seq| held(seq)).count();
-    let doubted = journal.accepted.values().filter(|kept| kept.doubted).count();
-    Ok(Report {
-        scenario: scenario(run.schedule.agency_back),
-        starts_at: window.published.start,
-        ends_at: window.published.end,
-        restored_at: agency_back,
-        clients,
-        held_peak: run.held_peak,
-        replayed: u64::try_from(replayed)?,
-        kills: run.kills,
-        in_doubt_seen: u64::try_from(doubted)?,
-        ledger,
-        effects: sums,
-        policy: proof::notice::used(&run.answers, &run.posts, &run.city),
-        deadlines: registered(run),
-        deadline_clause: dates.clause.clone(),
-        broken,
-    })
-}
-
-fn scenario(agency_back: Timestamp) -> &'static str {
-    if agency_back < PLANNED_END {
-        "early"
-    } else if agency_back > AGENCY_BACK {
-        "slipped"
-    } else {
-        "on_time"
-    }
-}
-
-/// What the clients were told, and what the journal says that somebody was told.
-fn tellings(run: &Run, journal: &proof::journal::Recount) -> Vec<Telling> {
-    let by_journal = journal.told.iter().map(|told| Telling {
-        about: format!("{} (journal)", told.business),
-        original: told.original,
-        told: told.to,
-        at: told.at,
-    });
-    let mut clients = run.tellings.clone();
-    clients.sort_by_key(|telling| telling.at);
-    clients.into_iter().chain(by_journal).collect()
-}
-
-fn registered(run: &Run) -> Vec<Date> {
-    run.registered
-        .values()
-        .map(|case| Date {
-            original: case.original,
-            effective: case.effective,
-            rule: case.rule.clone().unwrap_or_else(|| "none".to_owned()),
-            extended: case.original < case.effective,
-        })
-        .collect()
-}
-
-/// Whether the run met what it set out to meet: without kills, doubts and tickets nothing would
-/// have been proved.
-fn plot_was_played(run: &Run, journal: &proof::journal::Recount) -> Vec<Broken> {
-    let doubted = journal.accepted.values().any(|kept| kept.doubted);
-    let ticketed = journal.accepted.values().any(|kept| kept.ticket.is_some());
-    [
-        (run.kills >= 2, "the daemon was not killed twice"),
-        (doubted, "no transaction was ever in doubt"),
-        (ticketed, "no settlement became a ticket"),
-        (run.registered.len() == run.schedule.registrations.len(), "a registered case is missing"),
-        (BEGINS < run.schedule.ends, "the schedule is empty"),
-    ]
-    .into_iter()
-    .filter(|(met, _)| !met)
-    .map(|(_, what)| Broken::new("plot", "demo", what))
-    .collect()
+    run.play().await;
+    let told = run.take_down().await;
+    verdict::prove(&run, told)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use schedule::AGENCY_BACK;
 
     #[test]
     fn an_instant_without_an_offset_is_meant_in_beijing() {
         assert_eq!(instant("2022-08-15T07:10"), Ok(AGENCY_BACK));
         assert_eq!(instant("2022-08-14T23:10:00Z"), Ok(AGENCY_BACK));
         assert!(instant("tomorrow").is_err());
-    }
-
-    #[test]
-    fn the_scenario_is_named_after_the_restart() {
-        assert_eq!(scenario(AGENCY_BACK), "on_time");
-        assert_eq!(scenario(instant("2022-08-16T10:00").unwrap()), "slipped");
-        assert_eq!(scenario(instant("2022-08-14T20:00").unwrap()), "early");
     }
 }

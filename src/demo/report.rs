@@ -140,7 +140,6 @@ impl Report {
     pub fn page(&self) -> String {
         let mut page = String::new();
         // Writing to a string cannot fail.
-        // Writing to a string cannot fail.
         if self.write_page(&mut page).is_err() {
             page.push_str("(the report was cut short)\n");
         }

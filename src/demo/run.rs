@@ -6,11 +6,13 @@
 use super::answers::Answered;
 use super::client::{Door, Http};
 use super::population::{Population, Submitter};
-use super::processes::{Core, Stage, free_address};
+use super::processes::{self, Core, Stage, free_address};
+use super::proof::Broken;
 use super::proof::dates::Telling;
 use super::schedule::{BEGINS, Plan, Post, Schedule, people_for};
 use super::screen::Screen;
 use super::script::UPSTREAMS;
+use crate::admin::types::LedgerOut;
 use crate::config::{self, Config};
 use crate::daemon::driven::ClockServer;
 use crate::daemon::tasks::Tasks;
@@ -31,7 +33,7 @@ pub(super) const NOTICE: &str = include_str!("../../config/beijing-2022-08.toml"
 pub(super) const WINDOW: &str = "beijing-2022-08";
 
 /// How often a core is probed: slower than by default, because three days pass in a minute.
-pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(60);
+const PROBE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The person who releases filings and certifies restarts.
 const OPERATOR: &str = "Zhao Lei";
@@ -78,6 +80,12 @@ pub struct Run {
     pub acts: Vec<Act>,
     /// Daemons killed.
     pub kills: u32,
+    /// Posts that stayed without an answer.
+    pub unanswered: u64,
+    /// What should not have happened on the way.
+    pub findings: Vec<Broken>,
+    /// Whether the run came to its end.
+    pub completed: bool,
     /// The most that ever waited.
     pub held_peak: u64,
     /// The settings, read as the daemon reads them.
@@ -90,6 +98,8 @@ pub struct Run {
     pub cores: Vec<Core>,
     /// What shows the run.
     pub screen: Screen,
+    /// The demo's folder.
+    pub folder: PathBuf,
     stage: Stage,
     keys: Vec<String>,
     operator: String,
@@ -155,12 +165,16 @@ impl Run {
             registered: BTreeMap::new(),
             acts: Vec::new(),
             kills: 0,
+            unanswered: 0,
+            findings: Vec::new(),
+            completed: false,
             held_peak: 0,
             config,
             http,
             clock,
             cores,
             screen,
+            folder,
             stage,
             keys,
             operator,
@@ -179,6 +193,24 @@ impl Run {
         let stage = &self.stage;
         self.daemon = stage.start_daemon(&self.config_file, &self.operators, &self.http).await?;
         Ok(())
+    }
+
+    /// The last look at the daemon's books, then its end. What cannot be had is a finding; a
+    /// daemon that does not stop is killed, so that its journal can be read.
+    pub async fn take_down(&mut self) -> Option<LedgerOut> {
+        let told = match self.ledger().await {
+            Ok(told) => Some(told),
+            Err(error) => {
+                self.finding("ledger", format!("{error:#}"));
+                None
+            }
+        };
+        if let Err(error) = processes::stop(&mut self.daemon).await {
+            self.finding("daemon", format!("{error:#}"));
+            // It may have ended by itself.
+            drop(processes::kill(&mut self.daemon).await);
+        }
+        told
     }
 
     /// The door of the submitter at `place`.

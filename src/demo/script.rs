@@ -2,7 +2,7 @@
 //!
 //! The settlement path stays alive and stumbles now and then; the agency and the portal are
 //! stopped at the published start. The portal is back in time. The agency is back when the plan
-//! says so, and refuses everything at first. Where it is back before the published end, an
+//! says so, after probes that it failed, and refuses everything at first. Where it is back before the published end, an
 //! operator signs for it; else its probes must prove it.
 
 use super::population::AGENCY_DISTRICTS;
@@ -82,6 +82,17 @@ fn ordinary() -> Script {
     }
 }
 
+/// How the settlement core takes the replay of what was held: now and then it asks for patience,
+/// or a call or its answer is lost.
+fn stumbling() -> Script {
+    Script {
+        lose_before: share(0.02),
+        lose_after: share(0.03),
+        busy: Some(Busy { status: 503, retry_after_seconds: Some(5), chance: share(0.15) }),
+        ..ordinary()
+    }
+}
+
 /// The plot for an agency that is back at `agency_back`, by time.
 ///
 /// # Errors
@@ -111,7 +122,23 @@ pub fn plot(agency_back: Timestamp) -> Result<Vec<Cue>, InvalidId> {
         core("portal", Script::default(), "the on-line platform answers again"),
     );
     cue(PLANNED_END, Scene::Milestone("the published end; nothing opens before it is proved"));
+    if agency_back > PLANNED_END {
+        let ill = Script { probe_fails: true, ..Script::default() };
+        cue(
+            PLANNED_END,
+            core("agency", ill, "the agency's system is started, and fails its probes"),
+        );
+    }
+    cue(
+        PLANNED_END,
+        core("settlement", stumbling(), "the settlement path stumbles as others start"),
+    );
     cue(PLANNED_END, Scene::KillInReplay);
+    cue(
+        PLANNED_END.after(20 * MINUTE),
+        core("settlement", ordinary(), "the settlement path works again"),
+    );
+    cue(PLANNED_END.after(50 * MINUTE), Scene::Redrive);
     let coming_up = Script {
         refuse: vec![Refuse {
             business: None,

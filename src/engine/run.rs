@@ -39,7 +39,7 @@ fn pause() {
 /// Long enough to be killed in, short enough for a whole run.
 #[expect(clippy::disallowed_methods, reason = "only for a promise that is broken on purpose")]
 fn pause_briefly() {
-    std::thread::sleep(Duration::from_millis(20));
+    std::thread::sleep(Duration::from_millis(10));
 }
 
 /// Batches that may wait for the commit thread: enough to keep it busy, few enough that a slow

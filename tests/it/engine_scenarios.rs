@@ -194,6 +194,44 @@ fn a_window_holds_until_probes_after_its_end_prove_the_core_back() {
 }
 
 #[test]
+fn good_probes_from_before_the_planned_end_are_no_part_of_the_proof() {
+    // Down and up again before the end, and a part that is stopped only in some of its cells.
+    for (live_beside, bad) in [(false, 3), (true, 0)] {
+        let mut bench = declared(Disposition::Hold);
+        if live_beside {
+            let mut window = window(Disposition::Hold);
+            let passes = Selector {
+                business: vec!["filing.two".to_owned().try_into().unwrap()],
+                ..upstream("b")
+            };
+            window.policy.push(row(passes, Disposition::Pass));
+            bench.machine.apply(
+                Seq(bench.machine.last().0 + 1),
+                &holdover::engine::change::Change::WindowSet(std::sync::Arc::new(window)),
+            );
+        }
+        bench.set("2022-08-12T19:00:00+08:00");
+        let held = bench.accepted(submission(filing(), 1, 1));
+        if live_beside {
+            bench.accepted(submission(cell("b", "filing.two"), 2, 2));
+            bench.settle(Outcome::Applied(answer("ok")));
+        }
+        for _ in 0..bad {
+            bench.probe("b", false);
+        }
+        for _ in 0..9 {
+            bench.probe("b", true);
+        }
+        bench.set("2022-08-15T06:00:00+08:00");
+        bench.probe("b", true);
+        bench.probe("b", true);
+        assert!(bench.sent().is_empty(), "two good probes after the end are not three");
+        bench.probe("b", true);
+        assert_eq!(bench.sent(), [held.0]);
+    }
+}
+
+#[test]
 fn refusals_while_reopening_are_taken_back_by_a_burst_and_count_after_the_ramp() {
     let mut bench = declared(Disposition::Hold);
     bench.set("2022-08-12T19:00:00+08:00");

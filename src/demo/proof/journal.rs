@@ -77,6 +77,8 @@ pub struct Recount {
     pub told: Vec<Told>,
     /// How often a daemon began to own the journal.
     pub starts: u64,
+    /// How often refusals of a core that was coming up were taken back.
+    pub taken_back: u64,
     /// Records that speak of a transaction that no record before them accepted.
     pub orphans: Vec<Seq>,
 }
@@ -119,6 +121,7 @@ impl Recount {
                 self.settle(seq, transaction, &settlement);
             }
             Change::ProvisionalDecided { upstream, confirmed, .. } => {
+                self.taken_back += u64::from(!confirmed);
                 self.decide(&upstream, confirmed);
             }
             Change::Ticketed { transaction, .. } => {
@@ -308,6 +311,8 @@ pub(super) mod tests {
         assert_eq!(state(vec![]), State::InFlight);
         assert_eq!(state(vec![decided(true)]), State::Refused);
         assert_eq!(state(vec![decided(false)]), State::Waiting);
+        let count = |confirmed| recount(vec![decided(confirmed)]).taken_back;
+        assert_eq!((count(true), count(false)), (0, 1));
     }
 
     #[test]

@@ -26,7 +26,8 @@ const SPELT_OUT_MAX: usize = 20;
 /// A promise that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Broken {
-    /// `P1` to `P6`, or `notice` where the notice was not followed.
+    /// `P1` to `P6`; `notice` where the notice was not followed; `plot` where the demo itself did
+    /// not go as it was meant to.
     pub promise: &'static str,
     /// What it is about: a transaction, a date, a column of the books.
     pub id: String,
