@@ -526,23 +526,6 @@ fn a_ticket_made_good_by_a_ticket_is_one_payment() {
 }
 
 #[test]
-fn good_probes_from_before_the_planned_end_prove_nothing_after_it() {
-    let mut bench = declared(Disposition::Hold);
-    bench.set("2022-08-12T19:00:00+08:00");
-    bench.accepted(submission(filing(), 1, 1));
-    // A test run of the core during the stop: down, then up again.
-    for good in [false, false, false, true, true, true, true] {
-        bench.probe("b", good);
-    }
-    bench.set("2022-08-15T06:00:00+08:00");
-    bench.probe("b", true);
-    bench.probe("b", true);
-    assert!(bench.sent().is_empty(), "two probes since the end, three are needed");
-    bench.probe("b", true);
-    assert_eq!(bench.out.len(), 1);
-}
-
-#[test]
 fn what_depends_on_a_transaction_waits_for_the_one_in_its_place() {
     let mut bench = Bench::new("2022-08-12T20:00:00+08:00");
     let mut needs = submission(filing(), 1, 1);
@@ -561,4 +544,58 @@ fn what_depends_on_a_transaction_waits_for_the_one_in_its_place() {
     let mut late = submission(filing(), 4, 3);
     late.depends_on = Some(first);
     assert!(matches!(bench.submit(late), Some(Reply::Invalid(Fault::NotFound(_)))));
+}
+
+#[test]
+fn b1_a_hold_of_59_hours_uses_no_attempt_and_shortens_no_timer() {
+    let mut bench = declared(Disposition::Hold);
+    bench.set("2022-08-12T19:00:00+08:00");
+    for number in 0..100_000u128 {
+        bench.machine.step(
+            Now { wall: bench.now, monotonic: Monotonic(0) },
+            Event::Submit(ReplyTo(0), Box::new(submission(filing(), number, number % 20_000))),
+            &mut Decision::default(),
+        );
+    }
+    let mut due = 0;
+    while let Some(at) = bench.machine.next_due() {
+        if at >= "2022-08-15T06:00:00+08:00".parse().unwrap() {
+            break;
+        }
+        bench.now = at;
+        bench.step(Event::Tick);
+        due += 1;
+        assert!(due < 1000, "something keeps coming due while everything is held");
+    }
+    bench.set("2022-08-15T05:59:59+08:00");
+    assert!(bench.out.is_empty());
+    let books = bench.machine.books();
+    assert_eq!(books.in_state(State::Waiting).items, 100_000);
+    let tried = bench.machine.transactions(Seq(0), 1, &|view| view.attempts > 0);
+    assert!(tried.is_empty(), "{tried:?}");
+}
+
+#[test]
+fn b4_a_refusal_says_when_to_come_back_and_an_extension_changes_it() {
+    let mut bench = declared(Disposition::Refuse);
+    bench.set("2022-08-13T10:00:00+08:00");
+    let told = |bench: &mut Bench, number: u128| match bench.submit(submission(
+        filing(),
+        number,
+        number,
+    )) {
+        Some(Reply::TurnedAway { record, decision, number, .. }) => {
+            assert_eq!(decision.row.as_ref().map(|row| row.clause.as_str()), Some("(二)1"));
+            assert_eq!(record.row.as_ref().map(|row| row.window.as_str()), Some("stop"));
+            (decision.resume_at.unwrap(), number)
+        }
+        other => panic!("{other:?}"),
+    };
+    let (first, number) = told(&mut bench, 1);
+    assert_eq!(first, at("2022-08-15T06:00:00+08:00"));
+    let (window, ends_at) = ("stop".parse().unwrap(), at("2022-08-15T12:00:00+08:00"));
+    bench.order(Command::MoveWindowEnd { window, ends_at, if_version: Some(1) });
+    let (second, next) = told(&mut bench, 2);
+    assert_eq!(second, ends_at);
+    assert!(number < next, "each refusal has a number of its own");
 }
