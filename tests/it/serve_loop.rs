@@ -1,7 +1,7 @@
 //! The serve loop: what is slow or idle is cut, panics are answered, a stop is orderly.
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::routing::{get, post};
 use holdover::web::body::{self, BodyLimits};
 use holdover::web::problem::{Problem, with_fallbacks};
@@ -46,6 +46,10 @@ async fn served(limits: ServerLimits) -> Served {
     let large = || async { vec![b'x'; 64 << 20] };
     let router = Router::new()
         .route("/", get(|| async { "ok" }))
+        .route(
+            "/whence",
+            get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() }),
+        )
         .route(
             "/panic",
             get(|| async {
@@ -182,4 +186,17 @@ async fn what_does_not_end_within_the_grace_is_cut() {
     served.stop.cancel();
     let ended = tokio::time::timeout(BOUND, served.ended).await.unwrap().unwrap();
     assert_eq!(ended, Stopped::Cut(1));
+}
+
+#[tokio::test]
+async fn a_handler_is_told_where_a_request_came_from() {
+    let served = served(quick()).await;
+    let mut stream = served.connect().await;
+    let here = stream.local_addr().unwrap().to_string();
+    stream
+        .write_all(b"GET /whence HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let answer = to_end(stream).await;
+    assert!(answer.ends_with(&here), "{answer}");
 }
