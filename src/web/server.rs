@@ -10,6 +10,7 @@
 //! method, matched path and status, and only at debug level.
 
 use super::problem::{Code, Problem};
+use crate::domain::identity::contains_identity_number;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequestParts, Request};
@@ -209,6 +210,8 @@ impl RequestId {
             let bytes = value.as_bytes();
             (1..=64).contains(&bytes.len())
                 && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+                // It stands in the log and in the audit log.
+                && !value.to_str().is_ok_and(contains_identity_number)
         };
         match request.headers().get(REQUEST_ID).filter(sane) {
             Some(theirs) => Self(theirs.clone()),

@@ -3,6 +3,8 @@
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use axum::routing::{get, post};
+use holdover::domain::identity::synthetic_resident;
+use holdover::domain::time::CivilDate;
 use holdover::web::body::{self, BodyLimits};
 use holdover::web::problem::{Problem, with_fallbacks};
 use holdover::web::server::{ServerLimits, Stopped, serve};
@@ -130,7 +132,11 @@ async fn a_panic_is_a_500_without_details_and_the_connection_goes_on() {
 #[tokio::test]
 async fn a_request_id_is_taken_over_only_where_it_is_sane() {
     let served = served(ServerLimits::default()).await;
-    for (theirs, kept) in [("abc-1.2_3", true), ("a b", false), (&*"x".repeat(65), false)] {
+    let birth = CivilDate::from_ymd_opt(1990, 3, 7).unwrap();
+    let person = format!("req-{}", synthetic_resident(110_101, birth, 78));
+    for (theirs, kept) in
+        [("abc-1.2_3", true), ("a b", false), (&*"x".repeat(65), false), (&*person, false)]
+    {
         let head = "GET /no HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-request-id:";
         let answer = served.all(&format!("{head} {theirs}\r\n\r\n")).await;
         assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
