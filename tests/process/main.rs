@@ -7,3 +7,11 @@
     clippy::cast_possible_truncation,
     reason = "a test may panic, and bounds its waits by the machine's own clock"
 )]
+
+mod books;
+mod canary;
+mod cli_round;
+mod gates;
+mod index;
+mod rig;
+mod strace;
