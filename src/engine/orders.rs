@@ -322,7 +322,9 @@ impl Machine {
 
     /// The state of a live transaction, where it is the one asked for.
     fn in_state(&self, transaction: Seq, wanted: State) -> Result<(), Fault> {
-        let slot = self.live.find(transaction).ok_or(Fault::NotFound("transaction"))?;
+        // A final one is there to be seen, but nothing can be ordered of it.
+        let found = self.live.find(transaction);
+        let slot = found.ok_or(Fault::NotFound("open transaction"))?;
         let state = self.live.get(slot).state;
         if state == wanted {
             return Ok(());

@@ -337,6 +337,8 @@ struct Tail {
     store: Store,
     fold: Fold,
     checkpoint: Checkpoint,
+    /// The last change that was in it when it was opened.
+    opened_at: Seq,
     /// The last change that was taken in.
     taken: Seq,
     batches: u32,
@@ -374,7 +376,8 @@ impl Tail {
         drop(inner);
         let shared = Arc::clone(shared);
         let (fold, taken) = (Fold { provisional }, checkpoint.up_to);
-        Ok(Self { shared, generation, store, fold, checkpoint, taken, batches: 0 })
+        let opened_at = taken;
+        Ok(Self { shared, generation, store, fold, checkpoint, opened_at, taken, batches: 0 })
     }
 
     fn run(mut self) -> Result<(), Trouble> {
@@ -453,7 +456,12 @@ impl Tail {
         inner.progress.tailed = up_to;
         if caught_up && inner.progress.status == Status::CatchingUp {
             inner.progress.status = Status::Ready;
-            events::index_ready(up_to, inner.progress.rebuilds > 0);
+            let how = match (inner.progress.rebuilds, self.opened_at) {
+                (0, Seq(0)) => "built",
+                (0, _) => "opened",
+                (_, _) => "rebuilt",
+            };
+            events::index_ready(up_to, how);
         }
         drop(inner);
         self.shared.moved.notify_all();

@@ -8,8 +8,8 @@ use super::answer::{self, Answered};
 use super::check::{self, Asking};
 use super::receipt::Receipt;
 use super::{Caller, Shared, State};
-use crate::domain::ids::InstitutionCode;
-use crate::domain::ids::TransactionId;
+use crate::domain::identity::contains_identity_number;
+use crate::domain::ids::{InstitutionCode, TransactionId};
 use crate::domain::time::{Monotonic, Timestamp};
 use crate::engine::event::{Done, Reply};
 use crate::web::access::Scope;
@@ -295,7 +295,7 @@ pub(super) async fn withdraw(
     let (institution, _) = caller.with(Scope::Submit)?;
     let transaction = super::own_partition(&state, &id)?;
     let asked: WithdrawBody = read_json(&state, &head.headers, body).await?;
-    let reason = plain(&asked.reason, "/reason")?;
+    let reason = impersonal(&asked.reason, "/reason")?;
     let reply = state.engine.withdraw(institution.code.clone(), transaction, reason).await;
     match reply {
         Reply::Done(Done::Transaction(seq, standing)) => {
@@ -333,6 +333,17 @@ pub(super) fn plain(text: &str, pointer: &'static str) -> Result<String, Problem
         return Err(Problem::fields(vec![FieldError { pointer: pointer.to_owned(), detail }]));
     }
     Ok(text.to_owned())
+}
+
+/// The same, for a text that is stored in clear.
+pub(super) fn impersonal(text: &str, pointer: &'static str) -> Result<String, Problem> {
+    let text = plain(text, pointer)?;
+    if contains_identity_number(&text) {
+        let detail = "it contains an identity number; leave it out, the id says who is meant";
+        let error = FieldError { pointer: pointer.to_owned(), detail: detail.into() };
+        return Err(Problem::fields(vec![error]));
+    }
+    Ok(text)
 }
 
 fn has_room(state: &State) -> Result<(), Problem> {

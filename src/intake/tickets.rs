@@ -1,7 +1,7 @@
 //! The counter's open tickets, and closing one by hand.
 
 use super::answer;
-use super::submit::{plain, read_json};
+use super::submit::{impersonal, read_json};
 use super::{Caller, Page, Query, Shared};
 use crate::domain::cell::Operation;
 use crate::domain::ids::{Business, TicketId, TransactionId};
@@ -149,7 +149,7 @@ pub(super) async fn close(
         let detail = "expected reimbursed_manually or waived".into();
         return Err(Problem::fields(vec![FieldError { pointer: "/how".to_owned(), detail }]));
     };
-    let (by, reason) = (plain(&asked.by, "/by")?, plain(&asked.reason, "/reason")?);
+    let (by, reason) = (impersonal(&asked.by, "/by")?, impersonal(&asked.reason, "/reason")?);
     let reply = state.engine.close_ticket(institution, ticket.seq, how, by, reason).await;
     match reply {
         Reply::Done(Done::Ticket(seq, standing)) => {

@@ -304,9 +304,9 @@ pub fn index_lost(reason: &'static str) {
     });
 }
 
-/// The index has caught up with the journal.
-pub fn index_ready(up_to: Seq, rebuilt: bool) {
-    let reason = if rebuilt { "rebuilt" } else { "opened" };
+/// The index has caught up with the journal. `reason` says where it came from: it was `opened`,
+/// `built` where there was none, or `rebuilt` after it had been given up.
+pub fn index_ready(up_to: Seq, reason: &'static str) {
     tracing::info!(up_to = up_to.0, reason, "the index is ready");
     count(|series| series.index_ready.set(1));
 }

@@ -10,9 +10,10 @@
 //! method, matched path and status, and only at debug level.
 
 use super::problem::{Code, Problem};
+use crate::domain::identity::contains_identity_number;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::{ConnectInfo, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
@@ -22,6 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -87,9 +89,9 @@ pub async fn serve(
             Some(ended) = connections.join_next() => report(ended),
             accepted = listener.accept(), if connections.len() < limits.connections_max => {
                 match accepted {
-                    Ok((stream, _)) => {
+                    Ok(from) => {
                         let serving = connection(
-                            stream, router.clone(), Arc::clone(&http), limits, Arc::clone(&closing),
+                            from, router.clone(), Arc::clone(&http), limits, Arc::clone(&closing),
                         );
                         connections.spawn(serving);
                     }
@@ -154,7 +156,7 @@ async fn pause_after(error: &io::Error, stop: &CancellationToken) {
 }
 
 async fn connection(
-    stream: TcpStream,
+    (stream, peer): (TcpStream, SocketAddr),
     router: Router,
     http: Arc<http1::Builder>,
     limits: ServerLimits,
@@ -166,7 +168,10 @@ async fn connection(
     }
     let stream = CutIdleWriter { stream, limit: limits.write_timeout, stuck: None };
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-        answer(router.clone(), request.map(Body::new))
+        let mut request = request.map(Body::new);
+        // The audit log says where an act came from.
+        request.extensions_mut().insert(ConnectInfo(peer));
+        answer(router.clone(), request)
     });
     let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service));
     let mut asked_to_close = pin!(closing.token.cancelled());
@@ -205,6 +210,8 @@ impl RequestId {
             let bytes = value.as_bytes();
             (1..=64).contains(&bytes.len())
                 && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+                // It stands in the log and in the audit log.
+                && !value.to_str().is_ok_and(contains_identity_number)
         };
         match request.headers().get(REQUEST_ID).filter(sane) {
             Some(theirs) => Self(theirs.clone()),

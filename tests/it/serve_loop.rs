@@ -1,8 +1,10 @@
 //! The serve loop: what is slow or idle is cut, panics are answered, a stop is orderly.
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::routing::{get, post};
+use holdover::domain::identity::synthetic_resident;
+use holdover::domain::time::CivilDate;
 use holdover::web::body::{self, BodyLimits};
 use holdover::web::problem::{Problem, with_fallbacks};
 use holdover::web::server::{ServerLimits, Stopped, serve};
@@ -46,6 +48,10 @@ async fn served(limits: ServerLimits) -> Served {
     let large = || async { vec![b'x'; 64 << 20] };
     let router = Router::new()
         .route("/", get(|| async { "ok" }))
+        .route(
+            "/whence",
+            get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() }),
+        )
         .route(
             "/panic",
             get(|| async {
@@ -126,7 +132,11 @@ async fn a_panic_is_a_500_without_details_and_the_connection_goes_on() {
 #[tokio::test]
 async fn a_request_id_is_taken_over_only_where_it_is_sane() {
     let served = served(ServerLimits::default()).await;
-    for (theirs, kept) in [("abc-1.2_3", true), ("a b", false), (&*"x".repeat(65), false)] {
+    let birth = CivilDate::from_ymd_opt(1990, 3, 7).unwrap();
+    let person = format!("req-{}", synthetic_resident(110_101, birth, 78));
+    for (theirs, kept) in
+        [("abc-1.2_3", true), ("a b", false), (&*"x".repeat(65), false), (&*person, false)]
+    {
         let head = "GET /no HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-request-id:";
         let answer = served.all(&format!("{head} {theirs}\r\n\r\n")).await;
         assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
@@ -182,4 +192,17 @@ async fn what_does_not_end_within_the_grace_is_cut() {
     served.stop.cancel();
     let ended = tokio::time::timeout(BOUND, served.ended).await.unwrap().unwrap();
     assert_eq!(ended, Stopped::Cut(1));
+}
+
+#[tokio::test]
+async fn a_handler_is_told_where_a_request_came_from() {
+    let served = served(quick()).await;
+    let mut stream = served.connect().await;
+    let here = stream.local_addr().unwrap().to_string();
+    stream
+        .write_all(b"GET /whence HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let answer = to_end(stream).await;
+    assert!(answer.ends_with(&here), "{answer}");
 }

@@ -8,4 +8,11 @@
     reason = "a test may panic, and bounds its waits by the machine's own clock"
 )]
 
+mod books;
+mod canary;
+mod cli_round;
 mod demo;
+mod gates;
+mod index;
+mod rig;
+mod strace;
