@@ -7,3 +7,7 @@
     clippy::cast_possible_truncation,
     reason = "a test may panic, and bounds its waits by the machine's own clock"
 )]
+
+mod history;
+mod kill_loop;
+mod rig;
