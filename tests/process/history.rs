@@ -262,11 +262,11 @@ impl History {
         in_order(&known, &effects);
         let ledger = daemon.look("/admin/v1/ledger");
         let amount: i64 = known.iter().map(|k| k.intent.amount).sum();
-        assert_eq!(ledger["items"]["accepted"], json!(known.len()), "{ledger}");
+        assert_eq!(ledger["accepted"], json!(known.len()), "{ledger}");
         assert_eq!(ledger["amount"]["accepted"], json!(fen(amount)), "{ledger}");
-        assert_eq!(ledger["items"]["difference"], json!(0), "{ledger}");
+        assert_eq!(ledger["difference"], json!(0), "{ledger}");
         assert_eq!(ledger["amount"]["difference"], json!("0.00"), "{ledger}");
-        assert_eq!(ledger["items"]["applied"], json!(effects.len()), "{ledger}");
+        assert_eq!(ledger["applied"], json!(effects.len()), "{ledger}");
         proof
     }
 

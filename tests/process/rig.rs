@@ -447,17 +447,16 @@ impl Daemon {
 
     /// What stands in `state` by the books, in items.
     pub(crate) fn items(&self, state: &str) -> i64 {
-        self.look("/admin/v1/ledger")["items"][state].as_i64().unwrap()
+        self.look("/admin/v1/ledger")[state].as_i64().unwrap()
     }
 
     /// Waits until nothing waits, is in flight or in doubt.
     pub(crate) fn settle(&self, bound: Duration) {
-        let mut ledger = Value::Null;
         let began = Instant::now();
         loop {
-            ledger = self.look("/admin/v1/ledger").get("items").cloned().unwrap_or(ledger);
-            let open = ["waiting", "in_flight", "in_doubt"].map(|s| ledger[s].as_i64().unwrap());
-            if open == [0, 0, 0] {
+            let ledger = self.look("/admin/v1/ledger");
+            let open = ["waiting", "in_flight", "in_doubt"];
+            if open.iter().all(|state| ledger[*state] == json!(0)) {
                 return;
             }
             assert!(began.elapsed() < bound, "not settled within {bound:?}: {ledger}");
