@@ -5,10 +5,10 @@
 //! The proof rests on three sources: the receipts that clients hold (this history), the daemon's
 //! answers over HTTP, and the core's own log. It looks at no file of the daemon.
 
-use crate::rig::{Answer, Daemon, Site, Submitter};
+use crate::rig::{Answer, Client, Daemon, Site, Submitter};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -33,14 +33,14 @@ pub(crate) struct Intent {
 
 impl Intent {
     /// Sends it once.
-    pub(crate) fn post(&self, client: &mut crate::rig::Client) -> io::Result<Answer> {
+    pub(crate) fn post(&self, client: &mut Client) -> io::Result<Answer> {
         self.post_with(client, self.wait)
     }
 
     /// Sends it once, waiting as `wait` says.
     fn post_with(
         &self,
-        client: &mut crate::rig::Client,
+        client: &mut Client,
         wait: Option<u32>,
     ) -> io::Result<Answer> {
         let prefer = wait.map(|seconds| format!("wait={seconds}"));
@@ -172,18 +172,21 @@ impl History {
     }
 
     /// Sends `intent` once and writes down what came of it.
-    pub(crate) fn post(
-        &self,
-        client: &mut crate::rig::Client,
-        intent: Intent,
-    ) -> io::Result<Answer> {
-        let number = self.invoke(intent.clone());
+    pub(crate) fn post(&self, client: &mut Client, intent: Intent) -> io::Result<Answer> {
+        let number = self.begin(intent);
+        self.attempt(client, number)
+    }
+
+    /// Sends the submission `number` (once more) and writes down what came of it.
+    pub(crate) fn attempt(&self, client: &mut Client, number: usize) -> io::Result<Answer> {
+        let intent = self.inner().known[number].intent.clone();
         let answer = intent.post(client);
         self.told(number, &answer);
         answer
     }
 
-    fn invoke(&self, intent: Intent) -> usize {
+    /// Writes down that `intent` is about to be sent, and gives it a number.
+    pub(crate) fn begin(&self, intent: Intent) -> usize {
         let mut inner = self.inner();
         let number = inner.known.len();
         let line = json!({
@@ -236,15 +239,13 @@ impl History {
     /// had been kept or not, it counts once from now on.
     pub(crate) fn repeat_unanswered(&self, site: &Site, daemon: &Daemon) {
         let mut clients: Vec<_> = site.submitters.iter().map(|s| daemon.client(s)).collect();
-        let open: Vec<(usize, Intent)> = {
+        let open: Vec<(usize, usize)> = {
             let inner = self.inner();
             let open = inner.known.iter().enumerate().filter(|(_, k)| k.receipt.is_none());
-            open.map(|(number, known)| (number, known.intent.clone())).collect()
+            open.map(|(number, known)| (number, known.intent.submitter)).collect()
         };
-        for (number, intent) in open {
-            let answer = intent.post(&mut clients[intent.submitter]);
-            self.told(number, &answer);
-            let answer = answer.unwrap();
+        for (number, submitter) in open {
+            let answer = self.attempt(&mut clients[submitter], number).unwrap();
             assert!(matches!(answer.status, 200 | 202), "{}", answer.text());
         }
     }
@@ -257,8 +258,7 @@ impl History {
         self.every_receipt_is_found_again(site, daemon);
         let known = self.inner().known.clone();
         let effects = effects_of(site);
-        let mut proof = Proof { effects: effects.len(), ..Proof::default() };
-        proof.in_doubt = daemon.count_in_doubt(&known);
+        let in_doubt = states_fit(daemon, &known, &effects);
         in_order(&known, &effects);
         let ledger = daemon.look("/admin/v1/ledger");
         let amount: i64 = known.iter().map(|k| k.intent.amount).sum();
@@ -267,7 +267,7 @@ impl History {
         assert_eq!(ledger["difference"], json!(0), "{ledger}");
         assert_eq!(ledger["amount"]["difference"], json!("0.00"), "{ledger}");
         assert_eq!(ledger["applied"], json!(effects.len()), "{ledger}");
-        proof
+        Proof { effects: effects.len(), in_doubt }
     }
 
     /// Every receipt is told again, byte for byte.
@@ -349,20 +349,21 @@ fn in_order(known: &[Known], effects: &[(String, String)]) {
     }
 }
 
-impl Daemon {
-    /// How many of the transactions have been in doubt; each one's state fits the books.
-    fn count_in_doubt(&self, known: &[Known]) -> usize {
-        let mut admin = self.admin();
-        let mut in_doubt = 0;
-        for known in known {
-            let (receipt, _) = known.receipt.as_ref().unwrap();
-            let path = format!("/admin/v1/transactions/{}", id_in(receipt));
-            let answer = admin.get(&path).unwrap();
-            assert_eq!(answer.status, 200, "{path}: {}", answer.text());
-            let detail = answer.json();
-            let history = detail["history"].as_array().unwrap();
-            in_doubt += usize::from(history.iter().any(|step| step["what"] == "in_doubt"));
-        }
-        in_doubt
+/// What the daemon calls applied has its effect, and nothing else has one. How many of the
+/// transactions have been in doubt.
+fn states_fit(daemon: &Daemon, known: &[Known], effects: &[(String, String)]) -> usize {
+    let applied: HashSet<&str> = effects.iter().map(|(transaction, _)| &**transaction).collect();
+    let mut admin = daemon.admin();
+    let mut in_doubt = 0;
+    for known in known {
+        let (receipt, _) = known.receipt.as_ref().unwrap();
+        let id = id_in(receipt);
+        let answer = admin.get(&format!("/admin/v1/transactions/{id}")).unwrap();
+        assert_eq!(answer.status, 200, "{id}: {}", answer.text());
+        let detail = answer.json();
+        assert_eq!(detail["state"] == "applied", applied.contains(id.as_str()), "{detail}");
+        let history = detail["history"].as_array().unwrap();
+        in_doubt += usize::from(history.iter().any(|step| step["what"] == "in_doubt"));
     }
+    in_doubt
 }
