@@ -13,6 +13,8 @@ mod canary;
 mod cli_round;
 mod demo;
 mod gates;
+mod history;
 mod index;
+mod kill_loop;
 mod rig;
 mod strace;
