@@ -11,7 +11,7 @@ use crate::domain::policy::Disposition;
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Timestamp};
-use crate::engine::change::{Change, Settlement};
+use crate::engine::change::{Accepted, Change, Settlement};
 use std::collections::BTreeMap;
 
 /// An accepted transaction, as the journal has it.
@@ -83,28 +83,33 @@ pub struct Recount {
     pub orphans: Vec<Seq>,
 }
 
+impl Recorded {
+    fn of(accepted: &Accepted) -> Self {
+        Self {
+            institution: accepted.institution.clone(),
+            cell: accepted.cell.clone(),
+            ordering_key: accepted.ordering_key,
+            fingerprint: accepted.fingerprint,
+            amount: accepted.amount,
+            at: accepted.at,
+            disposition: accepted.told.disposition,
+            replaces: accepted.replaces,
+            state: State::Waiting,
+            doubted: false,
+            ticket: None,
+            result_told: false,
+            provisional: false,
+        }
+    }
+}
+
 impl Recount {
     /// Takes in the record `seq`.
     pub fn read(&mut self, seq: Seq, change: Change) {
         match change {
             Change::Started { .. } => self.starts += 1,
             Change::Accepted(accepted) => {
-                let recorded = Recorded {
-                    institution: accepted.institution.clone(),
-                    cell: accepted.cell.clone(),
-                    ordering_key: accepted.ordering_key,
-                    fingerprint: accepted.fingerprint,
-                    amount: accepted.amount,
-                    at: accepted.at,
-                    disposition: accepted.told.disposition,
-                    replaces: accepted.replaces,
-                    state: State::Waiting,
-                    doubted: false,
-                    ticket: None,
-                    result_told: false,
-                    provisional: false,
-                };
-                self.accepted.insert(seq, recorded);
+                self.accepted.insert(seq, Recorded::of(&accepted));
             }
             Change::TurnedAway(record) => {
                 let turned_away = TurnedAway {
@@ -216,7 +221,7 @@ pub(super) mod tests {
     use crate::domain::ids::{AttemptNo, InsuredHash, KeyHash};
     use crate::domain::outcome::{DoubtReason, TransientReason};
     use crate::domain::policy::Advice;
-    use crate::engine::change::{Accepted, ResolvedBy, Sealed, Told as ToldThen};
+    use crate::engine::change::{ResolvedBy, Sealed, Told as ToldThen};
     use std::sync::Arc;
 
     /// An accept record of 1.00 for the outpatient line.
