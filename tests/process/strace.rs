@@ -12,7 +12,6 @@ use holdover::engine::change::Change;
 use holdover::journal::record::Raw;
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
