@@ -184,7 +184,7 @@ fn the_rest() {
         events::index_lost(reason);
     }
     events::index_away();
-    events::index_ready(Seq(4), true);
+    events::index_ready(Seq(4), "rebuilt");
     let mut books = Books::default();
     books.accept(Money::default());
     events::stands(&Standing {

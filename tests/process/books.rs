@@ -135,11 +135,12 @@ fn the_books_balance_whenever_they_are_read() {
         site.core.script_all(&json!({}));
         daemon.settle(BOUND);
         read_books(&mut daemon.admin(), &seen);
+        assert_eq!(daemon.look("/admin/v1/ledger")["balanced"], true);
     }
     let seen = seen.into_inner().unwrap();
     for state in ["applied", "refused", "waiting", "in_doubt"] {
         assert!(seen.contains(state), "{state} was never seen: {seen:?}");
     }
     assert!(reads >= 50, "{reads} reads");
-    println!("{} posts, {reads} reads, states seen: {seen:?}", numbers.into_inner());
+    eprintln!("{} posts, {reads} reads, states seen: {seen:?}", numbers.into_inner());
 }

@@ -229,7 +229,7 @@ fn gate_round(site: &Site, daemon: &Daemon, cli: &Cli) {
     let mut hospital = counter(daemon, &site.submitters[0]);
     hospital.number = 100;
     let held = hospital.post("settlement.outpatient", "advice", None);
-    assert_eq!(cli.ids(&["transaction", "list", "--held"]), [held.clone()]);
+    assert_eq!(cli.ids(&["transaction", "list", "--held"]), std::slice::from_ref(&held));
     cli.does(&[["gate", "extend", "--until", &longer].as_slice(), &settlement].concat());
     let closings = cli.does(&["gate", "list"]);
     assert_eq!(closings["overrides"][0]["by"], "Li Na", "{closings}");

@@ -171,7 +171,7 @@ fn drill(site: &Site, daemon: &Daemon, rounds: usize) -> (Vec<Effect>, Vec<Close
         }
         drop(end);
     });
-    println!("{rounds} rounds in {:?}", began.elapsed());
+    eprintln!("{rounds} rounds in {:?}", began.elapsed());
     (effects(log), closings)
 }
 
@@ -190,7 +190,7 @@ fn no_call_arrives_between_the_answer_to_a_closing_and_the_reopening() {
     let daemon = site.start();
     let (effects, closings) = drill(&site, &daemon, 1_000);
     let open = open_times_with_calls(&effects, &closings);
-    println!("{} calls, in {open} of the open times", effects.len());
+    eprintln!("{} calls, in {open} of the open times", effects.len());
     assert_eq!(violations(&effects, &closings), 0);
     assert!(open >= 900, "the gates were open {open} times with calls");
     assert!(effects.len() >= 5_000, "{} calls", effects.len());

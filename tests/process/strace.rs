@@ -12,7 +12,6 @@ use holdover::engine::change::Change;
 use holdover::journal::record::Raw;
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -276,8 +275,10 @@ fn watched(args: &[&str]) -> Option<Judgement> {
     assert!(daemon.ended(Duration::from_secs(30)).success());
     let text = wait_for("the end of the trace", Duration::from_secs(30), || {
         let text = std::fs::read_to_string(&trace).unwrap();
-        let ending = format!("{} +++ exited with 0 +++", daemon.pid());
-        text.lines().any(|line| line == ending).then_some(text)
+        // Short numbers are padded.
+        let ours = |line: &str| line.split_whitespace().next() == Some(&*daemon.pid().to_string());
+        let ended = |line: &str| ours(line) && line.ends_with("+++ exited with 0 +++");
+        text.lines().any(ended).then_some(text)
     });
     let port = |url: &String| url.rsplit_once(':').unwrap().1.parse().unwrap();
     let ports = Ports {
