@@ -4,6 +4,10 @@ use holdover::cli::Surroundings;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
+// Measured on the accept path: the C library's allocator took 12 % of the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[expect(clippy::disallowed_methods, reason = "the only place that reads the environment")]
 fn main() -> ExitCode {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
