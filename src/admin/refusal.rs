@@ -88,7 +88,8 @@ impl Refusal {
                 | Code::BusinessSuspended
                 | Code::QuotaExceeded
                 | Code::DiskReserve
-                | Code::IndexUnavailable => true,
+                | Code::IndexUnavailable
+                | Code::Quarantined => true,
             },
             Self::Ours(_) => true,
         }
@@ -113,6 +114,7 @@ impl From<Fault> for Refusal {
             Fault::NotCovered(_) => Code::NotCovered,
             Fault::Invalid(_) => Code::Invalid,
             Fault::NoCalendar(_) => Code::NoCalendar,
+            Fault::Quarantined => Code::Quarantined,
         };
         Problem::new(code, detail).into()
     }

@@ -62,6 +62,9 @@ pub struct ServeOptions {
     /// The one promise to break.
     #[cfg(feature = "sabotage")]
     pub sabotage: Option<crate::engine::settings::Sabotage>,
+    /// The sync of the journal that fails.
+    #[cfg(feature = "sabotage")]
+    pub sabotage_sync: Option<u64>,
 }
 
 /// Runs the daemon until it is told to stop.
@@ -93,6 +96,7 @@ struct Daemon {
     index: Index,
     disk_reserve: Arc<AtomicBool>,
     ready: Arc<AtomicBool>,
+    quarantined: bool,
     upstreams: HashMap<UpstreamName, Arc<dyn Upstream>>,
     metrics: Metrics,
     /// When each upstream is probed next, in milliseconds; 0 while a probe is under way.
@@ -124,14 +128,19 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
         index: started.index,
         disk_reserve: started.disk_reserve,
         ready: Arc::new(AtomicBool::new(false)),
+        quarantined: started.quarantined,
         probes: started.upstreams.keys().map(|name| (name.clone(), Arc::default())).collect(),
         upstreams: started.upstreams,
         metrics,
     };
     daemon.keep_time(started.due);
-    daemon.keep_probing();
+    if !daemon.quarantined {
+        daemon.keep_probing();
+    }
     daemon.keep_the_disk(upkeep);
-    daemon.declare_configured_windows().await?;
+    if !daemon.quarantined {
+        daemon.declare_configured_windows().await?;
+    }
     let acts = TaskTracker::new();
     daemon.listen(&acts).await?;
     daemon.answer_driver(&due);
@@ -140,6 +149,8 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     let clean = daemon.stop(&acts).await;
     if ended.is_ok()
         && clean
+        // What lacks records must never become the truth.
+        && !daemon.quarantined
         && let Ok(machine) = started.final_state.try_recv()
         && let Err(error) = snapshots.write(machine.last(), machine.snapshot().into_iter())
     {
@@ -173,6 +184,8 @@ struct Started {
     upstreams: HashMap<UpstreamName, Arc<dyn Upstream>>,
     /// The last state, once the step thread has ended.
     final_state: std::sync::mpsc::Receiver<Machine>,
+    /// Records are lost: what is left is only looked at.
+    quarantined: bool,
 }
 
 /// Recovers the state and puts the engine on its two threads.
@@ -191,12 +204,22 @@ fn start_engine(
         runs: opened.keys,
         epoch: opened.epoch,
         virtual_clock: clock.is_virtual(),
+        quarantined: !opened.report.damage.is_empty(),
     };
     let now = clock.now().wall;
     let (machine, recovered) =
         recovery::recover(settings(config, options), found, opened.reader.as_ref(), now)
             .context("the journal cannot be read to its end")?;
     tell_recovered(&opened.report, opened.last, &machine, &recovered, watch.elapsed());
+    let quarantined = machine.is_quarantined();
+    if quarantined {
+        for damage in &opened.report.damage {
+            let (file, offset, first) = (&damage.file, damage.offset, damage.first);
+            tracing::error!(file, offset, %first, records = damage.records, "records are damaged");
+        }
+        let passed_over = machine.passed_over();
+        tracing::error!(passed_over, "quarantined: looking only, nothing is sent or taken");
+    }
     let (index, upstreams) = (start_index(config, &opened.reader, tasks), upstreams(config)?);
     let disk_reserve = Arc::new(AtomicBool::new(false));
     let observer =
@@ -223,7 +246,7 @@ fn start_engine(
     });
     tasks.spawn_thread(Kind::Store, "commit", move || committer.run());
     let (engine, pulse, due) = (parts.handle, parts.pulse, parts.due);
-    Ok(Started { engine, pulse, due, index, disk_reserve, upstreams, final_state })
+    Ok(Started { engine, pulse, due, index, disk_reserve, upstreams, final_state, quarantined })
 }
 
 async fn clock(options: &ServeOptions, due: &DueSource, tasks: &Tasks) -> Result<Arc<dyn Clock>> {
@@ -247,6 +270,8 @@ fn open_journal(
         init: options.init,
         quarantine: options.quarantine,
         background_upkeep: true,
+        #[cfg(feature = "sabotage")]
+        fail_sync: options.sabotage_sync,
         skew: config.data.clock_back_max,
         ..journal::Options::new(clock.now().wall, clock.is_virtual())
     };
@@ -536,13 +561,14 @@ impl Daemon {
         let audit = Audit::open(&self.config.data.folder).context("the audit log")?;
         let (pulse, ready) = (self.pulse.clone(), self.ready.clone());
         let (shutdown, reserve) = (self.shutdown.clone(), self.disk_reserve.clone());
-        let metrics = self.metrics.clone();
+        let (metrics, quarantined) = (self.metrics.clone(), self.quarantined);
         let not_ready = move || {
             let reasons = [
                 (pulse.is_poisoned(), "poisoned"),
                 (!ready.load(Ordering::SeqCst), "starting"),
                 (shutdown.is_asked(), "stopping"),
                 (reserve.load(Ordering::SeqCst), "disk_reserve"),
+                (quarantined, "quarantined"),
             ];
             reasons.iter().filter(|(is, _)| *is).map(|(_, why)| (*why).to_owned()).collect()
         };

@@ -383,6 +383,9 @@ pub enum Fault {
     /// A value makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// Records of the journal are lost; nothing is decided until they are back.
+    #[error("records of the journal are damaged: it is served to be looked at, and nothing else")]
+    Quarantined,
     /// The calendar does not know the year.
     #[error(transparent)]
     NoCalendar(#[from] crate::domain::calendar::NoCalendar),

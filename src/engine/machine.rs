@@ -144,6 +144,9 @@ pub struct Machine {
     pub(super) dates_dirty: bool,
     pub(super) gates_next: Option<Timestamp>,
     pub(super) stopping: bool,
+    /// Records are lost: what is left is looked at, and nothing is decided.
+    pub(super) quarantined: bool,
+    pub(super) passed_over: u64,
     /// Moves into final states and dead letters since they were last taken, for metrics.
     pub(super) arrivals: Vec<(Seq, Arc<Cell>, State)>,
 }
@@ -201,6 +204,8 @@ impl Machine {
             dates_dirty: false,
             gates_next: None,
             stopping: false,
+            quarantined: false,
+            passed_over: 0,
             arrivals: Vec::new(),
         }
     }
@@ -216,6 +221,9 @@ impl Machine {
         }
         if seq >= self.next {
             self.next = seq.next();
+        }
+        if self.quarantined && !self.fits(change) {
+            return;
         }
         match change {
             Change::Started { epoch, .. } => self.epoch = self.epoch.max(*epoch),

@@ -168,6 +168,7 @@ pub(super) fn faulty(fault: &Fault) -> Problem {
         Fault::NotCovered(_) => Code::NotCovered,
         Fault::Invalid(_) => Code::Invalid,
         Fault::NoCalendar(_) => Code::NoCalendar,
+        Fault::Quarantined => Code::Quarantined,
     };
     Problem::new(code, fault.to_string())
 }

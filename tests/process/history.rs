@@ -270,6 +270,26 @@ impl History {
         Proof { effects: effects.len(), in_doubt }
     }
 
+    /// Sends everything acknowledged once more. Each gets its receipt, byte for byte, or 503: how
+    /// many got which.
+    pub(crate) fn repeat_all(&self, site: &Site, daemon: &Daemon) -> (usize, usize) {
+        let mut clients: Vec<_> = site.submitters.iter().map(|s| daemon.client(s)).collect();
+        let (mut told, mut blocked) = (0, 0);
+        for known in &self.inner().known {
+            let Some((receipt, _)) = &known.receipt else { continue };
+            let intent = &known.intent;
+            let again = intent.post_with(&mut clients[intent.submitter], None).unwrap();
+            if again.status == 503 {
+                blocked += 1;
+                continue;
+            }
+            assert_eq!(again.status, 202, "{}", again.text());
+            assert_eq!(again.body, *receipt, "another receipt for {}", intent.key);
+            told += 1;
+        }
+        (told, blocked)
+    }
+
     /// Every receipt is told again, byte for byte.
     fn every_receipt_is_found_again(&self, site: &Site, daemon: &Daemon) {
         let mut clients: Vec<_> = site.submitters.iter().map(|s| daemon.client(s)).collect();

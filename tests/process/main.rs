@@ -8,6 +8,9 @@
     reason = "a test may panic, and bounds its waits by the machine's own clock"
 )]
 
+mod broken_disk;
+mod damage;
 mod history;
 mod kill_loop;
 mod rig;
+mod stubborn;
