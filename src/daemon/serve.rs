@@ -47,8 +47,10 @@ use tokio_util::task::TaskTracker;
 
 /// The journal partition of an embedded daemon.
 const PARTITION: u16 = 0;
-/// How often free space, index and backlog are looked at.
+/// How often index and backlog are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often free space is looked at: submissions must not eat the reserve between two looks.
+const LOOK_AT_SPACE_EVERY: Duration = Duration::from_millis(100);
 
 /// What `holdover serve` is told besides its configuration.
 #[derive(Debug, Clone, Default)]
@@ -429,12 +431,11 @@ impl Daemon {
 
     /// Watches free space, does the journal's upkeep, and renews the gauges.
     fn keep_the_disk(&self, upkeep: journal::Upkeep) {
+        self.keep_the_reserve();
         let folder = self.config.data.folder.clone();
-        let reserve = self.config.data.disk_reserve_bytes;
-        let flag = self.disk_reserve.clone();
         let (engine, metrics) = (self.engine.clone(), self.metrics.clone());
         self.tasks.keep_running(Kind::Upkeep, "disk", move || {
-            let (folder, flag, upkeep) = (folder.clone(), flag.clone(), upkeep.clone());
+            let (folder, upkeep) = (folder.clone(), upkeep.clone());
             let (engine, metrics) = (engine.clone(), metrics.clone());
             async move {
                 loop {
@@ -448,11 +449,7 @@ impl Daemon {
                     if let Err(error) = worked {
                         tracing::warn!(%error, "the journal's upkeep could not be done");
                     }
-                    let (free, used) = (free?, used?);
-                    if flag.swap(free < reserve, Ordering::SeqCst) != (free < reserve) {
-                        events::store_read_only(free < reserve);
-                    }
-                    events::store_measured(used, free);
+                    events::store_measured(used?, free?);
                     match engine.read(standing).await {
                         Some(seen) => events::stands(&seen),
                         None => return std::io::Result::Ok(()),
@@ -460,6 +457,28 @@ impl Daemon {
                     metrics.upkeep();
                     real_sleep(LOOK_EVERY).await;
                 }
+            }
+        });
+    }
+
+    /// Turns submissions away while the disk has no more than its reserve.
+    fn keep_the_reserve(&self) {
+        let (folder, flag) = (self.config.data.folder.clone(), self.disk_reserve.clone());
+        let reserve = self.config.data.disk_reserve_bytes;
+        self.tasks.keep_running(Kind::Upkeep, "disk-reserve", move || {
+            let (folder, flag) = (folder.clone(), flag.clone());
+            async move {
+                loop {
+                    let at = folder.clone();
+                    let free = tokio::task::spawn_blocking(move || journal::files::free_bytes(&at));
+                    let short = free.await.map_err(std::io::Error::other)?? < reserve;
+                    if flag.swap(short, Ordering::SeqCst) != short {
+                        events::store_read_only(short);
+                    }
+                    real_sleep(LOOK_AT_SPACE_EVERY).await;
+                }
+                #[expect(unreachable_code, reason = "names the type of the error")]
+                std::io::Result::Ok(())
             }
         });
     }
