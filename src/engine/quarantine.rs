@@ -61,9 +61,7 @@ impl Machine {
     pub(super) fn look_only(&mut self, event: Event, out: &mut Decision) {
         let no = || Reply::Invalid(Fault::Quarantined);
         let (reply, answer) = match event {
-            Event::Submit(reply, submission) => {
-                (reply, self.known(&submission).unwrap_or_else(no))
-            }
+            Event::Submit(reply, submission) => (reply, self.known(&submission).unwrap_or_else(no)),
             Event::Order(reply, _)
             | Event::Withdraw { reply, .. }
             | Event::CloseTicket { reply, .. }
@@ -91,9 +89,7 @@ fn needs(change: &Change) -> Option<(Seq, Needs)> {
         Change::AttemptStarted { transaction, .. } => (transaction, Needs::Legal(Move::Start)),
         Change::Settled { transaction, settlement, .. }
         | Change::Resolved { transaction, settlement, .. } => (transaction, settles(settlement)),
-        Change::StillInDoubt { transaction, .. } => {
-            (transaction, Needs::Standing(State::InDoubt))
-        }
+        Change::StillInDoubt { transaction, .. } => (transaction, Needs::Standing(State::InDoubt)),
         Change::Ticketed { transaction, .. } => (transaction, Needs::Legal(Move::Ticket)),
         Change::TicketClosed { transaction, .. } => (transaction, Needs::Standing(State::Ticketed)),
         Change::Withdrawn { transaction, .. } => (transaction, Needs::Legal(Move::Withdraw)),

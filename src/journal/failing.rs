@@ -6,8 +6,8 @@
 
 use super::files::{File, Files, Lock, RealFiles};
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Counts the syncs of all files and of the folder.
 #[derive(Clone)]

@@ -61,9 +61,9 @@
 
 #![warn(missing_docs)]
 
-pub mod fault;
 #[cfg(feature = "sabotage")]
 mod failing;
+pub mod fault;
 pub mod files;
 mod keys;
 mod layout;

@@ -112,7 +112,8 @@ fn a_full_disk_turns_submissions_away_and_replays_what_waits() {
         while !intent.body.contains("\"advice\"") {
             intent = draw(&mut random, hospital, 1_000_000);
         }
-        intent.body = intent.body.replace("\"note\":\"", &format!("\"note\":\"{}", "y".repeat(9000)));
+        intent.body =
+            intent.body.replace("\"note\":\"", &format!("\"note\":\"{}", "y".repeat(9000)));
         history.post(&mut client, intent).unwrap()
     };
     assert_eq!(post().status, 202);
@@ -140,7 +141,9 @@ fn a_full_disk_turns_submissions_away_and_replays_what_waits() {
     assert_eq!(post().status, 507, "the reserve was given away");
 
     mount.resize("96m");
-    wait_for("room for submissions", Duration::from_secs(10), || (post().status == 202).then_some(()));
+    wait_for("room for submissions", Duration::from_secs(10), || {
+        (post().status == 202).then_some(())
+    });
     assert_eq!(daemon.ready().unwrap().status, 200);
     let proof = history.prove(&site, &daemon, SETTLED);
     println!("{taken} taken before the disk was full; {:?} {proof:?}", history.totals());

@@ -18,12 +18,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-const CONFIG: &str =
-    "[journal]\nsegment_bytes = 65536\ncommit_bytes_max = 65536\n\
+const CONFIG: &str = "[journal]\nsegment_bytes = 65536\ncommit_bytes_max = 65536\n\
      [limits]\npayload_bytes_max = 16384\n";
 const SETTLED: Duration = Duration::from_secs(30);
 /// Every how many bytes a bit is flipped.
 const STRIDE: u64 = 97;
+/// What is used may end with so many zeros: the high bytes of a number.
+const EDGE: u64 = 16;
 
 type Files = Vec<(String, Vec<u8>)>;
 
@@ -35,12 +36,20 @@ fn fill(site: &Site, daemon: &Daemon, history: &History, random: &mut fastrand::
         while intent.body.contains("\"request\"") {
             intent = draw(random, &site.submitters, 40);
         }
+        let note = format!("\"note\":\"{}", "y".repeat(1000));
+        intent.body = intent.body.replace("\"note\":\"", &note);
         assert_eq!(history.post(&mut clients[intent.submitter], intent).unwrap().status, 202);
         if number == 80 {
             daemon.settle(SETTLED);
             daemon.gates("close");
         }
     }
+    let count = |ending: &str| {
+        journal_files(&site.data).iter().filter(|(name, _)| name.ends_with(ending)).count()
+    };
+    crate::rig::wait_for("the keys of every segment that has ended", SETTLED, || {
+        (count(".keys") + 1 == count(".segment")).then_some(())
+    });
 }
 
 /// The files of the journal, as the stopped daemon left them.
@@ -60,8 +69,7 @@ fn journal_files(data: &Path) -> Files {
 
 fn open(disk: &FaultyDisk, quarantine: bool) -> Result<Opened, OpenError> {
     let now = Timestamp::from_millis(4_000_000_000_000);
-    let options =
-        Options { segment_bytes: 65536, quarantine, ..Options::new(now, false) };
+    let options = Options { segment_bytes: 65536, quarantine, ..Options::new(now, false) };
     open_on(Arc::new(disk.clone()), &options)
 }
 
@@ -155,8 +163,10 @@ fn one_flipped_bit_anywhere_in_a_journal_is_refused_or_harmless() {
             let result = flip(&files, name, byte, random.u64(..8), &whole);
             let region = if !name.ends_with(".segment") {
                 "keys"
-            } else if byte >= used {
+            } else if byte >= used + EDGE {
                 "preallocated"
+            } else if byte >= used {
+                "edge"
             } else if *name == last_segment.0 {
                 "last segment"
             } else {
@@ -231,8 +241,10 @@ fn a_damaged_segment_is_refused_by_name_and_quarantine_only_looks() {
     daemon.kill();
     let sound = site.folder().join("sound");
     copy(&site.data, &sound);
-    let segments: Vec<_> =
-        all_files(&sound).into_iter().filter(|(p, _)| p.extension().is_some_and(|e| e == "segment")).collect();
+    let segments: Vec<_> = all_files(&sound)
+        .into_iter()
+        .filter(|(p, _)| p.extension().is_some_and(|e| e == "segment"))
+        .collect();
     for round in 0..8 {
         let (segment, _) = &segments[round % (segments.len() - 1)];
         let name = segment.file_name().unwrap().to_str().unwrap();

@@ -38,11 +38,7 @@ impl Intent {
     }
 
     /// Sends it once, waiting as `wait` says.
-    fn post_with(
-        &self,
-        client: &mut Client,
-        wait: Option<u32>,
-    ) -> io::Result<Answer> {
+    fn post_with(&self, client: &mut Client, wait: Option<u32>) -> io::Result<Answer> {
         let prefer = wait.map(|seconds| format!("wait={seconds}"));
         let mut headers =
             vec![("Idempotency-Key", self.key.as_str()), ("Content-Type", "application/json")];

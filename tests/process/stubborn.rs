@@ -87,8 +87,17 @@ fn poison(random: &mut fastrand::Rng, good: &str) -> Vec<u8> {
         5 => {
             let fields = ["amount", "insured", "occurred_at", "channel", "business", "operation"];
             let values = [
-                "null", "[]", "{}", "1e400", "-1", "\"\"", "99999999999999999999", "true",
-                "\"9999-12-31T23:59:60+99:99\"", "\"999999999999999999.99\"", "\"\\u0000\"",
+                "null",
+                "[]",
+                "{}",
+                "1e400",
+                "-1",
+                "\"\"",
+                "99999999999999999999",
+                "true",
+                "\"9999-12-31T23:59:60+99:99\"",
+                "\"999999999999999999.99\"",
+                "\"\\u0000\"",
             ];
             let mut body: serde_json::Value = serde_json::from_str(good).unwrap();
             body[fields[random.usize(..fields.len())]] = json!("@");
@@ -100,7 +109,8 @@ fn poison(random: &mut fastrand::Rng, good: &str) -> Vec<u8> {
             good.replace("person-", &long).into_bytes()
         }
         7 => {
-            let extra = ["depends_on", "replaces", "deadline", "attributes", "attachments", "visit"];
+            let extra =
+                ["depends_on", "replaces", "deadline", "attributes", "attachments", "visit"];
             let name = extra[random.usize(..extra.len())];
             let value = ["\"x\"", "[1]", "{\"a\":{}}", "0", "\"9999-99-99\"", "[[[[]]]]"];
             let value = value[random.usize(..value.len())];
