@@ -153,7 +153,7 @@ fn a_full_disk_turns_submissions_away_and_replays_what_waits() {
 }
 
 #[test]
-fn a_disk_without_a_byte_left_acknowledges_nothing_and_goes_on_when_there_is_room() {
+fn a_disk_without_a_byte_left_loses_nothing_and_goes_on_when_there_is_room() {
     let site = Site::new(
         "[journal]\nsegment_bytes = 1048576\ncommit_bytes_max = 1048576\n\
          [data]\ndisk_reserve_bytes = 1048576\n",

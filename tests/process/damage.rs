@@ -9,6 +9,8 @@ use crate::rig::{Daemon, Site};
 use holdover::domain::ids::Seq;
 use holdover::domain::time::Timestamp;
 use holdover::engine::change::Change;
+use holdover::engine::recovery::{Found, recover};
+use holdover::engine::settings::Settings;
 use holdover::journal::fault::FaultyDisk;
 use holdover::journal::{OpenError, Opened, Options, open_on};
 use serde_json::{Value, json};
@@ -23,6 +25,8 @@ const CONFIG: &str = "[journal]\nsegment_bytes = 65536\ncommit_bytes_max = 65536
 const SETTLED: Duration = Duration::from_secs(30);
 /// Every how many bytes a bit is flipped.
 const STRIDE: u64 = 97;
+/// Later than anything that was journaled.
+const NOW: i64 = 4_000_000_000_000;
 /// What is used may end with so many zeros: the high bytes of a number.
 const EDGE: u64 = 16;
 
@@ -68,7 +72,7 @@ fn journal_files(data: &Path) -> Files {
 }
 
 fn open(disk: &FaultyDisk, quarantine: bool) -> Result<Opened, OpenError> {
-    let now = Timestamp::from_millis(4_000_000_000_000);
+    let now = Timestamp::from_millis(NOW);
     let options = Options { segment_bytes: 65536, quarantine, ..Options::new(now, false) };
     open_on(Arc::new(disk.clone()), &options)
 }
@@ -139,6 +143,39 @@ fn rest_is_served(disk: &FaultyDisk, place: &str, whole: &BTreeMap<Seq, Change>)
         opened.report.damage.iter().flat_map(|d| d.first.0..d.first.0 + d.records).collect();
     assert!(lost.is_subset(&named), "{place}: lost {lost:?}, named {named:?}");
     assert!(lost.iter().all(|seq| opened.reader.read(Seq(*seq)).is_err()), "{place}");
+    let found = Found {
+        snapshot: opened.snapshot,
+        replay_from: opened.replay_from,
+        runs: opened.keys,
+        epoch: opened.epoch,
+        virtual_clock: false,
+        quarantined: true,
+    };
+    let now = Timestamp::from_millis(NOW);
+    let (machine, decision) = recover(settings(), found, opened.reader.as_ref(), now).unwrap();
+    assert!(decision.changes.is_empty() && decision.effects.is_empty(), "{place}");
+    let books = machine.books();
+    assert_eq!((books.difference(), books.amount_difference()), (0, 0), "{place}");
+    let accepted = read.values().filter(|c| matches!(c, Change::Accepted(_))).count();
+    assert_eq!(books.accepted().items, accepted as u64, "{place}");
+}
+
+/// The built-in settings, without upstreams: nothing is sent in quarantine.
+fn settings() -> Settings {
+    let nobody = |name| format!("[upstream.{name}]\nbase_url = \"http://127.0.0.1:1\"\n");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), crate::rig::UPSTREAMS.map(nobody).concat()).unwrap();
+    let config = holdover::config::load(&[file.path()]).unwrap();
+    Settings {
+        partition: 0,
+        zone: config.zone,
+        calendar: config.calendar,
+        catalogue: config.catalogue,
+        retry: config.retry,
+        upstreams: Default::default(),
+        #[cfg(feature = "sabotage")]
+        sabotage: None,
+    }
 }
 
 #[test]
