@@ -88,7 +88,8 @@ impl Refusal {
                 | Code::BusinessSuspended
                 | Code::QuotaExceeded
                 | Code::DiskReserve
-                | Code::IndexUnavailable => true,
+                | Code::IndexUnavailable
+                | Code::Quarantined => true,
             },
             Self::Ours(_) => true,
         }
@@ -114,6 +115,7 @@ impl From<Fault> for Refusal {
             Fault::Invalid(_) => Code::Invalid,
             Fault::Full(_) => Code::DiskReserve,
             Fault::NoCalendar(_) => Code::NoCalendar,
+            Fault::Quarantined => Code::Quarantined,
         };
         Problem::new(code, detail).into()
     }

@@ -20,7 +20,9 @@ pub struct ServeArgs {
     /// Where operators are served, instead of the configured address
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
-    /// Serve the intact rest of a damaged journal; damaged records keep their keys blocked
+    /// Look at the intact rest of a damaged journal: receipts, listings, books and repeats are
+    /// answered, every new submission and every order gets 503 `quarantined`, nothing is sent
+    /// to any core and nothing is written until the damaged files are restored
     #[arg(long)]
     pub quarantine: bool,
     /// Run on the clock of a driver at this address; refused on real data
@@ -33,6 +35,10 @@ pub struct ServeArgs {
     #[cfg(feature = "sabotage")]
     #[arg(long, value_name = "NAME", hide = true)]
     pub sabotage: Option<crate::daemon::serve::Sabotage>,
+    /// Let this sync of the journal fail (1 is the first)
+    #[cfg(feature = "sabotage")]
+    #[arg(long, value_name = "N", hide = true)]
+    pub sabotage_sync: Option<u64>,
 }
 
 /// `holdover serve`: until it is told to stop.
@@ -51,6 +57,8 @@ pub(super) fn serve(args: ServeArgs) -> Result<Exit, Failure> {
         init: args.init,
         #[cfg(feature = "sabotage")]
         sabotage: args.sabotage,
+        #[cfg(feature = "sabotage")]
+        sabotage_sync: args.sabotage_sync,
     };
     serve::run(config, options).map_err(|error| Failure::of(format!("{error:#}")))?;
     Ok(Exit::Success)

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod dispatch;
 pub mod driven;
 pub mod observe;
+mod parts;
 pub mod serve;
 pub mod shutdown;
 pub mod tasks;

@@ -9,33 +9,33 @@ use super::clock::{Stopwatch, SystemClock, real_sleep};
 use super::dispatch::{Dispatch, DispatchOutlet};
 use super::driven::{DrivenClock, Due, DueSource};
 use super::observe::{Observer, Timed, standing};
+use super::parts::{
+    intake_counters, observe, observed, open_journal, open_vault, settings, size, start_index,
+    tell_recovered, upstreams, used_bytes, write_snapshot,
+};
 use super::shutdown::{Phase, Shutdown};
 use super::tasks::{Kind, Tasks};
 use crate::admin::audit::Audit;
 use crate::config::{self, Config};
-use crate::domain::ids::{Seq, UpstreamName};
+use crate::domain::ids::UpstreamName;
 use crate::domain::time::Timestamp;
 use crate::domain::window::Window;
-use crate::engine::change::Change;
 use crate::engine::event::{Command, Event, Order, Reply};
 use crate::engine::machine::Machine;
 use crate::engine::ports::{Clock, JournalReader, Upstream, Vault};
 use crate::engine::recovery::{self, Found};
 use crate::engine::run::{self, Handle, Pulse};
-use crate::engine::settings::{Limits, Settings, UpstreamSettings};
-use crate::engine::step::Decision;
+use crate::engine::settings::Settings;
 use crate::index::Index;
 use crate::intake;
 use crate::intake::tally::{Quota, Quotas, Tally};
-use crate::journal::seal::{FileVault, MasterKey};
 use crate::journal::{self, Opened};
 use crate::telemetry::events;
-use crate::telemetry::metrics::{Known, Metrics};
-use crate::upstream::{HttpOptions, HttpUpstream, ProbeExpect};
+use crate::telemetry::metrics::Metrics;
 use crate::web::access::KeyFile;
 use crate::web::body::BodyLimits;
 use crate::web::server::{self, ServerLimits};
-use crate::{admin, telemetry};
+use crate::admin;
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -51,9 +51,11 @@ use tokio_util::task::TaskTracker;
 pub use crate::engine::settings::Sabotage;
 
 /// The journal partition of an embedded daemon.
-const PARTITION: u16 = 0;
-/// How often free space, index and backlog are looked at.
+pub(super) const PARTITION: u16 = 0;
+/// How often index and backlog are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often free space is looked at: submissions must not eat the reserve between two looks.
+const LOOK_AT_SPACE_EVERY: Duration = Duration::from_millis(100);
 
 /// What `holdover serve` is told besides its configuration.
 #[derive(Debug, Clone, Default)]
@@ -67,6 +69,9 @@ pub struct ServeOptions {
     /// The one promise to break.
     #[cfg(feature = "sabotage")]
     pub sabotage: Option<Sabotage>,
+    /// The sync of the journal that fails.
+    #[cfg(feature = "sabotage")]
+    pub sabotage_sync: Option<u64>,
 }
 
 /// Runs the daemon until it is told to stop.
@@ -98,6 +103,7 @@ struct Daemon {
     index: Index,
     disk_reserve: Arc<AtomicBool>,
     ready: Arc<AtomicBool>,
+    quarantined: bool,
     upstreams: HashMap<UpstreamName, Arc<dyn Upstream>>,
     metrics: Metrics,
     tally: Arc<Tally>,
@@ -132,16 +138,21 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
         index: started.index,
         disk_reserve: started.disk_reserve,
         ready: Arc::new(AtomicBool::new(false)),
+        quarantined: started.quarantined,
         probes: started.upstreams.keys().map(|name| (name.clone(), Arc::default())).collect(),
         upstreams: started.upstreams,
         metrics,
         tally: Arc::default(),
     };
     daemon.keep_time(started.due);
-    daemon.keep_probing();
+    if !daemon.quarantined {
+        daemon.keep_probing();
+    }
     daemon.keep_the_disk(upkeep);
-    daemon.keep_snapshots(snapshots.clone(), folding);
-    daemon.declare_configured_windows().await?;
+    if !daemon.quarantined {
+        daemon.keep_snapshots(snapshots.clone(), folding);
+        daemon.declare_configured_windows().await?;
+    }
     let acts = TaskTracker::new();
     daemon.listen(&acts).await?;
     daemon.answer_driver(&due);
@@ -154,27 +165,14 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     });
     if ended.is_ok()
         && clean
+        // What lacks records must never become the truth.
+        && !daemon.quarantined
         && let Ok(machine) = started.final_state.try_recv()
         && let Err(error) = snapshots.write(machine.last(), machine.snapshot().into_iter())
     {
         tracing::warn!(%error, "no snapshot was written, the next start takes longer");
     }
     ended
-}
-
-/// Sets log and metrics up.
-fn observe(config: &Config, virtual_clock: bool) -> Result<Metrics> {
-    let format = match config.log.format {
-        config::LogFormat::Json => telemetry::LogFormat::Json,
-        config::LogFormat::Text => telemetry::LogFormat::Text,
-    };
-    telemetry::init_logging(format, config.log.level.as_str(), virtual_clock)?;
-    let lines = config.catalogue.lines.iter();
-    Ok(Metrics::install(&Known {
-        lines: lines.map(|line| (line.business.clone(), line.operation)).collect(),
-        upstreams: config.upstreams.keys().cloned().collect(),
-        virtual_clock,
-    })?)
 }
 
 /// The engine at work, and what was made for it.
@@ -187,6 +185,8 @@ struct Started {
     upstreams: HashMap<UpstreamName, Arc<dyn Upstream>>,
     /// The last state, once the step thread has ended.
     final_state: std::sync::mpsc::Receiver<Machine>,
+    /// Records are lost: what is left is only looked at.
+    quarantined: bool,
 }
 
 /// Recovers the state and puts the engine on its two threads.
@@ -205,12 +205,22 @@ fn start_engine(
         runs: opened.keys,
         epoch: opened.epoch,
         virtual_clock: clock.is_virtual(),
+        quarantined: !opened.report.damage.is_empty(),
     };
     let now = clock.now().wall;
     let (machine, recovered) =
         recovery::recover(settings(config, options), found, opened.reader.as_ref(), now)
             .context("the journal cannot be read to its end")?;
     tell_recovered(&opened.report, opened.last, &machine, &recovered, watch.elapsed());
+    let quarantined = machine.is_quarantined();
+    if quarantined {
+        for damage in &opened.report.damage {
+            let (file, offset, first) = (&damage.file, damage.offset, damage.first);
+            tracing::error!(file, offset, %first, records = damage.records, "records are damaged");
+        }
+        let passed_over = machine.passed_over();
+        tracing::error!(passed_over, "quarantined: looking only, nothing is sent or taken");
+    }
     let (index, upstreams) = (start_index(config, &opened.reader, tasks), upstreams(config)?);
     let disk_reserve = Arc::new(AtomicBool::new(false));
     let observer =
@@ -237,7 +247,7 @@ fn start_engine(
     });
     tasks.spawn_thread(Kind::Store, "commit", move || committer.run());
     let (engine, pulse, due) = (parts.handle, parts.pulse, parts.due);
-    Ok(Started { engine, pulse, due, index, disk_reserve, upstreams, final_state })
+    Ok(Started { engine, pulse, due, index, disk_reserve, upstreams, final_state, quarantined })
 }
 
 async fn clock(options: &ServeOptions, due: &DueSource, tasks: &Tasks) -> Result<Arc<dyn Clock>> {
@@ -248,123 +258,6 @@ async fn clock(options: &ServeOptions, due: &DueSource, tasks: &Tasks) -> Result
             Arc::new(clock.context("the driver of the clock cannot be reached")?)
         }
     })
-}
-
-fn open_journal(
-    config: &Config,
-    options: &ServeOptions,
-    clock: &dyn Clock,
-) -> Result<journal::Opened> {
-    let opening = journal::Options {
-        partition: PARTITION,
-        segment_bytes: config.journal.segment_bytes,
-        init: options.init,
-        quarantine: options.quarantine,
-        background_upkeep: true,
-        skew: config.data.clock_back_max,
-        ..journal::Options::new(clock.now().wall, clock.is_virtual())
-    };
-    let opened = journal::open(&config.data.folder, &opening).with_context(|| {
-        format!("the journal in {} cannot be opened", config.data.folder.display())
-    })?;
-    tracing::debug!(report = ?opened.report, "the journal was opened");
-    Ok(opened)
-}
-
-fn tell_recovered(
-    report: &journal::RecoveryReport,
-    last: Seq,
-    machine: &Machine,
-    recovered: &Decision,
-    took: Duration,
-) {
-    let doubts = |(_, change): &&(Seq, Change)| matches!(change, Change::Settled { .. });
-    telemetry::events::recovered(&telemetry::events::Recovered {
-        last,
-        live: machine.size().0 as u64,
-        in_doubt: recovered.changes.iter().filter(doubts).count() as u64,
-        cut_bytes: report.cut.as_ref().map_or(0, |(_, tail)| tail.bytes),
-        quarantined: report.damage.len() as u64,
-        clean: report.closed_cleanly,
-        took,
-    });
-}
-
-fn open_vault(config: &Config, last: Seq) -> Result<FileVault> {
-    let folder = &config.data.folder;
-    // Keys made anew beside an old journal would open nothing and know no repeat.
-    if last > Seq(0) && !folder.join("keys.sealed").exists() {
-        bail!("keys.sealed is missing from the data folder, restore it");
-    }
-    let master = MasterKey::load_or_create(&config.data.master_key_file, folder)?;
-    Ok(FileVault::open(folder, &master)?)
-}
-
-fn settings(config: &Config, options: &ServeOptions) -> Settings {
-    #[cfg(not(feature = "sabotage"))]
-    let _ = options;
-    Settings {
-        partition: PARTITION,
-        zone: config.zone,
-        calendar: config.calendar.clone(),
-        catalogue: config.catalogue.clone(),
-        limits: Limits {
-            open_transactions_max: size(config.limits.open_transactions_max),
-            deadlines_max: size(u64::from(config.limits.deadlines_max)),
-            commit_records_max: config.journal.commit_records_max as usize,
-            window_length_max: config.limits.window_length_max,
-            override_length_max: config.limits.override_length_max,
-        },
-        retry: config.retry.clone(),
-        upstreams: config
-            .upstreams
-            .iter()
-            .map(|(name, upstream)| {
-                let settings = UpstreamSettings {
-                    health: upstream.health.clone(),
-                    concurrency: upstream.concurrency,
-                    settle_time: upstream.settle_time,
-                    answers_questions: upstream.answers_questions,
-                };
-                (name.clone(), settings)
-            })
-            .collect(),
-        #[cfg(feature = "sabotage")]
-        sabotage: options.sabotage,
-    }
-}
-
-fn upstreams(config: &Config) -> Result<HashMap<UpstreamName, Arc<dyn Upstream>>> {
-    let mut made: HashMap<_, Arc<dyn Upstream>> = HashMap::new();
-    for (name, upstream) in &config.upstreams {
-        let http = HttpUpstream::new(HttpOptions {
-            name: name.clone(),
-            base_url: upstream.base_url.clone(),
-            connect_timeout: upstream.connect_timeout,
-            answer_timeout: upstream.answer_timeout,
-            concurrency: usize::try_from(upstream.concurrency).unwrap_or(usize::MAX),
-            settle_time: upstream.settle_time,
-            answers_questions: upstream.answers_questions,
-            probe_path: upstream.probe.path.clone(),
-            probe_expect: ProbeExpect {
-                status: upstream.probe.status,
-                body: upstream.probe.contains.clone(),
-            },
-            answer_bytes_max: usize::try_from(upstream.answer_bytes_max).unwrap_or(usize::MAX),
-        });
-        let http = http.with_context(|| format!("upstream {name}"))?;
-        made.insert(name.clone(), Arc::new(http));
-    }
-    Ok(made)
-}
-
-fn start_index(config: &Config, reader: &Arc<dyn JournalReader>, tasks: &Tasks) -> Index {
-    let mut options = crate::index::Options::new(config.data.folder.join("index"));
-    options.cache_bytes = config.index.cache_bytes;
-    let spawner = tasks.clone();
-    let spawn: crate::index::SpawnThread =
-        Arc::new(move |name, work| spawner.spawn_thread(Kind::Upkeep, name, work));
-    Index::start(options, reader.clone(), &spawn)
 }
 
 impl Daemon {
@@ -429,12 +322,11 @@ impl Daemon {
 
     /// Watches free space, does the journal's upkeep, and renews the gauges.
     fn keep_the_disk(&self, upkeep: journal::Upkeep) {
+        self.keep_the_reserve();
         let folder = self.config.data.folder.clone();
-        let reserve = self.config.data.disk_reserve_bytes;
-        let flag = self.disk_reserve.clone();
         let (engine, metrics) = (self.engine.clone(), self.metrics.clone());
         self.tasks.keep_running(Kind::Upkeep, "disk", move || {
-            let (folder, flag, upkeep) = (folder.clone(), flag.clone(), upkeep.clone());
+            let (folder, upkeep) = (folder.clone(), upkeep.clone());
             let (engine, metrics) = (engine.clone(), metrics.clone());
             async move {
                 loop {
@@ -448,11 +340,7 @@ impl Daemon {
                     if let Err(error) = worked {
                         tracing::warn!(%error, "the journal's upkeep could not be done");
                     }
-                    let (free, used) = (free?, used?);
-                    if flag.swap(free < reserve, Ordering::SeqCst) != (free < reserve) {
-                        events::store_read_only(free < reserve);
-                    }
-                    events::store_measured(used, free);
+                    events::store_measured(used?, free?);
                     match engine.read(standing).await {
                         Some(seen) => events::stands(&seen),
                         None => return std::io::Result::Ok(()),
@@ -491,6 +379,28 @@ impl Daemon {
                 }
                 #[expect(unreachable_code, reason = "names the type of the error")]
                 Result::<()>::Ok(())
+            }
+        });
+    }
+
+    /// Turns submissions away while the disk has no more than its reserve.
+    fn keep_the_reserve(&self) {
+        let (folder, flag) = (self.config.data.folder.clone(), self.disk_reserve.clone());
+        let reserve = self.config.data.disk_reserve_bytes;
+        self.tasks.keep_running(Kind::Upkeep, "disk-reserve", move || {
+            let (folder, flag) = (folder.clone(), flag.clone());
+            async move {
+                loop {
+                    let at = folder.clone();
+                    let free = tokio::task::spawn_blocking(move || journal::files::free_bytes(&at));
+                    let short = free.await.map_err(std::io::Error::other)?? < reserve;
+                    if flag.swap(short, Ordering::SeqCst) != short {
+                        events::store_read_only(short);
+                    }
+                    real_sleep(LOOK_AT_SPACE_EVERY).await;
+                }
+                #[expect(unreachable_code, reason = "names the type of the error")]
+                std::io::Result::Ok(())
             }
         });
     }
@@ -597,12 +507,14 @@ impl Daemon {
         let (pulse, ready) = (self.pulse.clone(), self.ready.clone());
         let (shutdown, reserve) = (self.shutdown.clone(), self.disk_reserve.clone());
         let (metrics, tally) = (self.metrics.clone(), self.tally.clone());
+        let quarantined = self.quarantined;
         let not_ready = move || {
             let reasons = [
                 (pulse.is_poisoned(), "poisoned"),
                 (!ready.load(Ordering::SeqCst), "starting"),
                 (shutdown.is_asked(), "stopping"),
                 (reserve.load(Ordering::SeqCst), "disk_reserve"),
+                (quarantined, "quarantined"),
             ];
             reasons.iter().filter(|(is, _)| *is).map(|(_, why)| (*why).to_owned()).collect()
         };
@@ -694,66 +606,6 @@ fn told(finished: Result<(), super::tasks::StillRunning>) {
 
 async fn bind(addr: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(addr).await.with_context(|| format!("{addr} cannot be listened on"))
-}
-
-fn write_snapshot(
-    snapshots: &journal::Snapshots,
-    settings: Settings,
-    reader: &dyn JournalReader,
-    up_to: Seq,
-) -> Result<()> {
-    let (from, before) = match snapshots.newest()? {
-        Some((reached, changes)) => (reached.next(), changes),
-        None => (Seq(1), Vec::new()),
-    };
-    let machine = recovery::fold(settings, &before, reader, from, up_to)?;
-    Ok(snapshots.write(up_to, machine.snapshot().into_iter())?)
-}
-
-/// Counts and times what a listener answers, by the template of the route.
-fn observed(router: axum::Router, listener: &'static str) -> axum::Router {
-    router.layer(axum::middleware::from_fn(
-        move |request: axum::extract::Request, next: axum::middleware::Next| async move {
-            let watch = Stopwatch::start();
-            let route = request.extensions().get::<axum::extract::MatchedPath>().cloned();
-            let method = match *request.method() {
-                axum::http::Method::GET => "GET",
-                axum::http::Method::POST => "POST",
-                _ => "other",
-            };
-            let response = next.run(request).await;
-            let route = route.as_ref().map_or("unmatched", |route| route.as_str());
-            let status = response.status().as_u16();
-            events::http_answered(listener, route, method, status, watch.elapsed());
-            response
-        },
-    ))
-}
-
-fn size(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
-}
-
-fn intake_counters(tally: &Tally) -> admin::types::IntakeCounters {
-    let counted = tally.counted();
-    admin::types::IntakeCounters {
-        submitted: counted.accepted + counted.duplicates + counted.turned_away + counted.invalid,
-        accepted: counted.accepted,
-        duplicates: counted.duplicates,
-        turned_away: counted.turned_away,
-        invalid: counted.invalid,
-    }
-}
-
-/// The size of every file below `folder`.
-fn used_bytes(folder: &std::path::Path) -> std::io::Result<u64> {
-    let mut sum = 0;
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        sum += if kind.is_dir() { used_bytes(&entry.path())? } else { entry.metadata()?.len() };
-    }
-    Ok(sum)
 }
 
 /// One line on standard output for whoever started us: where we listen.

@@ -386,6 +386,9 @@ pub enum Fault {
     /// There is no room for more of them.
     #[error("there are too many {0} already")]
     Full(&'static str),
+    /// Records of the journal are lost; nothing is decided until they are back.
+    #[error("records of the journal are damaged: it is served to be looked at, and nothing else")]
+    Quarantined,
     /// The calendar does not know the year.
     #[error(transparent)]
     NoCalendar(#[from] crate::domain::calendar::NoCalendar),

@@ -139,7 +139,7 @@ impl Machine {
 
     /// Starts as many attempts as gates, pacing and concurrency allow.
     pub fn dispatch(&mut self, now: Timestamp, out: &mut Decision) {
-        if self.stopping {
+        if self.stopping || self.quarantined {
             return;
         }
         // The clock may have passed an edge since the last step.
@@ -651,7 +651,7 @@ impl Machine {
     /// When something becomes due next, if anything does.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.agenda.first().map(|(at, _)| *at)
+        self.agenda.first().map(|(at, _)| *at).filter(|_| !self.quarantined)
     }
 
     /// Whether attempts or questions are out.

@@ -149,6 +149,9 @@ pub struct Machine {
     /// When dates are computed again because a stop overruns.
     pub(super) overrun_at: Option<Timestamp>,
     pub(super) stopping: bool,
+    /// Records are lost: what is left is looked at, and nothing is decided.
+    pub(super) quarantined: bool,
+    pub(super) passed_over: u64,
     /// Moves into final states and dead letters since they were last taken, for metrics.
     pub(super) arrivals: Vec<(Seq, Arc<Cell>, State)>,
 }
@@ -208,6 +211,8 @@ impl Machine {
             gates_next: None,
             overrun_at: None,
             stopping: false,
+            quarantined: false,
+            passed_over: 0,
             arrivals: Vec::new(),
         }
     }
@@ -223,6 +228,9 @@ impl Machine {
         }
         if seq >= self.next {
             self.next = seq.next();
+        }
+        if self.quarantined && !self.fits(change) {
+            return;
         }
         match change {
             Change::Started { epoch, .. } => self.epoch = self.epoch.max(*epoch),

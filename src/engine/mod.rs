@@ -31,6 +31,7 @@ mod look;
 pub mod machine;
 mod orders;
 pub mod ports;
+mod quarantine;
 pub mod recovery;
 pub mod run;
 pub mod settings;

@@ -72,10 +72,12 @@ pub struct Found {
     pub epoch: u64,
     /// Whether the clock is a driver's.
     pub virtual_clock: bool,
+    /// Whether records are lost, so that the rest is only looked at.
+    pub quarantined: bool,
 }
 
 /// Builds the state and decides what the interruption made necessary. The decision must be
-/// committed before anything else.
+/// committed before anything else; for a quarantined journal it is empty.
 ///
 /// # Errors
 /// [`ReadError`] when the journal cannot be read to its end.
@@ -87,6 +89,9 @@ pub fn recover(
 ) -> Result<(Machine, Decision), ReadError> {
     let covered = found.runs.covers();
     let mut machine = Machine::new(settings, found.runs);
+    if found.quarantined {
+        machine.quarantine();
+    }
     for change in &found.snapshot {
         machine.apply(Seq(0), change);
     }
@@ -106,6 +111,9 @@ pub fn recover(
     // What happened before this start has been counted.
     drop(machine.take_arrivals());
     let mut decision = Decision::default();
+    if found.quarantined {
+        return Ok((machine, decision));
+    }
     let started =
         Change::Started { epoch: found.epoch, virtual_clock: found.virtual_clock, at: now };
     machine.push(&mut decision, started);

@@ -92,6 +92,9 @@ impl Machine {
 
     /// Takes in one event at `now`.
     pub fn step(&mut self, now: Now, event: Event, out: &mut Decision) {
+        if self.quarantined {
+            return self.look_only(event, out);
+        }
         let at = now.wall.max(self.last_at);
         self.last_at = at;
         self.run_agenda(at, out);
@@ -187,7 +190,7 @@ impl Machine {
     }
 
     /// The answer for a key that is known.
-    fn known(&self, s: &Submission) -> Option<Reply> {
+    pub(super) fn known(&self, s: &Submission) -> Option<Reply> {
         let found = match self.recent.get(&s.key_hash) {
             Some(entry) => Some(*entry),
             // An unreadable run must never lead to a second acceptance.

@@ -169,6 +169,7 @@ pub(super) fn faulty(fault: &Fault) -> Problem {
         Fault::Invalid(_) => Code::Invalid,
         Fault::Full(_) => Code::DiskReserve,
         Fault::NoCalendar(_) => Code::NoCalendar,
+        Fault::Quarantined => Code::Quarantined,
     };
     Problem::new(code, fault.to_string())
 }

@@ -83,6 +83,7 @@ impl Tally {
             | Code::RequestTimeout
             | Code::QuotaExceeded
             | Code::DiskReserve
+            | Code::Quarantined
             | Code::IndexUnavailable
             | Code::Unavailable
             | Code::Internal => None,

@@ -61,6 +61,8 @@
 
 #![warn(missing_docs)]
 
+#[cfg(feature = "sabotage")]
+mod failing;
 pub mod fault;
 pub mod files;
 mod keys;
@@ -113,6 +115,9 @@ pub struct Options {
     pub skew: Duration,
     /// Whether a driver moves the clock.
     pub virtual_clock: bool,
+    /// The sync (1 is the first) that fails with EIO, once.
+    #[cfg(feature = "sabotage")]
+    pub fail_sync: Option<u64>,
 }
 
 impl Options {
@@ -129,6 +134,8 @@ impl Options {
             now,
             skew: Duration::from_secs(5),
             virtual_clock,
+            #[cfg(feature = "sabotage")]
+            fail_sync: None,
         }
     }
 }
@@ -252,5 +259,10 @@ pub fn open(folder: &Path, options: &Options) -> Result<Opened, OpenError> {
         files::RealFiles::create_folder(folder)?;
         options.init = true;
     }
-    open_on(Arc::new(files::RealFiles::new(folder)), &options)
+    let real = files::RealFiles::new(folder);
+    #[cfg(feature = "sabotage")]
+    if let Some(sync) = options.fail_sync {
+        return open_on(Arc::new(failing::FailingFiles::new(real, sync)), &options);
+    }
+    open_on(Arc::new(real), &options)
 }

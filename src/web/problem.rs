@@ -66,6 +66,8 @@ words!(
         IndexUnavailable = "index_unavailable",
         /// We cannot take it now.
         Unavailable = "unavailable",
+        /// Records are damaged: nothing is decided until they are back.
+        Quarantined = "quarantined",
         /// We have a defect.
         Internal = "internal",
     }
@@ -155,6 +157,12 @@ impl Code {
             Self::Unavailable => {
                 (503, "Not available now", true, "send it again with the same key")
             }
+            Self::Quarantined => (
+                503,
+                "Stored records are damaged",
+                true,
+                "send it again with the same key when the operators have restored the records",
+            ),
             Self::Internal => (500, "Something failed here", true, "send it again, same key"),
         };
         CodeFacts { status, title, retryable, next }

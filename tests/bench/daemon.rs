@@ -152,8 +152,7 @@ impl Site {
         let books: serde_json::Value = serde_json::from_str(&body)?;
         let count = |name: &str| {
             books
-                .get("items")
-                .and_then(|items| items.get(name))
+                .get(name)
                 .and_then(serde_json::Value::as_u64)
                 .with_context(|| format!("the ledger does not say {name}"))
         };

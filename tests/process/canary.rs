@@ -427,7 +427,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn a_planted_credential_and_identity_number_are_found_nowhere_in_clear() {
     let site = Site::new("[log]\nlevel = \"trace\"\n");
-    let mut daemon = site.start();
+    let daemon = site.start();
     let clients = vec![
         daemon.client(&site.submitters[0]),
         daemon.client(&site.submitters[3]),

@@ -394,7 +394,7 @@ fn configurations(folder: &Path, cli: &Cli) {
 #[test]
 fn an_operator_gets_by_with_the_command_line_alone() {
     let site = Site::new(CONFIG);
-    let mut daemon = site.start();
+    let daemon = site.start();
     let cli = Cli::new(&site, &daemon, "operator.key", &site.operator);
     window_round(&site, &daemon, &cli);
     gate_round(&site, &daemon, &cli);

@@ -38,11 +38,7 @@ impl Intent {
     }
 
     /// Sends it once, waiting as `wait` says.
-    fn post_with(
-        &self,
-        client: &mut Client,
-        wait: Option<u32>,
-    ) -> io::Result<Answer> {
+    fn post_with(&self, client: &mut Client, wait: Option<u32>) -> io::Result<Answer> {
         let prefer = wait.map(|seconds| format!("wait={seconds}"));
         let mut headers =
             vec![("Idempotency-Key", self.key.as_str()), ("Content-Type", "application/json")];
@@ -268,6 +264,26 @@ impl History {
         assert_eq!(ledger["amount"]["difference"], json!("0.00"), "{ledger}");
         assert_eq!(ledger["applied"], json!(effects.len()), "{ledger}");
         Proof { effects: effects.len(), in_doubt }
+    }
+
+    /// Sends everything acknowledged once more. Each gets its receipt, byte for byte, or 503: how
+    /// many got which.
+    pub(crate) fn repeat_all(&self, site: &Site, daemon: &Daemon) -> (usize, usize) {
+        let mut clients: Vec<_> = site.submitters.iter().map(|s| daemon.client(s)).collect();
+        let (mut told, mut blocked) = (0, 0);
+        for known in &self.inner().known {
+            let Some((receipt, _)) = &known.receipt else { continue };
+            let intent = &known.intent;
+            let again = intent.post_with(&mut clients[intent.submitter], None).unwrap();
+            if again.status == 503 {
+                blocked += 1;
+                continue;
+            }
+            assert_eq!(again.status, 202, "{}", again.text());
+            assert_eq!(again.body, *receipt, "another receipt for {}", intent.key);
+            told += 1;
+        }
+        (told, blocked)
     }
 
     /// Every receipt is told again, byte for byte.

@@ -98,7 +98,7 @@ fn ready_reasons(daemon: &Daemon) -> Vec<String> {
         .collect()
 }
 
-fn stop(mut daemon: Daemon) {
+fn stop(daemon: Daemon) {
     daemon.terminate();
     assert!(daemon.ended(BOUND).success());
 }

@@ -44,10 +44,9 @@ fn a2_the_same_key_45_days_and_a_kill_later_gets_the_first_receipt() {
     daemon.kill();
 
     let daemon = site.start_with(&["--clock", &address]);
-    let after_kill =
-        wait_for("an answer after the restart", Duration::from_secs(20), || {
-            Some(post(&mut daemon.client(&submitter), "12.50")).filter(|(status, _)| *status != 503)
-        });
+    let after_kill = wait_for("an answer after the restart", Duration::from_secs(20), || {
+        Some(post(&mut daemon.client(&submitter), "12.50")).filter(|(status, _)| *status != 503)
+    });
     assert_eq!(after_kill, first, "and after a kill");
     let other = post(&mut daemon.client(&submitter), "13.50");
     assert_eq!(other.0, 422, "{}", String::from_utf8_lossy(&other.1));

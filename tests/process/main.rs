@@ -9,12 +9,16 @@
 )]
 
 mod books;
+mod broken_disk;
 mod canary;
 mod cli_round;
+mod damage;
 mod demo;
 mod gates;
 mod history;
 mod index;
 mod kill_loop;
+mod long_memory;
 mod rig;
 mod strace;
+mod stubborn;

@@ -12,6 +12,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -197,8 +198,8 @@ fn address(url: &Value) -> SocketAddr {
     url.as_str().and_then(|url| url.strip_prefix("http://")).unwrap().parse().unwrap()
 }
 
-fn signal(child: &Child, name: &str) {
-    let sent = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args([name, &pid.to_string()]).status().unwrap();
     assert!(sent.success(), "the process had already ended");
 }
 
@@ -387,7 +388,7 @@ impl Site {
         let errors = self.folder().join(format!("daemon-{number}.stderr"));
         let (child, ready) = start(command, &errors)?;
         Ok(Daemon {
-            child,
+            child: Mutex::new(child),
             submitters: address(&ready["submitters"]),
             operators: address(&ready["operators"]),
             operator: self.operator.clone(),
@@ -410,7 +411,7 @@ fn create_key(file: &Path, args: &[&str]) -> String {
 
 /// A daemon that runs. It is killed when this goes away.
 pub(crate) struct Daemon {
-    child: Child,
+    child: Mutex<Child>,
     pub(crate) submitters: SocketAddr,
     pub(crate) operators: SocketAddr,
     operator: String,
@@ -420,7 +421,7 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.lock().unwrap().id()
     }
 
     /// A submitter's connection.
@@ -479,19 +480,25 @@ impl Daemon {
     }
 
     /// SIGKILL, and waits until it is gone.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+    pub(crate) fn kill(self) {
+        let mut child = self.child.lock().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
-        signal(&self.child, "-TERM");
+        signal(self.pid(), "-TERM");
     }
 
     /// Waits until it has ended by itself.
-    pub(crate) fn ended(&mut self, bound: Duration) -> ExitStatus {
-        wait_for("the end of the daemon", bound, || self.child.try_wait().unwrap())
+    pub(crate) fn ended(&self, bound: Duration) -> ExitStatus {
+        wait_for("the end of the daemon", bound, || self.try_ended())
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn try_ended(&self) -> Option<ExitStatus> {
+        self.child.lock().unwrap().try_wait().unwrap()
     }
 
     /// What it wrote to standard error so far.
@@ -504,7 +511,8 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
+        let child = self.child.get_mut().unwrap();
+        drop(child.kill());
+        drop(child.wait());
     }
 }

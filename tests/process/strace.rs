@@ -262,7 +262,7 @@ fn watched(args: &[&str]) -> Option<Judgement> {
     command.args(["-D", "-f", "-yy", "-xx", "-s", "1048576", "-o"]).arg(&trace);
     command.args(["-e", "trace=write,writev,pwrite64,sendto,sendmsg,fdatasync,fsync", "--"]);
     command.arg(HOLDOVER).args(serve.get_args());
-    let mut daemon = site.run(command).unwrap_or_else(|ended| panic!("{ended:?}"));
+    let daemon = site.run(command).unwrap_or_else(|ended| panic!("{ended:?}"));
     let hospital = &site.submitters[0];
     std::thread::scope(|scope| {
         for client in 0..4 {

@@ -1,0 +1,225 @@
+//! The parts that the daemon is put together from, each made from the configuration.
+//!
+//! What runs, and in which order it starts and stops, is `serve`'s.
+
+use super::clock::Stopwatch;
+use super::serve::{PARTITION, ServeOptions};
+use super::tasks::{Kind, Tasks};
+use crate::config::{self, Config};
+use crate::domain::ids::{Seq, UpstreamName};
+use crate::engine::change::Change;
+use crate::engine::machine::Machine;
+use crate::engine::ports::{Clock, JournalReader, Upstream};
+use crate::engine::recovery;
+use crate::engine::settings::{Limits, Settings, UpstreamSettings};
+use crate::engine::step::Decision;
+use crate::index::Index;
+use crate::intake::tally::Tally;
+use crate::journal::seal::{FileVault, MasterKey};
+use crate::journal::{self};
+use crate::telemetry::events;
+use crate::telemetry::metrics::{Known, Metrics};
+use crate::upstream::{HttpOptions, HttpUpstream, ProbeExpect};
+use crate::{admin, telemetry};
+use anyhow::{Context, Result, bail};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Sets log and metrics up.
+pub(super) fn observe(config: &Config, virtual_clock: bool) -> Result<Metrics> {
+    let format = match config.log.format {
+        config::LogFormat::Json => telemetry::LogFormat::Json,
+        config::LogFormat::Text => telemetry::LogFormat::Text,
+    };
+    telemetry::init_logging(format, config.log.level.as_str(), virtual_clock)?;
+    let lines = config.catalogue.lines.iter();
+    Ok(Metrics::install(&Known {
+        lines: lines.map(|line| (line.business.clone(), line.operation)).collect(),
+        upstreams: config.upstreams.keys().cloned().collect(),
+        virtual_clock,
+    })?)
+}
+
+pub(super) fn open_journal(
+    config: &Config,
+    options: &ServeOptions,
+    clock: &dyn Clock,
+) -> Result<journal::Opened> {
+    let opening = journal::Options {
+        partition: PARTITION,
+        segment_bytes: config.journal.segment_bytes,
+        init: options.init,
+        quarantine: options.quarantine,
+        background_upkeep: true,
+        #[cfg(feature = "sabotage")]
+        fail_sync: options.sabotage_sync,
+        skew: config.data.clock_back_max,
+        ..journal::Options::new(clock.now().wall, clock.is_virtual())
+    };
+    let opened = journal::open(&config.data.folder, &opening).with_context(|| {
+        format!("the journal in {} cannot be opened", config.data.folder.display())
+    })?;
+    tracing::debug!(report = ?opened.report, "the journal was opened");
+    Ok(opened)
+}
+
+pub(super) fn open_vault(config: &Config, last: Seq) -> Result<FileVault> {
+    let folder = &config.data.folder;
+    // Keys made anew beside an old journal would open nothing and know no repeat.
+    if last > Seq(0) && !folder.join("keys.sealed").exists() {
+        bail!("keys.sealed is missing from the data folder, restore it");
+    }
+    let master = MasterKey::load_or_create(&config.data.master_key_file, folder)?;
+    Ok(FileVault::open(folder, &master)?)
+}
+
+pub(super) fn settings(config: &Config, options: &ServeOptions) -> Settings {
+    #[cfg(not(feature = "sabotage"))]
+    let _ = options;
+    Settings {
+        partition: PARTITION,
+        zone: config.zone,
+        calendar: config.calendar.clone(),
+        catalogue: config.catalogue.clone(),
+        limits: Limits {
+            open_transactions_max: size(config.limits.open_transactions_max),
+            deadlines_max: size(u64::from(config.limits.deadlines_max)),
+            commit_records_max: config.journal.commit_records_max as usize,
+            window_length_max: config.limits.window_length_max,
+            override_length_max: config.limits.override_length_max,
+        },
+        retry: config.retry.clone(),
+        upstreams: config
+            .upstreams
+            .iter()
+            .map(|(name, upstream)| {
+                let settings = UpstreamSettings {
+                    health: upstream.health.clone(),
+                    concurrency: upstream.concurrency,
+                    settle_time: upstream.settle_time,
+                    answers_questions: upstream.answers_questions,
+                };
+                (name.clone(), settings)
+            })
+            .collect(),
+        #[cfg(feature = "sabotage")]
+        sabotage: options.sabotage,
+    }
+}
+
+pub(super) fn upstreams(config: &Config) -> Result<HashMap<UpstreamName, Arc<dyn Upstream>>> {
+    let mut made: HashMap<_, Arc<dyn Upstream>> = HashMap::new();
+    for (name, upstream) in &config.upstreams {
+        let http = HttpUpstream::new(HttpOptions {
+            name: name.clone(),
+            base_url: upstream.base_url.clone(),
+            connect_timeout: upstream.connect_timeout,
+            answer_timeout: upstream.answer_timeout,
+            concurrency: usize::try_from(upstream.concurrency).unwrap_or(usize::MAX),
+            settle_time: upstream.settle_time,
+            answers_questions: upstream.answers_questions,
+            probe_path: upstream.probe.path.clone(),
+            probe_expect: ProbeExpect {
+                status: upstream.probe.status,
+                body: upstream.probe.contains.clone(),
+            },
+            answer_bytes_max: usize::try_from(upstream.answer_bytes_max).unwrap_or(usize::MAX),
+        });
+        let http = http.with_context(|| format!("upstream {name}"))?;
+        made.insert(name.clone(), Arc::new(http));
+    }
+    Ok(made)
+}
+
+pub(super) fn start_index(
+    config: &Config,
+    reader: &Arc<dyn JournalReader>,
+    tasks: &Tasks,
+) -> Index {
+    let mut options = crate::index::Options::new(config.data.folder.join("index"));
+    options.cache_bytes = config.index.cache_bytes;
+    let spawner = tasks.clone();
+    let spawn: crate::index::SpawnThread =
+        Arc::new(move |name, work| spawner.spawn_thread(Kind::Upkeep, name, work));
+    Index::start(options, reader.clone(), &spawn)
+}
+
+pub(super) fn tell_recovered(
+    report: &journal::RecoveryReport,
+    last: Seq,
+    machine: &Machine,
+    recovered: &Decision,
+    took: Duration,
+) {
+    let doubts = |(_, change): &&(Seq, Change)| matches!(change, Change::Settled { .. });
+    telemetry::events::recovered(&telemetry::events::Recovered {
+        last,
+        live: machine.size().0 as u64,
+        in_doubt: recovered.changes.iter().filter(doubts).count() as u64,
+        cut_bytes: report.cut.as_ref().map_or(0, |(_, tail)| tail.bytes),
+        quarantined: report.damage.len() as u64,
+        clean: report.closed_cleanly,
+        took,
+    });
+}
+
+pub(super) fn write_snapshot(
+    snapshots: &journal::Snapshots,
+    settings: Settings,
+    reader: &dyn JournalReader,
+    up_to: Seq,
+) -> Result<()> {
+    let (from, before) = match snapshots.newest()? {
+        Some((reached, changes)) => (reached.next(), changes),
+        None => (Seq(1), Vec::new()),
+    };
+    let machine = recovery::fold(settings, &before, reader, from, up_to)?;
+    Ok(snapshots.write(up_to, machine.snapshot().into_iter())?)
+}
+
+/// Counts and times what a listener answers, by the template of the route.
+pub(super) fn observed(router: axum::Router, listener: &'static str) -> axum::Router {
+    router.layer(axum::middleware::from_fn(
+        move |request: axum::extract::Request, next: axum::middleware::Next| async move {
+            let watch = Stopwatch::start();
+            let route = request.extensions().get::<axum::extract::MatchedPath>().cloned();
+            let method = match *request.method() {
+                axum::http::Method::GET => "GET",
+                axum::http::Method::POST => "POST",
+                _ => "other",
+            };
+            let response = next.run(request).await;
+            let route = route.as_ref().map_or("unmatched", |route| route.as_str());
+            let status = response.status().as_u16();
+            events::http_answered(listener, route, method, status, watch.elapsed());
+            response
+        },
+    ))
+}
+
+pub(super) fn intake_counters(tally: &Tally) -> admin::types::IntakeCounters {
+    let counted = tally.counted();
+    admin::types::IntakeCounters {
+        submitted: counted.accepted + counted.duplicates + counted.turned_away + counted.invalid,
+        accepted: counted.accepted,
+        duplicates: counted.duplicates,
+        turned_away: counted.turned_away,
+        invalid: counted.invalid,
+    }
+}
+
+/// The size of every file below `folder`.
+pub(super) fn used_bytes(folder: &std::path::Path) -> std::io::Result<u64> {
+    let mut sum = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        sum += if kind.is_dir() { used_bytes(&entry.path())? } else { entry.metadata()?.len() };
+    }
+    Ok(sum)
+}
+
+pub(super) fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
