@@ -44,8 +44,9 @@ pub struct ServeArgs {
 /// `holdover serve`: until it is told to stop.
 pub(super) fn serve(args: ServeArgs) -> Result<Exit, Failure> {
     let files: Vec<&std::path::Path> = args.config.iter().map(PathBuf::as_path).collect();
-    let mut config =
-        serve::load(&files).map_err(|problems| Failure::local(Exit::Usage, problems))?;
+    let mut config = serve::load(&files).map_err(|problems| {
+        Failure::local(Exit::Usage, format!("the configuration is wrong\n{problems}"))
+    })?;
     if let Some(data) = args.data {
         config.set_folder(data);
     }

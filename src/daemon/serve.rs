@@ -15,6 +15,7 @@ use super::parts::{
 };
 use super::shutdown::{Phase, Shutdown};
 use super::tasks::{Kind, Tasks};
+use crate::admin;
 use crate::admin::audit::Audit;
 use crate::config::{self, Config};
 use crate::domain::ids::UpstreamName;
@@ -35,7 +36,6 @@ use crate::telemetry::metrics::Metrics;
 use crate::web::access::KeyFile;
 use crate::web::body::BodyLimits;
 use crate::web::server::{self, ServerLimits};
-use crate::admin;
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -6,7 +6,7 @@
 
 use super::change::{Change, Settlement};
 use super::event::{Done, Live as LiveAnswer, Reply};
-use super::live::{NEEDS_CREDENTIAL, NONE, READY, Slot, UNQUEUED};
+use super::live::{NEEDS_CREDENTIAL, READY, Slot, UNQUEUED};
 use super::machine::{Due, Machine};
 use super::settings::sabotaged;
 use super::step::{Decision, Effect, SendOrder};
@@ -658,12 +658,6 @@ impl Machine {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         !self.out.is_empty() || !self.asking.is_empty()
-    }
-
-    /// The head of the key of `slot`, where another transaction is.
-    pub(super) fn head(&self, slot: Slot) -> Option<Slot> {
-        let head = self.live.head_of(slot);
-        (head != NONE && head != slot).then_some(head)
     }
 }
 

@@ -202,19 +202,16 @@ impl Machine {
     }
 
     /// When the oldest transaction that waits behind an open gate was accepted, and the oldest
-    /// that a gate or another transaction holds.
+    /// behind a closed one. Costs a look at each cell, however many wait.
     #[must_use]
     pub fn oldest(&self) -> (Option<Timestamp>, Option<Timestamp>) {
         let (mut deliverable, mut held) = (None::<Timestamp>, None::<Timestamp>);
-        for slot in self.live.slots() {
-            let live = self.live.get(slot);
-            if live.state != State::Waiting {
-                continue;
-            }
-            let open = self.cells[live.cell as usize].gate.lets_through();
-            let free = self.head(slot).is_none();
-            let oldest = if open && free { &mut deliverable } else { &mut held };
-            *oldest = Some(oldest.map_or(live.at, |at| at.min(live.at)));
+        for cell in &self.cells {
+            let first = cell.came.front().into_iter().chain(cell.came_back.first()).min();
+            let Some(slot) = first.and_then(|&first| self.live.find(first)) else { continue };
+            let at = self.live.get(slot).at;
+            let oldest = if cell.gate.lets_through() { &mut deliverable } else { &mut held };
+            *oldest = Some(oldest.map_or(at, |known| known.min(at)));
         }
         (deliverable, held)
     }

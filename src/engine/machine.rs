@@ -42,6 +42,10 @@ pub(super) struct CellSlot {
     /// Whether the cell stands in its upstream's `turn`.
     pub(super) in_turn: bool,
     pub(super) waiting: u64,
+    /// What came to wait here, oldest first, from the oldest that still waits; and what came
+    /// back to waiting. So the oldest is known without looking at all of them.
+    pub(super) came: VecDeque<Seq>,
+    pub(super) came_back: BTreeSet<Seq>,
     pub(super) out: u64,
 }
 
@@ -427,6 +431,7 @@ impl Machine {
         }
         if state == State::Waiting {
             self.cells[cell as usize].waiting += 1;
+            self.cells[cell as usize].came.push_back(seq);
             self.wake(slot);
         }
         slot
@@ -616,6 +621,8 @@ impl Machine {
         let cell = &mut self.cells[live.cell as usize];
         if live.state == State::Waiting {
             cell.waiting = cell.waiting.saturating_sub(1);
+            cell.came_back.remove(&live.transaction);
+            self.forget_who_left(live.cell);
             // Its entry in the ready queue is stale from now on, wherever it still stands.
             self.live.get_mut(slot).flags &= !READY;
             if step != Move::Start {
@@ -623,11 +630,28 @@ impl Machine {
                 self.at_hand.remove(&live.transaction);
             }
         }
+        let cell = &mut self.cells[live.cell as usize];
         if next == State::Waiting {
             cell.waiting += 1;
+            cell.came_back.insert(live.transaction);
         }
         if next.is_final() || next == State::DeadLettered {
             self.arrivals.push((live.transaction, cell.cell.clone(), next));
+        }
+    }
+
+    /// Drops from the front of a cell's arrivals whoever waits no longer.
+    fn forget_who_left(&mut self, cell: u32) {
+        let cell = &mut self.cells[cell as usize];
+        while let Some(&first) = cell.came.front() {
+            let waits = self
+                .live
+                .find(first)
+                .is_some_and(|slot| self.live.get(slot).state == State::Waiting);
+            if waits {
+                return;
+            }
+            cell.came.pop_front();
         }
     }
 
@@ -706,6 +730,8 @@ impl Machine {
             backlog: VecDeque::new(),
             in_turn: false,
             waiting: 0,
+            came: VecDeque::new(),
+            came_back: BTreeSet::new(),
             out: 0,
         });
         self.cell_ids.insert(cell, id);

@@ -219,7 +219,7 @@ pub(super) fn zero(file: &dyn File, from: u64, to: u64) -> io::Result<()> {
 }
 
 /// How much of a new segment is zeroed between two syncs.
-const SYNC_EVERY: u64 = 1 << 20;
+const SYNC_EVERY: u64 = 1 << 18;
 
 /// A stretch of a file held in memory, moved along as it is read.
 pub(super) struct View<'f> {

@@ -78,7 +78,12 @@ const FUNCTION_LINES_MAX: usize = 80;
 /// may only shrink: an entry that is no longer needed, or allows more than it must, is a failure.
 const LARGE: &[(&str, &str, usize, &str)] = &[
     ("src/engine/machine.rs", "apply", 117, "the fold, read as a table: one arm for each change"),
-    ("src/journal/recovery.rs", "finish", 102, "every way in which a journal may end, in one place"),
+    (
+        "src/journal/recovery.rs",
+        "finish",
+        102,
+        "every way in which a journal may end, in one place",
+    ),
 ];
 
 /// Words that say where or by what the files were made, or that were left for later. In pieces,

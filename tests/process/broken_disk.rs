@@ -94,10 +94,8 @@ impl Drop for Mount {
 
 #[test]
 fn a_full_disk_turns_submissions_away_and_replays_what_waits() {
-    let site = Site::new(
-        "[journal]\nsegment_bytes = 1048576\ncommit_bytes_max = 1048576\n\
-         [data]\ndisk_reserve_bytes = 8388608\n",
-    );
+    let site =
+        Site::new("[journal]\nsegment_bytes = 1048576\n[data]\ndisk_reserve_bytes = 8388608\n");
     let Some(mount) = Mount::new(&site.data, "32m") else {
         println!("skipped: mounting a small file system needs root");
         return;
@@ -154,10 +152,8 @@ fn a_full_disk_turns_submissions_away_and_replays_what_waits() {
 
 #[test]
 fn a_disk_without_a_byte_left_loses_nothing_and_goes_on_when_there_is_room() {
-    let site = Site::new(
-        "[journal]\nsegment_bytes = 1048576\ncommit_bytes_max = 1048576\n\
-         [data]\ndisk_reserve_bytes = 1048576\n",
-    );
+    let site =
+        Site::new("[journal]\nsegment_bytes = 1048576\n[data]\ndisk_reserve_bytes = 1048576\n");
     let Some(mount) = Mount::new(&site.data, "24m") else {
         println!("skipped: mounting a small file system needs root");
         return;

@@ -17,8 +17,7 @@ const CLIENTS: u64 = 16;
 const PEOPLE: u32 = 400;
 
 /// Small segments, so that kills meet their beginnings and ends too.
-const CONFIG: &str =
-    "[journal]\nsegment_bytes = 1048576\ncommit_bytes_max = 1048576\n[log]\nlevel = \"warn\"\n";
+const CONFIG: &str = "[journal]\nsegment_bytes = 1048576\n[log]\nlevel = \"warn\"\n";
 
 fn from_environment(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
