@@ -9,7 +9,8 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Counts the syncs of all files and of the folder.
+/// Counts the syncs of all files and of the folder, except of what holds nothing yet: a spare
+/// segment that cannot be synced is thrown away and made again.
 #[derive(Clone)]
 struct Syncs {
     done: Arc<AtomicU64>,
@@ -31,8 +32,8 @@ pub(super) struct FailingFiles {
 struct FailingFile {
     real: Box<dyn File>,
     syncs: Syncs,
-    /// Offset and length of what was written since the last sync.
-    unsynced: Mutex<Vec<(u64, usize)>>,
+    /// Offset and length of what was written since the last sync, and whether it was only zeros.
+    unsynced: Mutex<(Vec<(u64, usize)>, bool)>,
 }
 
 fn failed() -> io::Error {
@@ -46,14 +47,19 @@ impl FailingFiles {
     }
 
     fn wrap(&self, real: Box<dyn File>) -> Box<dyn File> {
-        Box::new(FailingFile { real, syncs: self.syncs.clone(), unsynced: Mutex::default() })
+        Box::new(FailingFile {
+            real,
+            syncs: self.syncs.clone(),
+            unsynced: Mutex::new((Vec::new(), true)),
+        })
     }
 }
 
 impl File for FailingFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
-        unsynced.push((offset, bytes.len()));
+        unsynced.0.push((offset, bytes.len()));
+        unsynced.1 &= bytes.iter().all(|&byte| byte == 0);
         self.real.write_at(bytes, offset)
     }
 
@@ -63,8 +69,8 @@ impl File for FailingFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
-        let lost = std::mem::take(&mut *unsynced);
-        if !self.syncs.next_fails() {
+        let (lost, empty) = std::mem::replace(&mut *unsynced, (Vec::new(), true));
+        if empty || !self.syncs.next_fails() {
             return self.real.sync_data();
         }
         for (offset, length) in lost {
