@@ -410,6 +410,39 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The instant that a change happened at, where it carries one.
+    #[must_use]
+    pub fn at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Accepted(accepted) => Some(accepted.at),
+            Self::TurnedAway(record) => Some(record.at),
+            Self::WindowSet(window) => Some(window.changed_at),
+            Self::HealthSet { health, .. } => Some(health.since),
+            Self::Started { at, .. }
+            | Self::AttemptStarted { at, .. }
+            | Self::Settled { at, .. }
+            | Self::Resolved { at, .. }
+            | Self::ProvisionalDecided { at, .. }
+            | Self::Ticketed { at, .. }
+            | Self::TicketClosed { at, .. }
+            | Self::Withdrawn { at, .. }
+            | Self::DeadLettered { at, .. }
+            | Self::Redriven { at, .. }
+            | Self::ActionRequired { at, .. }
+            | Self::Superseded { at, .. }
+            | Self::ResultTold { at, .. }
+            | Self::DeadlineRegistered { at, .. }
+            | Self::DeadlineTold { at, .. } => Some(*at),
+            Self::StillInDoubt { .. }
+            | Self::OverridesSet(_)
+            | Self::Totals { .. }
+            | Self::Carried(_)
+            | Self::DeadlineCarried { .. } => None,
+        }
+    }
+}
+
 /// A live transaction in a snapshot: what the machine keeps of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Carried {

@@ -227,7 +227,7 @@ impl Machine {
     /// When the change asks for a move that does not exist: the journal and the rules disagree,
     /// and going on could move money twice.
     pub fn apply(&mut self, seq: Seq, change: &Change) {
-        if let Some(at) = instant_of(change) {
+        if let Some(at) = change.at() {
             self.last_at = self.last_at.max(at);
         }
         if seq >= self.next {
@@ -771,36 +771,5 @@ impl Machine {
             return None;
         }
         self.live.before(slot).map(|before| self.live.get(before).transaction)
-    }
-}
-
-/// The instant that a change happened at, where it carries one.
-#[must_use]
-pub fn instant_of(change: &Change) -> Option<Timestamp> {
-    match change {
-        Change::Accepted(accepted) => Some(accepted.at),
-        Change::TurnedAway(record) => Some(record.at),
-        Change::WindowSet(window) => Some(window.changed_at),
-        Change::HealthSet { health, .. } => Some(health.since),
-        Change::Started { at, .. }
-        | Change::AttemptStarted { at, .. }
-        | Change::Settled { at, .. }
-        | Change::Resolved { at, .. }
-        | Change::ProvisionalDecided { at, .. }
-        | Change::Ticketed { at, .. }
-        | Change::TicketClosed { at, .. }
-        | Change::Withdrawn { at, .. }
-        | Change::DeadLettered { at, .. }
-        | Change::Redriven { at, .. }
-        | Change::ActionRequired { at, .. }
-        | Change::Superseded { at, .. }
-        | Change::ResultTold { at, .. }
-        | Change::DeadlineRegistered { at, .. }
-        | Change::DeadlineTold { at, .. } => Some(*at),
-        Change::StillInDoubt { .. }
-        | Change::OverridesSet(_)
-        | Change::Totals { .. }
-        | Change::Carried(_)
-        | Change::DeadlineCarried { .. } => None,
     }
 }
