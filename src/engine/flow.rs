@@ -385,7 +385,8 @@ impl Machine {
     fn ask(&mut self, transaction: Seq, now: Timestamp, out: &mut Decision) {
         let Some(slot) = self.live.find(transaction) else { return };
         let live = *self.live.get(slot);
-        if live.state != State::InDoubt || live.not_before > now {
+        let answered = self.live.extra(slot).is_some_and(|e| e.provisional.is_some());
+        if live.state != State::InDoubt || live.not_before > now || answered {
             return;
         }
         let upstream = &self.upstreams[self.cells[live.cell as usize].upstream];

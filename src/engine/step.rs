@@ -617,6 +617,13 @@ impl Machine {
         now: Timestamp,
         out: &mut Decision,
     ) {
+        let slot = self.slot(transaction);
+        let upstream = self.cells[self.live.get(slot).cell as usize].upstream;
+        // A core that is coming up may have refused everything: told late, it counts no more
+        // than told at once. What a person found out counts.
+        let unproved = by == ResolvedBy::Asking
+            && self.upstreams[upstream].health.phase != HealthPhase::Open
+            && matches!(&outcome, Outcome::Refused { .. });
         let settlement = match &outcome {
             Outcome::Applied(answer) => Settlement::Applied {
                 answer: answer.sealed.clone(),
@@ -625,18 +632,20 @@ impl Machine {
             Outcome::Refused { code, answer } => Settlement::Refused {
                 code: code.clone(),
                 answer: answer.sealed.clone(),
-                provisional: false,
+                provisional: unproved,
             },
             Outcome::Transient { .. } => {
                 Settlement::Transient { reason: TransientReason::NotFound, not_before: now }
             }
             Outcome::InDoubt(_) => return,
         };
-        let slot = self.slot(transaction);
         let links = self.links(slot);
         self.asked.remove(&transaction);
         self.push(out, Change::Resolved { transaction, settlement, by, person, reason, at: now });
-        self.after_end(transaction, outcome, false, links, now, out);
+        self.after_end(transaction, outcome, unproved, links, now, out);
+        if unproved {
+            self.weigh_refusal(transaction, upstream, now, out);
+        }
     }
 
     /// After recovery: attempts without an outcome are in doubt, and what needed this very

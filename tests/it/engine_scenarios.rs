@@ -599,3 +599,27 @@ fn b4_a_refusal_says_when_to_come_back_and_an_extension_changes_it() {
     assert_eq!(second, ends_at);
     assert!(number < next, "each refusal has a number of its own");
 }
+
+#[test]
+fn a_refusal_found_by_asking_while_the_core_comes_up_is_provisional_too() {
+    let mut bench = declared(Disposition::Hold);
+    bench.set("2022-08-12T19:00:00+08:00");
+    let all: Vec<Seq> = (0..4).map(|n| bench.accepted(submission(filing(), n, n))).collect();
+    bench.set("2022-08-15T06:00:01+08:00");
+    for _ in 0..3 {
+        bench.probe("b", true);
+    }
+    for _ in 0..4 {
+        bench.settle(Outcome::InDoubt(DoubtReason::Cut));
+    }
+    bench.set("2022-08-15T06:00:03+08:00");
+    assert_eq!(bench.asks.len(), 4);
+    for &transaction in &all {
+        let finding = Finding::Refused { code: "not ready".to_owned(), answer: answer("no") };
+        bench.step(Event::Found { transaction, finding });
+    }
+    for &transaction in &all {
+        assert_eq!(bench.state(transaction), Some(State::Waiting), "the burst took it back");
+    }
+    assert_eq!(bench.machine.books().in_state(State::Refused).items, 0);
+}
