@@ -23,7 +23,7 @@ pub fn by_scan(journal: Arc<dyn JournalReader>) -> History {
         let mut found = Vec::new();
         match journal.read(transaction) {
             Ok(Change::Accepted(_)) => {}
-            Ok(_) | Err(ReadError::Missing(_)) => return Ok(found),
+            Ok(_) | Err(ReadError::Missing(_) | ReadError::Retired(_)) => return Ok(found),
             Err(error) => return Err(error),
         }
         journal.scan(transaction, &mut |seq, change| {
@@ -81,6 +81,8 @@ pub fn subject(change: &Change) -> Option<Seq> {
         | Change::DeadlineRegistered { .. }
         | Change::DeadlineTold { .. }
         | Change::Totals { .. }
+        | Change::Forwarded { .. }
+        | Change::Retired { .. }
         | Change::Carried(_)
         | Change::DeadlineCarried { .. } => None,
     }
@@ -210,6 +212,8 @@ fn tell(seq: Seq, change: &Change, out: &mut TransactionOut) -> Option<Step> {
         | Change::DeadlineRegistered { .. }
         | Change::DeadlineTold { .. }
         | Change::Totals { .. }
+        | Change::Forwarded { .. }
+        | Change::Retired { .. }
         | Change::Carried(_)
         | Change::DeadlineCarried { .. } => return None,
     };

@@ -13,13 +13,16 @@ pub(super) enum Journal {
         /// The data folder
         #[arg(value_name = "DIR")]
         folder: PathBuf,
+        /// It is an archive of segments that have left a journal
+        #[arg(long)]
+        archive: bool,
     },
 }
 
 /// `holdover journal verify`: what each file holds.
 pub(super) fn verify(out: &Out, verb: &Journal) -> Result<Exit, Failure> {
-    let Journal::Verify { folder } = verb;
-    let report = crate::journal::verify::verify(folder).map_err(Failure::of)?;
+    let Journal::Verify { folder, archive } = verb;
+    let report = crate::journal::verify::verify(folder, *archive).map_err(Failure::of)?;
     let damage = |damage: &crate::journal::Damage| format!("{damage:?}");
     let files: Vec<_> = report
         .files
@@ -36,7 +39,7 @@ pub(super) fn verify(out: &Out, verb: &Journal) -> Result<Exit, Failure> {
         .collect();
     let intact = report.is_intact();
     let data = json!({
-        "intact": intact, "last": report.last.0, "missing": report.missing,
+        "intact": intact, "first": report.first.0, "last": report.last.0, "missing": report.missing,
         "records": report.by_kind, "files": files,
     });
     out.data(&data, || {

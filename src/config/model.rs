@@ -104,6 +104,12 @@ pub struct Journal {
     pub commit_records_max: u32,
     /// Records between two snapshots.
     pub snapshot_every_records: u64,
+    /// The age at which a record that is still needed is written once more.
+    pub forward_after: Duration,
+    /// How long what is final stays, and is known when it is repeated.
+    pub retention: Duration,
+    /// Whether segments that leave are kept in the archive.
+    pub archive: bool,
 }
 
 /// The index.

@@ -170,6 +170,9 @@ fn read_journal(mut r: Reader<'_>) -> Journal {
         segment_bytes: r.number("segment_bytes", 64 * KIB..=4 * GIB),
         commit_records_max: r.number("commit_records_max", 1..=65_536),
         snapshot_every_records: r.number("snapshot_every_records", 1_000..=1_000_000_000),
+        forward_after: r.duration("forward_after", Duration::ZERO..=366 * DAY),
+        retention: r.duration("retention", Duration::ZERO..=3660 * DAY),
+        archive: r.flag("archive"),
     };
     r.finish();
     journal

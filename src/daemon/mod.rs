@@ -8,6 +8,7 @@ pub mod dispatch;
 pub mod driven;
 pub mod observe;
 mod parts;
+mod retention;
 pub mod serve;
 pub mod shutdown;
 pub mod tasks;

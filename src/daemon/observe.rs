@@ -105,6 +105,8 @@ impl Observer {
             Change::AttemptStarted { .. }
             | Change::Resolved { .. }
             | Change::StillInDoubt { .. }
+            | Change::Forwarded { .. }
+            | Change::Retired { .. }
             | Change::ProvisionalDecided { .. }
             | Change::Ticketed { .. }
             | Change::TicketClosed { .. }

@@ -13,6 +13,7 @@ use super::parts::{
     intake_counters, observe, observed, open_journal, open_vault, settings, size, start_index,
     tell_recovered, upstreams, used_bytes, write_snapshot,
 };
+use super::retention::{Ages, Retention};
 use super::shutdown::{Phase, Shutdown};
 use super::tasks::{Kind, Tasks};
 use crate::admin;
@@ -122,8 +123,8 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     let vault: Arc<dyn Vault> = Arc::new(
         open_vault(&config, opened.last).context("the keys that seal payloads cannot be opened")?,
     );
-    let (upkeep, snapshots, reader) =
-        (opened.upkeep.clone(), opened.snapshots.clone(), opened.reader.clone());
+    let (upkeep, retirement) = (opened.upkeep.clone(), opened.retirement.clone());
+    let (snapshots, reader) = (opened.snapshots.clone(), opened.reader.clone());
     let folding = settings(&config, &options);
     let started = start_engine(&config, &options, opened, &vault, &clock, &tasks)?;
     let daemon = Daemon {
@@ -151,6 +152,7 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     daemon.keep_the_disk(upkeep);
     if !daemon.quarantined {
         daemon.keep_snapshots(snapshots.clone(), folding);
+        daemon.keep_retention(retirement);
         daemon.declare_configured_windows().await?;
     }
     let acts = TaskTracker::new();
@@ -376,6 +378,36 @@ impl Daemon {
                     written.await.map_err(anyhow::Error::from)??;
                     tracing::debug!(up_to = up_to.0, "a snapshot was written");
                     last = up_to;
+                }
+                #[expect(unreachable_code, reason = "names the type of the error")]
+                Result::<()>::Ok(())
+            }
+        });
+    }
+
+    /// Lets old segments leave.
+    fn keep_retention(&self, retirement: journal::Retirement) {
+        let journal = &self.config.journal;
+        let ages = Ages {
+            forward_after: journal.forward_after,
+            retention: journal.retention,
+            archive: journal.archive,
+        };
+        let (reader, engine, clock) =
+            (self.reader.clone(), self.engine.clone(), self.clock.clone());
+        self.tasks.keep_running(Kind::Upkeep, "retention", move || {
+            let mut retention = Retention {
+                ages,
+                retirement: retirement.clone(),
+                reader: reader.clone(),
+                engine: engine.clone(),
+                clock: clock.clone(),
+                forwarded: Vec::new(),
+            };
+            async move {
+                loop {
+                    retention.run_once().await?;
+                    real_sleep(LOOK_EVERY).await;
                 }
                 #[expect(unreachable_code, reason = "names the type of the error")]
                 Result::<()>::Ok(())

@@ -88,7 +88,7 @@ pub fn journal(
     copy: &Path,
     now: Timestamp,
 ) -> anyhow::Result<(Recount, Vec<Broken>)> {
-    let verified = journal::verify::verify(folder)
+    let verified = journal::verify::verify(folder, false)
         .with_context(|| format!("the journal in {} cannot be read", folder.display()))?;
     let damaged = verified.files.iter().flat_map(|file| &file.damage);
     let damaged = damaged.map(|damage| {

@@ -384,6 +384,23 @@ pub enum Change {
         /// When.
         at: Timestamp,
     },
+    /// A transaction that is still needed, once more: the segment that holds its accept record
+    /// is about to leave. Changes nothing but where it is read.
+    Forwarded {
+        /// The transaction.
+        transaction: Seq,
+        /// Its accept record.
+        accepted: Arc<Accepted>,
+        /// When it was written once more.
+        at: Timestamp,
+    },
+    /// Segments may leave the journal, because nothing in them is needed any more.
+    Retired {
+        /// The first sequence that stays.
+        before: Seq,
+        /// When.
+        at: Timestamp,
+    },
 
     // What follows stands only in snapshots.
     /// The counters of a snapshot.
@@ -433,7 +450,9 @@ impl Change {
             | Self::Superseded { at, .. }
             | Self::ResultTold { at, .. }
             | Self::DeadlineRegistered { at, .. }
-            | Self::DeadlineTold { at, .. } => Some(*at),
+            | Self::DeadlineTold { at, .. }
+            | Self::Forwarded { at, .. }
+            | Self::Retired { at, .. } => Some(*at),
             Self::StillInDoubt { .. }
             | Self::OverridesSet(_)
             | Self::Totals { .. }

@@ -260,6 +260,19 @@ pub enum Event {
         /// The registrant's reference, hashed.
         reference: InsuredHash,
     },
+    /// The accept record of a transaction that is still needed is about to leave the journal.
+    Forward {
+        /// The transaction.
+        transaction: Seq,
+        /// Its accept record.
+        accepted: Arc<Accepted>,
+    },
+    /// Everything before this sequence may leave the journal: it is old enough, and what is
+    /// still needed of it has been forwarded.
+    Retire {
+        /// The first sequence that stays.
+        before: Seq,
+    },
     /// Somebody asks for a date; the answer counts as told.
     CheckDeadline {
         /// Where the answer goes.

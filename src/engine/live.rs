@@ -372,6 +372,17 @@ impl LiveSet {
         members
     }
 
+    /// How many places there are, in use or not.
+    pub(super) fn places(&self) -> Slot {
+        self.entries.len
+    }
+
+    /// The transaction at a place, where one is.
+    pub(super) fn at_place(&self, place: Slot) -> Option<Seq> {
+        let transaction = self.get(place).transaction;
+        (self.find(transaction) == Some(place)).then_some(transaction)
+    }
+
     /// Every slot in use, in no order.
     pub(super) fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
         self.by_transaction.iter().copied()

@@ -16,6 +16,27 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Machine {
+    /// The first sequence that has not left, or may not leave, the journal.
+    #[must_use]
+    pub fn begins(&self) -> Seq {
+        self.begins
+    }
+
+    /// The transactions before `before` whose records are still needed, among the places
+    /// `from..from + count` of what is live; and the next place to look at, while there is one.
+    /// What is final and not told stands with the first place.
+    #[must_use]
+    pub fn needed_before(&self, before: Seq, from: u32, count: u32) -> (Vec<Seq>, Option<u32>) {
+        let mut found = Vec::new();
+        if from == 0 {
+            found.extend(self.untold.range(..before).map(|(&transaction, _)| transaction));
+        }
+        let end = from.saturating_add(count).min(self.live.places());
+        let live = (from..end).filter_map(|place| self.live.at_place(place));
+        found.extend(live.filter(|&transaction| transaction < before));
+        (found, (end < self.live.places()).then_some(end))
+    }
+
     /// The books.
     #[must_use]
     pub fn books(&self) -> &Books {

@@ -111,6 +111,8 @@ pub(super) struct Untold {
 pub struct Machine {
     pub(super) settings: Settings,
     pub(super) next: Seq,
+    /// The first sequence that has not left, or may not leave, the journal.
+    pub(super) begins: Seq,
     pub(super) epoch: u64,
     pub(super) last_at: Timestamp,
     pub(super) books: Books,
@@ -180,6 +182,7 @@ impl Machine {
         Self {
             settings,
             next: Seq(1),
+            begins: Seq(1),
             epoch: 0,
             last_at: Timestamp::default(),
             books: Books::default(),
@@ -291,15 +294,7 @@ impl Machine {
                 self.shift(slot, Move::GiveUp);
                 self.dead.insert(*transaction);
             }
-            Change::Redriven { transaction, .. } => {
-                let slot = self.slot(*transaction);
-                self.shift(slot, Move::Redrive);
-                self.dead.remove(transaction);
-                let now = self.last_at;
-                let live = self.live.get_mut(slot);
-                (live.failures, live.not_before) = (0, now);
-                self.wake(slot);
-            }
+            Change::Redriven { transaction, .. } => self.apply_redriven(*transaction),
             Change::ActionRequired { transaction, .. } => {
                 let slot = self.slot(*transaction);
                 self.shift(slot, Move::RequireAction);
@@ -326,6 +321,9 @@ impl Machine {
             Change::DeadlineTold { business, extension, .. } => {
                 self.note_told(business, extension);
             }
+            // Only where it is read has changed, which is the journal's business.
+            Change::Forwarded { .. } => {}
+            Change::Retired { before, .. } => self.begins = self.begins.max(*before),
             Change::Totals { books, turned_away, epoch, last_at, up_to } => {
                 self.books = Books::from_entries(books).unwrap_or_default();
                 self.turned_away = *turned_away;
@@ -354,6 +352,16 @@ impl Machine {
         let upstream = self.cells[cell as usize].upstream;
         self.upstreams[upstream].out += 1;
         self.out.insert(transaction, cell);
+    }
+
+    fn apply_redriven(&mut self, transaction: Seq) {
+        let slot = self.slot(transaction);
+        self.shift(slot, Move::Redrive);
+        self.dead.remove(&transaction);
+        let now = self.last_at;
+        let live = self.live.get_mut(slot);
+        (live.failures, live.not_before) = (0, now);
+        self.wake(slot);
     }
 
     fn apply_superseded(&mut self, transaction: Seq, by_transaction: Seq) {
@@ -762,6 +770,12 @@ impl Machine {
             self.keys_covered = covered;
             self.recent.retain(|_, entry| entry.transaction > covered);
         }
+    }
+
+    /// Whether the accept record of `transaction` is still needed: it is not final, or its
+    /// result has not been told.
+    pub(super) fn needs_record(&self, transaction: Seq) -> bool {
+        self.live.find(transaction).is_some() || self.untold.contains_key(&transaction)
     }
 
     /// Whether `slot` waits behind another transaction of its key.

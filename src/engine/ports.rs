@@ -52,6 +52,9 @@ pub enum ReadError {
     /// There is no such record.
     #[error("no record {0}")]
     Missing(Seq),
+    /// The record was final for as long as records are kept, and left with its segment.
+    #[error("record {0} has left the journal, look for it in the archive")]
+    Retired(Seq),
     /// The record is damaged.
     #[error("record {seq} is damaged: {file} at byte {offset}")]
     Damaged {
@@ -69,13 +72,14 @@ pub enum ReadError {
 
 /// Reads what has been committed. Cheap to share; safe beside the writer.
 pub trait JournalReader: Send + Sync {
-    /// The change `seq`.
+    /// The change `seq`; of a transaction that was forwarded, its accept record.
     ///
     /// # Errors
     /// See [`ReadError`].
     fn read(&self, seq: Seq) -> Result<Change, ReadError>;
 
-    /// Visits the changes from `from` to the last committed one, in order, until told to stop.
+    /// Visits the changes from `from`, or from the first that is left where that is later, to
+    /// the last committed one, in order, until told to stop.
     ///
     /// # Errors
     /// See [`ReadError`]; the visit ends there.
@@ -90,6 +94,12 @@ pub trait JournalReader: Send + Sync {
         for &seq in seqs {
             visit(seq, self.read(seq));
         }
+    }
+
+    /// Where the accept record of `transaction` was written once more, if it was.
+    fn forwarded(&self, transaction: Seq) -> Option<Seq> {
+        let _ = transaction;
+        None
     }
 
     /// The last committed sequence; 0 when there is none.

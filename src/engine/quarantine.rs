@@ -70,6 +70,8 @@ impl Machine {
             Event::Settled { .. }
             | Event::Found { .. }
             | Event::Probed { .. }
+            | Event::Forward { .. }
+            | Event::Retire { .. }
             | Event::Tick
             | Event::Stop => return,
         };
@@ -109,6 +111,8 @@ fn needs(change: &Change) -> Option<(Seq, Needs)> {
         | Change::HealthSet { .. }
         | Change::DeadlineRegistered { .. }
         | Change::DeadlineTold { .. }
+        | Change::Forwarded { .. }
+        | Change::Retired { .. }
         | Change::Totals { .. }
         | Change::Carried(_)
         | Change::DeadlineCarried { .. } => return None,

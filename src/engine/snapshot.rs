@@ -22,6 +22,9 @@ impl Machine {
             last_at: self.last_at,
             up_to,
         }];
+        if self.begins > Seq(1) {
+            changes.push(Change::Retired { before: self.begins, at: self.last_at });
+        }
         changes.extend(self.windows.iter().map(|w| Change::WindowSet(w.clone())));
         changes.push(Change::OverridesSet(self.overrides.clone()));
         changes.extend(

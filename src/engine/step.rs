@@ -140,6 +140,16 @@ impl Machine {
                 let answer = self.date_answer(None, &business, original, at, out);
                 out.effects.push(Effect::Reply(reply, answer));
             }
+            Event::Forward { transaction, accepted } => {
+                if self.needs_record(transaction) {
+                    self.push(out, Change::Forwarded { transaction, accepted, at });
+                }
+            }
+            Event::Retire { before } => {
+                if before > self.begins {
+                    self.push(out, Change::Retired { before, at });
+                }
+            }
             Event::Tick => {}
             Event::Stop => self.stopping = true,
         }

@@ -31,6 +31,10 @@ pub(super) enum Step {
         state: State,
         at: Timestamp,
     },
+    /// What ended before this sequence may be forgotten.
+    Retired {
+        before: Seq,
+    },
     Decided {
         upstream: UpstreamName,
         confirmed: bool,
@@ -47,6 +51,12 @@ pub(super) fn boil_down(seq: Seq, change: &Change) -> Option<Step> {
         Change::Accepted(accepted) => {
             Some(Step::Accepted { transaction: seq, institution: accepted.institution.clone() })
         }
+        // Known already, unless the index is built anew from what is left of the journal.
+        Change::Forwarded { transaction, accepted, .. } => Some(Step::Accepted {
+            transaction: *transaction,
+            institution: accepted.institution.clone(),
+        }),
+        Change::Retired { before, .. } => Some(Step::Retired { before: *before }),
         Change::Carried(carried) => Some(Step::Accepted {
             transaction: carried.transaction,
             institution: carried.facts.institution.clone(),
@@ -100,6 +110,8 @@ pub(super) struct Facts {
     pub(super) positions: BTreeMap<InstitutionCode, Vec<Seq>>,
     /// Entries to write, or to remove.
     pub(super) provisional: BTreeMap<Seq, Option<Provisional>>,
+    /// What ended before this may be forgotten.
+    pub(super) retired: Seq,
     /// Steps that went into it; bounds it.
     pub(super) steps: usize,
 }
@@ -124,6 +136,7 @@ impl Fold {
             Step::Accepted { transaction, institution } => {
                 facts.positions.entry(institution).or_default().push(transaction);
             }
+            Step::Retired { before } => facts.retired = facts.retired.max(before),
             Step::Moved { transaction } => self.forget(transaction, facts),
             Step::Ended { transaction, state, at } => {
                 self.forget(transaction, facts);

@@ -18,6 +18,7 @@
 
 mod fold;
 mod packed;
+mod retire;
 mod store;
 mod worker;
 

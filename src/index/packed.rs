@@ -34,11 +34,21 @@ pub(super) struct Damaged(pub(super) &'static str);
 pub(super) const CHECKPOINT_KEY: &[u8] = b"c";
 
 pub(super) fn block_key(block: u64) -> Vec<u8> {
-    [b"o".as_slice(), &block.to_be_bytes()].concat()
+    [BLOCK_PREFIX, &block.to_be_bytes()].concat()
+}
+
+pub(super) const BLOCK_PREFIX: &[u8] = b"o";
+pub(super) const POSITIONS_PREFIX: &[u8] = b"i";
+
+/// The institution in the key of positions.
+pub(super) fn institution_of(key: &[u8]) -> Result<InstitutionCode, Damaged> {
+    let name = key.strip_prefix(POSITIONS_PREFIX).and_then(|rest| rest.split_last_chunk::<9>());
+    let name = name.and_then(|(name, _)| std::str::from_utf8(name).ok());
+    name.and_then(|name| name.parse().ok()).ok_or(Damaged("no institution in a key"))
 }
 
 pub(super) fn positions_prefix(institution: &InstitutionCode) -> Vec<u8> {
-    [b"i", institution.as_str().as_bytes(), &[0]].concat()
+    [POSITIONS_PREFIX, institution.as_str().as_bytes(), &[0]].concat()
 }
 
 pub(super) fn positions_key(institution: &InstitutionCode, first: Seq) -> Vec<u8> {

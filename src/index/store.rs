@@ -12,6 +12,7 @@ use super::packed::{
     block_key, decode_block, decode_positions, encode_block, encode_positions, number_of, open,
     positions_key, positions_prefix, provisional_key,
 };
+use super::retire::Strays;
 use crate::domain::ids::{InstitutionCode, Seq};
 use crate::engine::ports::Indexed;
 use std::collections::BTreeMap;
@@ -130,7 +131,7 @@ impl Tripwire {
 /// An open database. Each thread has its own, with its own pulse.
 #[derive(Clone)]
 pub(super) struct Store {
-    db: sled::Db,
+    pub(super) db: sled::Db,
     pulse: Arc<Pulse>,
     tripwire: Tripwire,
 }
@@ -202,8 +203,10 @@ impl Store {
         }
         for (institution, positions) in &facts.positions {
             let (mut chunk, mut old) = self.last_positions(institution)?;
+            let mut strays = Strays::default();
             for &position in positions {
                 if chunk.last().is_some_and(|&last| position <= last) {
+                    strays.place(self, institution, position, &mut chunk)?;
                     continue;
                 }
                 if chunk.len() == POSITIONS_MAX {
@@ -213,6 +216,9 @@ impl Store {
                 chunk.push(position);
             }
             if !chunk.is_empty() {
+                batch.replace(old, encode_positions(institution, &chunk));
+            }
+            for (chunk, old) in strays.chunks.into_values() {
                 batch.replace(old, encode_positions(institution, &chunk));
             }
         }
@@ -279,8 +285,17 @@ impl Store {
         &self,
         institution: &InstitutionCode,
     ) -> Result<(Vec<Seq>, Option<u32>), Trouble> {
+        self.positions_before(institution, Seq(u64::MAX))
+    }
+
+    /// The last chunk that begins before `end`; nothing where there is none.
+    pub(super) fn positions_before(
+        &self,
+        institution: &InstitutionCode,
+        end: Seq,
+    ) -> Result<(Vec<Seq>, Option<u32>), Trouble> {
         let prefix = positions_prefix(institution);
-        let beyond = positions_key(institution, Seq(u64::MAX));
+        let beyond = positions_key(institution, end);
         match self.guard(|| self.db.get_lt(&beyond))? {
             Some((key, value)) if key.starts_with(&prefix) => {
                 let (body, check) = open(&key, &value)?;
@@ -300,24 +315,28 @@ impl Store {
         self.guard(|| self.db.get(key))
     }
 
-    fn guard<T>(&self, call: impl FnOnce() -> sled::Result<T>) -> Result<T, Trouble> {
+    pub(super) fn guard<T>(&self, call: impl FnOnce() -> sled::Result<T>) -> Result<T, Trouble> {
         self.pulse.guard(&self.tripwire, call)
     }
 }
 
 /// A batch in the making, and the sum of the check sums that will hold after it.
-struct Collected {
-    batch: sled::Batch,
-    sum: u64,
+pub(super) struct Collected {
+    pub(super) batch: sled::Batch,
+    pub(super) sum: u64,
 }
 
 impl Collected {
-    fn replace(&mut self, old: Option<u32>, (key, value, check): (Vec<u8>, Vec<u8>, u32)) {
+    pub(super) fn replace(
+        &mut self,
+        old: Option<u32>,
+        (key, value, check): (Vec<u8>, Vec<u8>, u32),
+    ) {
         self.sum = self.sum.wrapping_sub(old.map_or(0, u64::from)).wrapping_add(u64::from(check));
         self.batch.insert(key, value);
     }
 
-    fn remove(&mut self, old: Option<u32>, key: &[u8]) {
+    pub(super) fn remove(&mut self, old: Option<u32>, key: &[u8]) {
         self.sum = self.sum.wrapping_sub(old.map_or(0, u64::from));
         self.batch.remove(key);
     }

@@ -26,8 +26,9 @@ fn until(what: &str, condition: impl Fn() -> bool) {
     panic!("not in time: {what}");
 }
 
+/// A journal in memory; what stands before the second number has left.
 #[derive(Default)]
-struct Memory(Mutex<Vec<Change>>);
+struct Memory(Mutex<Vec<Change>>, std::sync::atomic::AtomicU64);
 
 impl Memory {
     fn push(&self, change: Change) -> Seq {
@@ -49,12 +50,21 @@ impl JournalReader for Memory {
         from: Seq,
         visit: &mut dyn FnMut(Seq, Change) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        for seq in from.0..=self.last().0 {
+        let begins = self.1.load(std::sync::atomic::Ordering::SeqCst);
+        for seq in from.0.max(begins)..=self.last().0 {
             if visit(Seq(seq), self.read(Seq(seq))?).is_break() {
                 break;
             }
         }
         Ok(())
+    }
+
+    fn forwarded(&self, transaction: Seq) -> Option<Seq> {
+        let changes = self.0.lock().unwrap();
+        let place = changes.iter().rposition(|change| {
+            matches!(change, Change::Forwarded { transaction: seq, .. } if *seq == transaction)
+        });
+        place.map(|place| Seq(place as u64 + 1))
     }
 
     fn last(&self) -> Seq {
@@ -236,6 +246,42 @@ fn queries_are_right_before_and_after_a_restart_without_a_rebuild() {
     let mut world = World::new(folder.path());
     world.check();
     world.written();
+    world.check();
+}
+
+#[test]
+fn what_has_left_the_journal_is_forgotten_and_what_was_forwarded_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::new(folder.path());
+    world.written();
+    let half = Seq(world.journal.last().0 / 2);
+    let before = *world.ends.range(half..).next().unwrap().0;
+    let at = Timestamp::from_millis(1_660_000_600_000);
+    // Of the old ones every 50th stays, in an order of its own.
+    let stays = |transaction: Seq| transaction >= before || transaction.0 % 50 == 1;
+    let forwarded: Vec<Seq> =
+        world.ends.keys().copied().filter(|&seq| seq < before && stays(seq)).rev().collect();
+    assert!(forwarded.len() > 5);
+    for (round, &transaction) in forwarded.iter().enumerate() {
+        let Change::Accepted(accepted) = world.journal.read(transaction).unwrap() else { panic!() };
+        world.journal.push(Change::Forwarded { transaction, accepted, at });
+        let new = world.journal.push(self::accepted(round as u64 % 7));
+        world.listed.entry(round as u64 % 7).or_default().push(new);
+        world.ends.insert(new, None);
+    }
+    world.journal.push(Change::Retired { before, at });
+    world.index.committed();
+    world.journal.1.store(before.0, std::sync::atomic::Ordering::SeqCst);
+    world.listed.values_mut().for_each(|listed| listed.retain(|&seq| stays(seq)));
+    // An end is forgotten with its transaction.
+    let gone = |(seq, end): (&Seq, &Option<Seq>)| (*seq, end.filter(|_| stays(*seq)));
+    world.ends = world.ends.iter().map(gone).collect();
+    world.written();
+    world.check();
+    // Built anew from what is left, only the ends that left are unknown.
+    world.restart(|folder| std::fs::remove_dir_all(folder).unwrap());
+    let left = |(seq, end): (&Seq, &Option<Seq>)| (*seq, end.filter(|end| *end >= before));
+    world.ends = world.ends.iter().map(left).collect();
     world.check();
 }
 

@@ -425,7 +425,9 @@ impl Tail {
         });
         match scanned {
             Ok(()) => {}
-            Err(ReadError::Damaged { seq, .. } | ReadError::Missing(seq)) => {
+            Err(
+                ReadError::Damaged { seq, .. } | ReadError::Missing(seq) | ReadError::Retired(seq),
+            ) => {
                 tracing::warn!(seq = seq.0, "the index passes over a change it cannot read");
                 up_to = up_to.max(seq);
             }
@@ -451,6 +453,7 @@ impl Tail {
         let growing = &mut inner.growing;
         growing.outcomes.extend(facts.outcomes);
         growing.provisional.extend(facts.provisional);
+        growing.retired = growing.retired.max(facts.retired);
         growing.steps += facts.steps;
         for (institution, positions) in facts.positions {
             growing.positions.entry(institution).or_default().extend(positions);
@@ -508,6 +511,11 @@ impl Tail {
             facts
         };
         self.checkpoint = self.store.write(&facts, self.checkpoint, self.taken)?;
+        if facts.retired > Seq(0) {
+            let reader = &self.shared.reader;
+            let stays = |transaction| reader.forwarded(transaction).is_some();
+            self.checkpoint = self.store.retire(facts.retired, &stays, self.checkpoint)?;
+        }
         let mut inner = self.shared.lock();
         if inner.generation == self.generation {
             inner.writing = None;

@@ -184,7 +184,9 @@ pub(super) async fn read_accepted(
     let read = tokio::task::spawn_blocking(move || reader.read(transaction)).await;
     match read {
         Ok(Ok(Change::Accepted(record))) => Ok(record),
-        Ok(Ok(_) | Err(ReadError::Missing(_))) => Err(Problem::not_found("transaction")),
+        Ok(Ok(_) | Err(ReadError::Missing(_) | ReadError::Retired(_))) => {
+            Err(Problem::not_found("transaction"))
+        }
         Ok(Err(error)) => Err(unreadable(&error)),
         Err(_) => Err(Problem::new(Code::Internal, "the record could not be read")),
     }

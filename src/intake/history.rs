@@ -229,6 +229,8 @@ fn speaks_of(change: &Change, seq: Seq) -> bool {
         | Change::DeadlineRegistered { .. }
         | Change::DeadlineTold { .. }
         | Change::Totals { .. }
+        | Change::Forwarded { .. }
+        | Change::Retired { .. }
         | Change::Carried(_)
         | Change::DeadlineCarried { .. } => false,
     }

@@ -139,7 +139,7 @@ fn read(
     is_live: bool,
 ) -> Result<(Told, Option<Indexed>), Problem> {
     let unreadable = |error| match error {
-        ReadError::Missing(_) => Problem::not_found("transaction"),
+        ReadError::Missing(_) | ReadError::Retired(_) => Problem::not_found("transaction"),
         ReadError::Damaged { .. } | ReadError::Io(_) => answer::unreadable(&error),
     };
     let Change::Accepted(record) = state.journal.read(seq).map_err(unreadable)? else {
@@ -316,7 +316,7 @@ fn final_row(state: &Shared, seq: Seq, wanted: Option<State>) -> Result<Row, Pro
     let record = match state.journal.read(seq) {
         Ok(Change::Accepted(record)) => record,
         // It has left the journal since.
-        Ok(_) | Err(ReadError::Missing(_)) => return Ok(Row::FilteredOut),
+        Ok(_) | Err(ReadError::Missing(_) | ReadError::Retired(_)) => return Ok(Row::FilteredOut),
         Err(error) => return Err(answer::unreadable(&error)),
     };
     Ok(Row::Shown(Item {

@@ -109,7 +109,11 @@ impl Files for FailingFiles {
         self.real.unlink(name)
     }
 
-    fn sync_folder(&self) -> io::Result<()> {
-        if self.syncs.next_fails() { Err(failed()) } else { self.real.sync_folder() }
+    fn create_folder(&self, folder: &str) -> io::Result<()> {
+        self.real.create_folder(folder)
+    }
+
+    fn sync_folder(&self, folder: &str) -> io::Result<()> {
+        if self.syncs.next_fails() { Err(failed()) } else { self.real.sync_folder(folder) }
     }
 }

@@ -358,12 +358,22 @@ impl Files for FaultyDisk {
         Ok(())
     }
 
-    fn sync_folder(&self) -> io::Result<()> {
+    fn create_folder(&self, _folder: &str) -> io::Result<()> {
+        self.inner().step()
+    }
+
+    /// Names of other folders stay as unsure as they were.
+    fn sync_folder(&self, folder: &str) -> io::Result<()> {
         let mut inner = self.inner();
         if !inner.step_sync()? {
             return Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error()));
         }
-        inner.durable_names = inner.names.clone();
+        let within = |name: &str| name.rsplit_once('/').map_or("", |(inside, _)| inside) == folder;
+        let mut durable = std::mem::take(&mut inner.durable_names);
+        durable.retain(|name, _| !within(name));
+        let synced = inner.names.iter().filter(|(name, _)| within(name));
+        durable.extend(synced.map(|(name, node)| (name.clone(), *node)));
+        inner.durable_names = durable;
         Ok(())
     }
 }

@@ -75,11 +75,18 @@ pub trait Files: Send + Sync {
     /// The disk's.
     fn unlink(&self, name: &str) -> io::Result<()>;
 
-    /// Returns when the names in the folder would survive a power cut.
+    /// Makes a folder inside this one, where there is none.
     ///
     /// # Errors
     /// The disk's.
-    fn sync_folder(&self) -> io::Result<()>;
+    fn create_folder(&self, folder: &str) -> io::Result<()>;
+
+    /// Returns when the names in the folder, or in a folder inside it, would survive a power
+    /// cut.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn sync_folder(&self, folder: &str) -> io::Result<()>;
 }
 
 /// A folder on the real disk.
@@ -185,8 +192,13 @@ impl Files for RealFiles {
         std::fs::remove_file(self.path(name))
     }
 
-    fn sync_folder(&self) -> io::Result<()> {
-        std::fs::File::open(&self.root)?.sync_all()
+    fn create_folder(&self, folder: &str) -> io::Result<()> {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.path(folder))
+    }
+
+    fn sync_folder(&self, folder: &str) -> io::Result<()> {
+        std::fs::File::open(self.path(folder))?.sync_all()
     }
 }
 

@@ -1,17 +1,20 @@
 //! Runs of idempotency keys: one immutable sorted file for each sealed segment.
 //!
 //! ```text
-//!   header 64 B │ block 4096 B │ block │ … │ filter
+//!   header 64 B │ block 4096 B │ block │ … │ filter │ moved
 //!   block:  127 × (key hash 16 · sequence 8 · fingerprint 8) │ zeros │ count 4 │ crc 4
+//!   moved:  transaction 8 · sequence 8, for each accept record that was forwarded into the segment
 //! ```
 //!
-//! The filter (ten bits a key, seven probes) is held in memory, the blocks are not. A run can
-//! be rebuilt from its segment, so damage to one is mended and never refuses a start.
+//! The filter (ten bits a key, seven probes) and what moved are held in memory, the blocks are
+//! not. A run can be rebuilt from its segment, so damage to one is mended and never refuses a
+//! start. It goes with its segment: keys expire whole runs at a time.
 
 use super::files::{File, Files};
 use super::layout::{HEAD, HEAD_LENGTH, VERSION, run_name};
 use super::segment::Store;
 use crate::domain::ids::{Fingerprint, KeyHash, Seq};
+use crate::engine::change::Accepted;
 use crate::engine::ports::{KeyEntry, KeyRuns, ReadError};
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -30,6 +33,13 @@ pub(super) struct KeyRow {
     pub(super) fingerprint: u64,
 }
 
+impl KeyRow {
+    pub(super) fn of(transaction: Seq, accepted: &Accepted) -> Self {
+        let (key, fingerprint) = (accepted.key_hash.0, accepted.fingerprint.0);
+        Self { key, seq: transaction.0, fingerprint }
+    }
+}
+
 /// One run, open.
 pub(super) struct Run {
     file: Box<dyn File>,
@@ -37,6 +47,25 @@ pub(super) struct Run {
     pub(super) last: Seq,
     blocks: u64,
     filter: Vec<u8>,
+    /// Transactions that were forwarded into the segment, and where to.
+    pub(super) moved: Vec<(u64, u64)>,
+}
+
+/// The keys of a segment, and the transactions forwarded into it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Keys {
+    pub(super) rows: Vec<KeyRow>,
+    pub(super) moved: Vec<(u64, u64)>,
+}
+
+impl Keys {
+    /// Takes the key of the record at `place` in.
+    pub(super) fn take(&mut self, row: KeyRow, place: Seq) {
+        self.rows.push(row);
+        if row.seq != place.0 {
+            self.moved.push((row.seq, place.0));
+        }
+    }
 }
 
 /// A run is not what was written.
@@ -46,6 +75,11 @@ struct Broken(u64);
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     let chunk = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>());
     u64::from_le_bytes(chunk.copied().unwrap_or_default())
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let chunk = bytes.get(at..).and_then(|rest| rest.first_chunk::<4>());
+    u32::from_le_bytes(chunk.copied().unwrap_or_default())
 }
 
 fn row_at(block: &[u8], index: usize) -> KeyRow {
@@ -78,12 +112,8 @@ fn is_set(filter: &[u8], bit: u64) -> bool {
 }
 
 /// Writes the run of the segment `first..=last` and makes it durable, name and all.
-pub(super) fn write(
-    files: &dyn Files,
-    first: Seq,
-    last: Seq,
-    rows: &mut [KeyRow],
-) -> io::Result<Run> {
+pub(super) fn write(files: &dyn Files, first: Seq, last: Seq, keys: &mut Keys) -> io::Result<Run> {
+    let rows = &mut keys.rows;
     rows.sort_unstable();
     let bits = (rows.len() as u64 * 10).next_multiple_of(64).max(64);
     let mut filter = vec![0u8; usize::try_from(bits / 8).unwrap_or(8)];
@@ -105,6 +135,9 @@ pub(super) fn write(
     }
     let blocks = rows.chunks(ROWS).len() as u64;
     bytes.extend_from_slice(&filter);
+    let moved: Vec<u8> =
+        keys.moved.iter().flat_map(|(a, b)| [a.to_le_bytes(), b.to_le_bytes()]).flatten().collect();
+    bytes.extend_from_slice(&moved);
     let mut head = Vec::with_capacity(HEAD);
     head.extend_from_slice(&VERSION.to_le_bytes());
     head.extend_from_slice(&[0; 2]);
@@ -112,11 +145,13 @@ pub(super) fn write(
         head.extend_from_slice(&value.to_le_bytes());
     }
     head.extend_from_slice(&crc32c::crc32c(&filter).to_le_bytes());
-    head.resize(HEAD - 12, 0);
+    head.extend_from_slice(&(keys.moved.len() as u64).to_le_bytes());
+    head.extend_from_slice(&crc32c::crc32c(&moved).to_le_bytes());
     bytes.splice(..HEAD, MAGIC.into_iter().chain(crc32c::crc32c(&head).to_le_bytes()).chain(head));
     let name = run_name(first);
     replace(files, &name, &bytes)?;
-    Ok(Run { file: files.open(&name)?, first, last, blocks, filter })
+    let moved = keys.moved.clone();
+    Ok(Run { file: files.open(&name)?, first, last, blocks, filter, moved })
 }
 
 /// Writes a whole file under a temporary name, syncs it and gives it its name.
@@ -130,7 +165,7 @@ pub(super) fn replace(files: &dyn Files, name: &str, bytes: &[u8]) -> io::Result
     file.write_at(bytes, 0)?;
     file.sync_data()?;
     files.rename(&temporary, name)?;
-    files.sync_folder()
+    files.sync_folder("")
 }
 
 impl Run {
@@ -143,24 +178,30 @@ impl Run {
         };
         let mut head = [0; HEAD];
         let read = file.read_at(&mut head, 0)?;
-        let stored = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
+        let stored = u32_at(&head, 8);
         let whole = read == HEAD && head.starts_with(&MAGIC);
         if !whole || stored != crc32c::crc32c(&head[12..]) || head[12..14] != VERSION.to_le_bytes()
         {
             return Ok(None);
         }
         let (blocks, bits) = (u64_at(&head, 32), u64_at(&head, 40));
-        let filter_crc = u32::from_le_bytes([head[48], head[49], head[50], head[51]]);
-        let filter_at = HEAD_LENGTH + blocks.saturating_mul(BLOCK as u64);
-        if u64_at(&head, 16) != first.0 || file.length()? != filter_at.saturating_add(bits / 8) {
+        let filter_crc = u32_at(&head, 48);
+        let (moved_count, moved_crc) = (u64_at(&head, 52), u32_at(&head, 60));
+        let filter_at = HEAD_LENGTH.saturating_add(blocks.saturating_mul(BLOCK as u64));
+        let moved_at = filter_at.saturating_add(bits / 8);
+        let length = moved_at.saturating_add(moved_count.saturating_mul(16));
+        if u64_at(&head, 16) != first.0 || file.length()? != length {
             return Ok(None);
         }
         let mut filter = vec![0; usize::try_from(bits / 8).unwrap_or(0)];
         file.read_at(&mut filter, filter_at)?;
-        if crc32c::crc32c(&filter) != filter_crc {
+        let mut bytes = vec![0; usize::try_from(length - moved_at).unwrap_or(0)];
+        file.read_at(&mut bytes, moved_at)?;
+        if crc32c::crc32c(&filter) != filter_crc || crc32c::crc32c(&bytes) != moved_crc {
             return Ok(None);
         }
-        Ok(Some(Self { file, first, last: Seq(u64_at(&head, 24)), blocks, filter }))
+        let moved = bytes.chunks(16).map(|pair| (u64_at(pair, 0), u64_at(pair, 8))).collect();
+        Ok(Some(Self { file, first, last: Seq(u64_at(&head, 24)), blocks, filter, moved }))
     }
 
     /// Whether every block is intact.
@@ -230,11 +271,21 @@ impl Runs {
         self.runs.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The end of the unbroken row of runs from sequence 1 on.
-    pub(super) fn covers(&self) -> Seq {
+    /// The end of the unbroken row of runs from `first`, where the journal begins, on.
+    pub(super) fn covers(&self, first: Seq) -> Seq {
         let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
-        runs.iter()
-            .fold(Seq(0), |up_to, run| if run.first == up_to.next() { run.last } else { up_to })
+        runs.iter().fold(
+            Seq(first.0 - 1),
+            |up_to, run| {
+                if run.first == up_to.next() { run.last } else { up_to }
+            },
+        )
+    }
+
+    /// Forgets the runs of segments that have left.
+    pub(super) fn retire(&self, before: Seq) {
+        let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
+        runs.retain(|run| run.first >= before);
     }
 }
 
@@ -269,6 +320,6 @@ impl KeyRuns for FileKeys {
     }
 
     fn covers(&self) -> Seq {
-        self.0.runs.covers()
+        self.0.runs.covers(self.0.first())
     }
 }

@@ -12,6 +12,7 @@
 //!   00000000000000000001.keys       the idempotency keys in it, sorted, with a filter
 //!   00000000000000131073.segment    the segment that is being written
 //!   00000000000000100000.snapshot   the live state after record 100000
+//!   archive/                        segments that have left, as they were
 //!   keys.sealed                     the data keys, wrapped by the master key (`seal`)
 //!   *.tmp                           being made; removed at the next start
 //! ```
@@ -46,6 +47,9 @@
 //!   A missing or damaged record at or below the highest such number is damage: the journal does
 //!   not open, or, quarantined, serves the rest and names what is lost. Above it stands the
 //!   unsynced tail, which is cut, with everything behind its first hole.
+//! - A segment leaves only when a record says that it may, when two snapshots hold its state and
+//!   runs hold the keys of what was forwarded out of it. So a first segment that is missing is
+//!   noticed too.
 //! - A batch counts as a whole or not at all.
 //! - A segment has its name only when it is whole; the one before is marked as ended only when
 //!   its successor's name is durable. So a missing segment is noticed, also the last one, and a
@@ -71,6 +75,7 @@ pub mod memory;
 mod reader;
 pub mod record;
 mod recovery;
+mod retire;
 pub mod sample;
 mod scan;
 pub mod seal;
@@ -89,6 +94,7 @@ use std::time::Duration;
 
 pub use layout::Damage;
 pub use recovery::open_on;
+pub use retire::{Left, Retirement};
 pub use scan::Tail;
 pub use snapshot::{Snapshots, write_snapshot};
 pub use writer::Upkeep;
@@ -150,6 +156,8 @@ pub struct Opened {
     pub keys: Box<dyn KeyRuns>,
     /// The work beside the commits.
     pub upkeep: Upkeep,
+    /// Lets old segments leave.
+    pub retirement: Retirement,
     /// The writer of snapshots.
     pub snapshots: Snapshots,
     /// The newest intact snapshot; empty without one.

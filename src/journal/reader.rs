@@ -139,7 +139,14 @@ impl FileReader {
         if let Some(damage) = self.0.damage_at(seq) {
             return Err(damage);
         }
-        self.0.locate(seq).ok_or(ReadError::Missing(seq))
+        self.0.locate(seq).ok_or(ReadError::Retired(seq))
+    }
+
+    fn at(&self, seq: Seq, last: Seq) -> Result<Change, ReadError> {
+        let (segment, next) = self.check(seq, last)?;
+        let mut walk = Walk::new(&self.0, &segment, next, ONE)?;
+        walk.near(seq)?;
+        decode(seq, walk.record(seq)?)
     }
 }
 
@@ -149,10 +156,23 @@ fn decode(seq: Seq, raw: Raw<'_>) -> Result<Change, ReadError> {
 
 impl JournalReader for FileReader {
     fn read(&self, seq: Seq) -> Result<Change, ReadError> {
-        let (segment, next) = self.check(seq, self.last())?;
-        let mut walk = Walk::new(&self.0, &segment, next, ONE)?;
-        walk.near(seq)?;
-        decode(seq, walk.record(seq)?)
+        let last = self.last();
+        match self.at(seq, last) {
+            Err(ReadError::Retired(_)) => {
+                let place = self.0.forwarded(seq).ok_or(ReadError::Retired(seq))?;
+                match self.at(place, last)? {
+                    Change::Forwarded { transaction, accepted, .. } if transaction == seq => {
+                        Ok(Change::Accepted(accepted))
+                    }
+                    _ => Err(ReadError::Retired(seq)),
+                }
+            }
+            read => read,
+        }
+    }
+
+    fn forwarded(&self, transaction: Seq) -> Option<Seq> {
+        self.0.forwarded(transaction)
     }
 
     fn scan(
@@ -161,7 +181,7 @@ impl JournalReader for FileReader {
         visit: &mut dyn FnMut(Seq, Change) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
         let last = self.last();
-        let mut seq = Seq(from.0.max(1));
+        let mut seq = from.max(self.0.first());
         while seq <= last {
             let (segment, next) = self.0.locate(seq).ok_or(ReadError::Missing(seq))?;
             let mut walk = Walk::new(&self.0, &segment, next, ALL)?;
@@ -199,7 +219,8 @@ impl JournalReader for FileReader {
             let (segment, next) = match self.check(first, last) {
                 Ok(found) => found,
                 Err(error) => {
-                    visit(first, Err(error));
+                    let forwarded = matches!(&error, ReadError::Retired(_));
+                    visit(first, if forwarded { self.read(first) } else { Err(error) });
                     rest = rest.get(1..).unwrap_or(&[]);
                     continue;
                 }

@@ -18,6 +18,7 @@ mod codes;
 mod decode;
 pub(super) mod tlv;
 
+use super::keys::KeyRow;
 use crate::domain::ids::Seq;
 use crate::domain::time::Timestamp;
 use crate::engine::change::Change;
@@ -153,14 +154,22 @@ impl<'a> Raw<'a> {
         }
     }
 
-    /// The key of an accept record, without decoding the rest.
-    #[must_use]
-    pub fn accepted_key(&self) -> Option<(u128, u64)> {
-        if self.kind() != change::ACCEPTED {
+    /// The key of the intent in a record that holds an accepted transaction, without decoding
+    /// the rest. Its sequence is the transaction's, also where that was forwarded.
+    pub(super) fn key(&self) -> Option<KeyRow> {
+        let kind = self.kind();
+        if kind != change::ACCEPTED && kind != change::FORWARDED {
             return None;
         }
         let fields = Fields::parse(self.bytes.get(HEADER..)?, true).ok()?;
-        change::key_of(&fields)
+        let transaction =
+            if kind == change::ACCEPTED { self.seq() } else { change::transaction_of(&fields)? };
+        change::key_of(&fields, transaction)
+    }
+
+    /// Whether it says that segments may leave.
+    pub(super) fn is_retired(&self) -> bool {
+        self.kind() == change::RETIRED
     }
 }
 

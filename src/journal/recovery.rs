@@ -5,11 +5,12 @@
 //! a sync that failed before a crash may have left it in memory only.
 
 use super::files::{Files, View, zero};
-use super::keys::{FileKeys, KeyRow, Run, Runs};
+use super::keys::{FileKeys, Run, Runs};
 use super::layout::{
     Damage, HEAD, HEAD_LENGTH, Head, HeadKind, SegmentHeader, VERSION, number, segment_name,
 };
 use super::reader::FileReader;
+use super::retire::Retirement;
 use super::scan::{Scan, Task, scan};
 use super::segment::{Segment, Store, make_spare, name_spare};
 use super::snapshot::{self, Loaded, Snapshots};
@@ -17,6 +18,7 @@ use super::writer::{FileJournal, Upkeep};
 use super::{OpenError, Opened, Options, RecoveryReport};
 use crate::domain::ids::Seq;
 use crate::domain::time::Timestamp;
+use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
@@ -37,6 +39,8 @@ struct Survey {
     report: RecoveryReport,
     epoch: u64,
     last_at: Option<Timestamp>,
+    /// The first sequence that has not left.
+    begins: Seq,
     /// The last segment but one lost its mark of the end to a crash.
     unmarked: bool,
 }
@@ -88,6 +92,7 @@ fn survey(files: &dyn Files, options: &Options) -> Result<Survey, OpenError> {
         report: RecoveryReport::default(),
         epoch: 0,
         last_at: None,
+        begins: Seq(1),
         unmarked: false,
     };
     for up_to in snapshot::list(files)?.into_iter().rev() {
@@ -95,25 +100,40 @@ fn survey(files: &dyn Files, options: &Options) -> Result<Survey, OpenError> {
             Ok(loaded) => {
                 survey.epoch = loaded.epoch;
                 survey.last_at = loaded.last_at;
+                survey.begins = loaded.begins;
                 survey.snapshot = Some(loaded);
                 break;
             }
             Err(damage) => survey.report.snapshots_skipped.push(damage),
         }
     }
-    if firsts.first() != Some(&Seq(1)) {
-        return Err(OpenError::Missing { file: segment_name(Seq(1)) });
-    }
     let up_to = survey.snapshot.as_ref().map_or(Seq(0), |loaded| loaded.up_to);
     for (place, &first) in firsts.iter().enumerate() {
         let next = firsts.get(place + 1).copied();
         survey.look_at(files, options, first, next, up_to)?;
     }
+    survey.check_beginning()?;
     survey.check_chain()?;
     Ok(survey)
 }
 
 impl Survey {
+    /// The first segments may be away only where the journal says so, and where a snapshot
+    /// holds what they held.
+    fn check_beginning(&self) -> Result<(), OpenError> {
+        let first = self.segments.first().map_or(Seq(1), |found| found.segment.first);
+        let held = self.snapshot.as_ref().map_or(Seq(1), |loaded| loaded.up_to.next());
+        if first <= self.begins && first <= held {
+            return Ok(());
+        }
+        match self.report.snapshots_skipped.first().cloned() {
+            Some(Damage { file, offset, first, records }) => {
+                Err(OpenError::Damaged { file, offset, first, records })
+            }
+            None => Err(OpenError::Missing { file: segment_name(self.begins.min(held)) }),
+        }
+    }
+
     fn look_at(
         &mut self,
         files: &dyn Files,
@@ -160,12 +180,14 @@ impl Survey {
         if let Some(scan) = &scan {
             self.epoch = self.epoch.max(scan.epoch);
             self.last_at = self.last_at.max(scan.last_at);
+            self.begins = self.begins.max(scan.begins);
             self.report.damage.extend(scan.damage.iter().cloned());
             self.report.records += scan.records;
             index = Some(scan.index.clone());
         }
         self.report.segments += 1;
-        let segment = Segment::new(name, first, file, index);
+        let begun_at = header.map_or(Timestamp::from_millis(i64::MIN), |header| header.last_at);
+        let segment = Segment::new(first, begun_at, file, index);
         self.segments.push(Found { segment, header, scan, run });
         Ok(())
     }
@@ -281,6 +303,49 @@ fn mend_mark(found: &Found, epoch: u64, partition: u16) -> io::Result<()> {
     found.segment.file.sync_data()
 }
 
+/// Removes what a crash left half made, or half gone.
+fn tidy_up(files: &dyn Files, survey: &Survey, last: Seq) -> io::Result<()> {
+    let begins = survey.segments.first().map_or(last, |found| found.segment.first);
+    for name in &survey.names {
+        // A run goes after its segment, so a crash between the two leaves it behind.
+        if name.ends_with(".tmp") || number(name, ".keys").is_some_and(|first| first < begins) {
+            files.unlink(name)?;
+        }
+    }
+    Ok(())
+}
+
+/// The sealed segments with their runs, made anew where they were not whole, and where accept
+/// records were forwarded to.
+#[expect(clippy::type_complexity, reason = "three things that are found in one walk")]
+fn runs_of(
+    files: &dyn Files,
+    sealed: Vec<Found>,
+    last: Seq,
+    report: &mut RecoveryReport,
+) -> io::Result<(Vec<Arc<Segment>>, Runs, HashMap<u64, u64>)> {
+    let (mut segments, runs, mut moved) = (Vec::new(), Runs::default(), HashMap::new());
+    let mut found = sealed.into_iter().peekable();
+    while let Some(one) = found.next() {
+        let next = found.peek().map_or(last, |next| next.segment.first);
+        let (first, name) = (one.segment.first, one.segment.name.clone());
+        segments.push(Arc::new(one.segment));
+        if let Some(run) = one.run {
+            moved.extend(run.moved.iter().copied());
+            runs.add(run);
+            continue;
+        }
+        let mut keys = one.scan.map(|scan| scan.keys).unwrap_or_default();
+        moved.extend(keys.moved.iter().copied());
+        // A run without the keys of lost records would be believed when the records are back.
+        if !report.damage.iter().any(|damage| damage.file == name) {
+            runs.add(super::keys::write(files, first, Seq(next.0 - 1), &mut keys)?);
+            report.runs_rebuilt.push(first);
+        }
+    }
+    Ok((segments, runs, moved))
+}
+
 fn finish(
     files: Arc<dyn Files>,
     mut survey: Survey,
@@ -288,7 +353,7 @@ fn finish(
     lock: super::files::Lock,
 ) -> Result<Opened, OpenError> {
     // Names too may have been seen before they were durable.
-    files.sync_folder()?;
+    files.sync_folder("")?;
     let epoch = survey.epoch + 1;
     let count = survey.segments.len();
     if survey.last_is_empty()
@@ -308,34 +373,12 @@ fn finish(
     mend_end(&last.segment, &scan)?;
     survey.report.cut = scan.tail.map(|tail| (last.segment.name.clone(), tail));
     survey.report.closed_cleanly = scan.closed;
-    for name in survey.names.iter().filter(|name| name.ends_with(".tmp")) {
-        files.unlink(name)?;
-    }
+    tidy_up(files.as_ref(), &survey, last.segment.first)?;
     let last_at = survey.last_at.unwrap_or(Timestamp::from_millis(i64::MIN));
-    let runs = Runs::default();
-    let mut due: Vec<(Seq, Seq, Vec<KeyRow>)> = Vec::new();
-    let mut segments = Vec::new();
-    let mut found = survey.segments.into_iter().peekable();
-    while let Some(one) = found.next() {
-        let next = found.peek().map_or(last.segment.first, |next| next.segment.first);
-        match one.run {
-            Some(run) => runs.add(run),
-            None => {
-                let rows = one.scan.map(|scan| scan.keys).unwrap_or_default();
-                due.push((one.segment.first, Seq(next.0 - 1), rows));
-            }
-        }
-        segments.push(Arc::new(one.segment));
-    }
-    for (first, up_to, mut rows) in due {
-        // A run without the keys of lost records would be believed when the records are back.
-        let name = segment_name(first);
-        if survey.report.damage.iter().any(|damage| damage.file == name) {
-            continue;
-        }
-        runs.add(super::keys::write(files.as_ref(), first, up_to, &mut rows)?);
-        survey.report.runs_rebuilt.push(first);
-    }
+    let sealed = std::mem::take(&mut survey.segments);
+    let (mut segments, runs, mut moved) =
+        runs_of(files.as_ref(), sealed, last.segment.first, &mut survey.report)?;
+    moved.extend(scan.keys.moved.iter().copied());
     let capacity = last.segment.file.length()?;
     let segment = Arc::new(last.segment);
     segments.push(Arc::clone(&segment));
@@ -346,6 +389,7 @@ fn finish(
         segments: RwLock::new(segments),
         last: AtomicU64::new(scan.next - 1),
         damage: RwLock::new(survey.report.damage.clone()),
+        moved: RwLock::new(moved),
         runs,
         pending: Mutex::default(),
         spare: Mutex::default(),
@@ -373,7 +417,8 @@ fn finish(
         journal: Box::new(journal),
         reader: Arc::new(FileReader(Arc::clone(&store))),
         keys: Box::new(FileKeys(Arc::clone(&store))),
-        upkeep: Upkeep { store },
+        upkeep: Upkeep { store: Arc::clone(&store) },
+        retirement: Retirement { store },
         snapshots: Snapshots { files, partition: options.partition, epoch, virtual_clock },
         snapshot,
         replay_from: up_to.next(),

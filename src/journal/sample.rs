@@ -21,7 +21,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 /// The kinds that there are, numbered as in the journal's format.
-pub const KINDS: u8 = 24;
+pub const KINDS: u8 = 26;
 
 /// A source of chance that repeats itself for a seed.
 #[derive(Debug)]
@@ -316,6 +316,9 @@ fn rare(d: &mut Dice, kind: u8, transaction: Seq, at: Timestamp) -> Change {
                 provisional: d.maybe(Dice::text),
             }))
         }
+        25 => Change::Forwarded { transaction, accepted: Arc::new(accepted(d)), at },
+        // A sample must not make a journal believe that its segments have left.
+        26 => Change::Retired { before: Seq(1), at },
         _ => Change::DeadlineCarried { id: d.seq(), registered: Box::new(change(d, 20)) },
     }
 }

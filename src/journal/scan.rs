@@ -6,7 +6,7 @@
 //! damage; without one the rest is the tail that no one was promised.
 
 use super::files::{File, View};
-use super::keys::KeyRow;
+use super::keys::Keys;
 use super::layout::{Damage, HEAD, HEAD_LENGTH, HEAD_MAGIC, Head, HeadKind};
 use super::record::{self, FORMAT, Raw};
 use crate::domain::ids::Seq;
@@ -57,7 +57,9 @@ pub(super) struct Scan {
     pub(super) damage: Vec<Damage>,
     pub(super) tail: Option<Tail>,
     pub(super) index: Vec<(u64, u64)>,
-    pub(super) keys: Vec<KeyRow>,
+    pub(super) keys: Keys,
+    /// The first sequence that stays, where a record in it says that earlier ones may leave.
+    pub(super) begins: Seq,
     pub(super) last_at: Option<Timestamp>,
     pub(super) epoch: u64,
     pub(super) virtual_clock: Option<bool>,
@@ -155,11 +157,15 @@ impl Scan {
             && let Ok(Some(Change::Started { virtual_clock, .. })) = raw.change()
         {
             self.virtual_clock = Some(virtual_clock);
+        } else if raw.is_retired()
+            && let Ok(Some(Change::Retired { before, .. })) = raw.change()
+        {
+            self.begins = self.begins.max(before);
         }
         if task.keys
-            && let Some((key, fingerprint)) = raw.accepted_key()
+            && let Some(row) = raw.key()
         {
-            self.keys.push(KeyRow { key, seq, fingerprint });
+            self.keys.take(row, Seq(seq));
         }
     }
 

@@ -5,11 +5,13 @@
 //! the one before get its mark of the end.
 
 use super::files::{File, Files, Lock, zero};
-use super::keys::{self, KeyRow, Run, Runs};
+use super::keys::{self, Keys, Run, Runs};
 use super::layout::{Damage, HEAD_LENGTH, SegmentHeader, segment_name};
 use super::scan::{Scan, Task, scan};
 use crate::domain::ids::Seq;
+use crate::domain::time::Timestamp;
 use crate::engine::ports::ReadError;
+use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -24,14 +26,21 @@ pub(super) type Index = Vec<(u64, u64)>;
 pub(super) struct Segment {
     pub(super) name: String,
     pub(super) first: Seq,
+    /// The latest time journaled before it.
+    pub(super) begun_at: Timestamp,
     pub(super) file: Box<dyn File>,
     /// `None` until somebody needs it: old segments are indexed when they are first read.
     index: RwLock<Option<Index>>,
 }
 
 impl Segment {
-    pub(super) fn new(name: String, first: Seq, file: Box<dyn File>, index: Option<Index>) -> Self {
-        Self { name, first, file, index: RwLock::new(index) }
+    pub(super) fn new(
+        first: Seq,
+        begun_at: Timestamp,
+        file: Box<dyn File>,
+        index: Option<Index>,
+    ) -> Self {
+        Self { name: segment_name(first), first, begun_at, file, index: RwLock::new(index) }
     }
 
     /// Adds places of records that have just been committed.
@@ -45,7 +54,7 @@ impl Segment {
 pub(super) struct Pending {
     pub(super) first: Seq,
     pub(super) last: Seq,
-    pub(super) rows: Vec<KeyRow>,
+    pub(super) keys: Keys,
 }
 
 /// What writer, readers and runs share.
@@ -56,6 +65,8 @@ pub(super) struct Store {
     pub(super) segments: RwLock<Vec<Arc<Segment>>>,
     pub(super) last: AtomicU64,
     pub(super) damage: RwLock<Vec<Damage>>,
+    /// Where accept records were written once more, by transaction.
+    pub(super) moved: RwLock<HashMap<u64, u64>>,
     pub(super) runs: Runs,
     pub(super) pending: Mutex<Vec<Pending>>,
     pub(super) spare: Mutex<Option<Box<dyn File>>>,
@@ -67,6 +78,18 @@ pub(super) struct Store {
 impl Store {
     pub(super) fn last(&self) -> Seq {
         Seq(self.last.load(Ordering::Acquire))
+    }
+
+    /// The first sequence that is here.
+    pub(super) fn first(&self) -> Seq {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.first().map_or(Seq(1), |segment| segment.first)
+    }
+
+    /// Where the accept record of `transaction` was written once more, if it was.
+    pub(super) fn forwarded(&self, transaction: Seq) -> Option<Seq> {
+        let moved = self.moved.read().unwrap_or_else(PoisonError::into_inner);
+        moved.get(&transaction.0).copied().map(Seq)
     }
 
     /// The segment that holds `seq`, and the first sequence of the one after it.
@@ -151,8 +174,8 @@ impl Store {
     /// Makes the run of a sealed segment anew, from the segment.
     pub(super) fn rebuild_run(&self, first: Seq, last: Seq) -> io::Result<Run> {
         let (segment, _) = self.locate(first).ok_or(io::ErrorKind::NotFound)?;
-        let mut rows = self.scan(&segment, Some(last.next()), true)?.keys;
-        keys::write(self.files.as_ref(), first, last, &mut rows)
+        let mut keys = self.scan(&segment, Some(last.next()), true)?.keys;
+        keys::write(self.files.as_ref(), first, last, &mut keys)
     }
 
     /// Writes the runs that are due. They leave the list only when they are durable.
@@ -161,7 +184,7 @@ impl Store {
         loop {
             let next = self.pending.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let Some(mut due) = next else { return Ok(any) };
-            match keys::write(self.files.as_ref(), due.first, due.last, &mut due.rows) {
+            match keys::write(self.files.as_ref(), due.first, due.last, &mut due.keys) {
                 Ok(run) => self.runs.add(run),
                 Err(error) => {
                     self.pending.lock().unwrap_or_else(PoisonError::into_inner).push(due);
@@ -195,10 +218,9 @@ pub(super) fn name_spare(
     spare: Box<dyn File>,
     header: &SegmentHeader,
 ) -> io::Result<Segment> {
-    let name = segment_name(header.first);
     spare.write_at(&header.encode(), 0)?;
     spare.sync_data()?;
-    files.rename(SPARE, &name)?;
-    files.sync_folder()?;
-    Ok(Segment::new(name, header.first, spare, Some(Index::new())))
+    files.rename(SPARE, &segment_name(header.first))?;
+    files.sync_folder("")?;
+    Ok(Segment::new(header.first, header.last_at, spare, Some(Index::new())))
 }

@@ -39,6 +39,8 @@ pub(super) struct Loaded {
     pub(super) changes: Vec<Change>,
     pub(super) epoch: u64,
     pub(super) last_at: Option<Timestamp>,
+    /// The first sequence that had not left the journal.
+    pub(super) begins: Seq,
 }
 
 /// Writes a snapshot into the data folder `folder` of a journal of partition 0.
@@ -105,7 +107,7 @@ impl Snapshots {
         file.write_at(&buffer, at)?;
         file.sync_data()?;
         self.files.rename(&temporary, &name)?;
-        self.files.sync_folder()?;
+        self.files.sync_folder("")?;
         self.drop_old()
     }
 
@@ -127,7 +129,7 @@ impl Snapshots {
         for old in found.iter().rev().skip(KEPT) {
             self.files.unlink(&snapshot_name(*old))?;
         }
-        if found.len() > KEPT { self.files.sync_folder() } else { Ok(()) }
+        if found.len() > KEPT { self.files.sync_folder("") } else { Ok(()) }
     }
 }
 
@@ -148,7 +150,8 @@ pub(super) fn load(files: &dyn Files, up_to: Seq) -> io::Result<Result<Loaded, D
     let header = SegmentHeader::decode(view.from(0, HEAD)?)
         .filter(|header| header.first == up_to && header.version == VERSION);
     let Some(header) = header else { return broken(0) };
-    let mut loaded = Loaded { up_to, changes: Vec::new(), epoch: header.epoch, last_at: None };
+    let mut loaded =
+        Loaded { up_to, changes: Vec::new(), epoch: header.epoch, last_at: None, begins: Seq(1) };
     let mut at = HEAD_LENGTH;
     loop {
         if let Some(mark) = Head::decode(view.from(at, HEAD)?) {
@@ -172,6 +175,9 @@ pub(super) fn load(files: &dyn Files, up_to: Seq) -> io::Result<Result<Loaded, D
         if let Change::Totals { epoch, last_at, .. } = &change {
             loaded.epoch = loaded.epoch.max(*epoch);
             loaded.last_at = loaded.last_at.max(Some(*last_at));
+        }
+        if let Change::Retired { before, .. } = &change {
+            loaded.begins = loaded.begins.max(*before);
         }
         loaded.changes.push(change);
         at += length as u64;

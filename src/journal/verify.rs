@@ -52,6 +52,10 @@ pub struct VerifyReport {
     pub files: Vec<FileReport>,
     /// Segments whose first sequence does not continue the one before: the missing file's name.
     pub missing: Vec<String>,
+    /// The first sequence that is here.
+    pub first: Seq,
+    /// The first sequence that must be here, by what the journal says.
+    pub begins: Seq,
     /// The last sequence that a start would recover.
     pub last: Seq,
     /// Intact records by what they say.
@@ -66,19 +70,19 @@ impl VerifyReport {
     }
 }
 
-/// Reads every file of the journal in `folder`.
+/// Reads every file of the journal in `folder`, or of an archive of segments that have left one.
 ///
 /// # Errors
 /// [`OpenError::Locked`] while a daemon has it, [`OpenError::Io`] when the disk does not answer.
-pub fn verify(folder: &Path) -> Result<VerifyReport, OpenError> {
-    verify_on(&RealFiles::new(folder))
+pub fn verify(folder: &Path, archive: bool) -> Result<VerifyReport, OpenError> {
+    verify_on(&RealFiles::new(folder), archive)
 }
 
-/// Reads every file of the journal in `files`.
+/// Reads every file of the journal, or the archive, in `files`.
 ///
 /// # Errors
 /// As [`verify`].
-pub fn verify_on(files: &dyn Files) -> Result<VerifyReport, OpenError> {
+pub fn verify_on(files: &dyn Files, archive: bool) -> Result<VerifyReport, OpenError> {
     // Kept to the end, so that no daemon starts meanwhile.
     let _lock = files.lock()?.ok_or(OpenError::Locked)?;
     let mut report = VerifyReport::default();
@@ -91,16 +95,23 @@ pub fn verify_on(files: &dyn Files) -> Result<VerifyReport, OpenError> {
     let snapshots = numbers(".snapshot");
     let firsts = numbers(".segment");
     let floor = snapshots.last().copied().unwrap_or_default();
-    let mut expected = Seq(1);
+    let mut begins = Seq(1);
+    for &up_to in &snapshots {
+        begins = begins.max(snapshot::load(files, up_to)?.map_or(Seq(1), |loaded| loaded.begins));
+    }
+    report.begins = begins;
+    report.first = firsts.first().copied().unwrap_or(begins);
+    let mut expected = report.first;
     for (place, &first) in firsts.iter().enumerate() {
         if first > expected {
             report.missing.push(segment_name(expected));
         }
         let next = firsts.get(place + 1).copied();
-        expected = report.segment(files, first, next, floor)?;
+        expected = report.segment(files, first, next, floor, archive)?;
     }
-    if firsts.is_empty() {
-        report.missing.push(segment_name(Seq(1)));
+    // The first segments may have left a journal that says so; an archive begins anywhere.
+    if !archive && (firsts.is_empty() || report.first > report.begins) {
+        report.missing.insert(0, segment_name(report.begins));
     }
     report.last = Seq(expected.0 - 1);
     for first in numbers(".keys") {
@@ -136,12 +147,14 @@ impl VerifyReport {
         first: Seq,
         next: Option<Seq>,
         snapshot: Seq,
+        archive: bool,
     ) -> io::Result<Seq> {
         let name = segment_name(first);
         let file = files.open(&name)?;
         let floor = next.map_or(snapshot, |next| Seq(next.0 - 1));
         let task = Task { file: file.as_ref(), name: &name, first, floor, keys: false };
         let found = scan(&task)?;
+        self.begins = self.begins.max(found.begins);
         let mut damage = Vec::new();
         if !header_is_intact(file.as_ref(), first)? {
             damage.push(Damage { file: name.clone(), offset: 0, first, records: 0 });
@@ -150,7 +163,7 @@ impl VerifyReport {
         for (kind, &count) in (0..).zip(found.by_kind()).filter(|(_, count)| **count > 0) {
             *self.by_kind.entry(kind_name(kind)).or_default() += count;
         }
-        if next.is_none() && found.sealed {
+        if next.is_none() && found.sealed && !archive {
             self.missing.push(segment_name(Seq(found.next)));
         }
         let Scan { records, synced, tail, next: end, .. } = found;

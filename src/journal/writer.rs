@@ -5,7 +5,7 @@
 //! write or a sync poisons the writer: what the disk holds is unknown until recovery, so it
 //! never writes or syncs again.
 
-use super::keys::KeyRow;
+use super::keys::{KeyRow, Keys};
 use super::layout::{HEAD, HEAD_LENGTH, Head, HeadKind, SegmentHeader, VERSION};
 use super::record::{self, Stamp};
 use super::scan::STRIDE;
@@ -30,7 +30,7 @@ pub(super) struct FileJournal {
     pub(super) last_at: Timestamp,
     pub(super) virtual_clock: bool,
     /// Keys of the segment that is being written.
-    pub(super) keys: Vec<KeyRow>,
+    pub(super) keys: Keys,
     /// Whether runs and spares are left to [`Upkeep`].
     pub(super) background: bool,
     pub(super) buffer: Vec<u8>,
@@ -132,8 +132,8 @@ impl FileJournal {
         drop(guard);
         let segment = Arc::new(named.map_err(|error| self.poison(error))?);
         self.mark(HeadKind::Sealed)?;
-        let rows = std::mem::take(&mut self.keys);
-        let due = Pending { first: self.segment.first, last: Seq(self.next.0 - 1), rows };
+        let keys = std::mem::take(&mut self.keys);
+        let due = Pending { first: self.segment.first, last: Seq(self.next.0 - 1), keys };
         self.store.pending.lock().unwrap_or_else(PoisonError::into_inner).push(due);
         let mut segments = self.store.segments.write().unwrap_or_else(PoisonError::into_inner);
         segments.push(Arc::clone(&segment));
@@ -174,8 +174,12 @@ impl FileJournal {
         self.segment.extend_index(places);
         for (seq, change) in changes {
             if let Change::Accepted(accepted) = change {
-                let (key, fingerprint) = (accepted.key_hash.0, accepted.fingerprint.0);
-                self.keys.push(KeyRow { key, seq: seq.0, fingerprint });
+                self.keys.take(KeyRow::of(*seq, accepted), *seq);
+            } else if let Change::Forwarded { transaction, accepted, .. } = change {
+                self.keys.take(KeyRow::of(*transaction, accepted), *seq);
+                let moved = &self.store.moved;
+                let mut moved = moved.write().unwrap_or_else(PoisonError::into_inner);
+                moved.insert(transaction.0, seq.0);
             }
         }
     }

@@ -290,6 +290,11 @@ pub fn store_measured(bytes: u64, free: u64) {
     });
 }
 
+/// Old segments have left the journal, which now begins with `begins`.
+pub fn segments_left(segments: u64, bytes: u64, begins: Seq) {
+    tracing::info!(segments, bytes, %begins, "old segments have left the journal");
+}
+
 // --- index ---
 
 /// An index was given up and will be built anew. `reason` is one of

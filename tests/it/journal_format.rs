@@ -262,7 +262,7 @@ fn a_journal_that_ends_before_its_snapshot_is_refused() {
 fn verify_names_what_is_damaged_and_changes_nothing() {
     let (all, files) = small(60);
     let disk = FaultyDisk::holding(&files);
-    let report = verify_on(&disk).unwrap();
+    let report = verify_on(&disk, false).unwrap();
     assert!(report.is_intact() && report.last == Seq(60));
     let segments = report.files.iter().filter(|file| file.kind == FileKind::Segment);
     assert_eq!(segments.map(|file| file.records).sum::<u64>(), 60);
@@ -271,7 +271,7 @@ fn verify_names_what_is_damaged_and_changes_nothing() {
     let name = &files.iter().find(|(name, _)| name.ends_with(".segment")).unwrap().0;
     disk.flip(name, 500 * 8);
     let before = disk.contents();
-    let report = verify_on(&disk).unwrap();
+    let report = verify_on(&disk, false).unwrap();
     let damaged: Vec<&str> =
         report.files.iter().filter(|f| !f.damage.is_empty()).map(|f| f.file.as_str()).collect();
     assert_eq!(damaged, [name.as_str()]);
@@ -284,7 +284,7 @@ fn verify_names_what_is_damaged_and_changes_nothing() {
 /// What the fixture holds: two runs of a daemon, the first one closed, and a snapshot.
 fn fixture_changes() -> Vec<(Seq, Change)> {
     let mut dice = Dice::new(2022);
-    let kinds = (1..=21).chain(std::iter::repeat_n(2, 20));
+    let kinds = (1..=21).chain(std::iter::repeat_n(2, 20)).chain([25, 26]);
     (1..).map(Seq).zip(kinds.map(|kind| sample::change(&mut dice, kind))).collect()
 }
 
@@ -307,7 +307,7 @@ fn a_folder_of_format_1_opens_as_it_was_written() {
         opened.journal.close().unwrap();
         drop(opened.reader);
         drop(opened.keys);
-        drop((opened.upkeep, opened.snapshots));
+        drop((opened.upkeep, opened.retirement, opened.snapshots));
         let mut opened = journal::open(&source, &fixture_options()).unwrap();
         second.chunks(5).for_each(|batch| opened.journal.append(batch).unwrap());
         let live = fixture_changes().into_iter().map(|(_, change)| change).take(3);
@@ -318,9 +318,9 @@ fn a_folder_of_format_1_opens_as_it_was_written() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
     }
-    assert!(verify(copy.path()).unwrap().is_intact());
+    assert!(verify(copy.path(), false).unwrap().is_intact());
     let opened = journal::open(copy.path(), &Options { init: false, ..fixture_options() }).unwrap();
-    assert_eq!((opened.epoch, opened.last, opened.replay_from), (3, Seq(41), Seq(21)));
+    assert_eq!((opened.epoch, opened.last, opened.replay_from), (3, Seq(43), Seq(21)));
     assert!(opened.report.runs_rebuilt.is_empty() && opened.report.snapshots_skipped.is_empty());
     assert!(recovered(&opened) == fixture_changes());
     assert_eq!(opened.snapshot.len(), 3);

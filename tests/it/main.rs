@@ -23,6 +23,7 @@ mod intake_rig;
 mod journal_conformance;
 mod journal_crash;
 mod journal_format;
+mod journal_retire;
 mod metrics;
 mod notice_policy;
 mod openapi;

@@ -467,7 +467,15 @@ impl Daemon {
 
     /// Closes or opens every gate.
     pub(crate) fn gates(&self, act: &str) {
-        let mut order = json!({ "all": true, "reason": "a test" });
+        self.turn_gates(act, json!({ "all": true, "reason": "a test" }));
+    }
+
+    /// Closes or opens the gates of some cells.
+    pub(crate) fn gates_of(&self, act: &str, cells: &Value) {
+        self.turn_gates(act, json!({ "cells": cells, "reason": "a test" }));
+    }
+
+    fn turn_gates(&self, act: &str, mut order: Value) {
         if act == "close" {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
             let until = now + Duration::from_secs(86_400);

@@ -163,6 +163,8 @@ impl Recount {
                 self.told.push(Told { business, original, to: extension.to, at });
             }
             Change::StillInDoubt { .. }
+            | Change::Forwarded { .. }
+            | Change::Retired { .. }
             | Change::WindowSet(_)
             | Change::OverridesSet(_)
             | Change::HealthSet { .. }

@@ -9,10 +9,12 @@ use super::codes::Coded;
 use super::tlv::{Fields, Writer};
 use crate::domain::cell::Cell;
 use crate::domain::deadline::{Extension, Rule};
+use crate::domain::ids::Seq;
 use crate::domain::ledger::Entry;
 use crate::domain::policy::RowRef;
 use crate::domain::time::{CivilDate, Timestamp};
 use crate::engine::change::{Accepted, Change, Facts, Sealed, Settlement, TurnedAway};
+use crate::journal::keys::KeyRow;
 use chrono::Datelike;
 
 /// The tags. One set for all types, so that one field has one number everywhere.
@@ -86,9 +88,11 @@ pub(super) const YES: u64 = 32;
 
 pub(super) const STARTED: u8 = 1;
 pub(super) const ACCEPTED: u8 = 2;
+pub(super) const FORWARDED: u8 = 25;
+pub(super) const RETIRED: u8 = 26;
 
 /// The kinds' names, by their numbers.
-pub(super) const KIND_NAMES: [&str; 25] = [
+pub(super) const KIND_NAMES: [&str; 27] = [
     "unknown",
     "started",
     "accepted",
@@ -114,6 +118,8 @@ pub(super) const KIND_NAMES: [&str; 25] = [
     "totals",
     "carried",
     "deadline_carried",
+    "forwarded",
+    "retired",
 ];
 
 pub(super) fn kind_of(change: &Change) -> u8 {
@@ -142,6 +148,8 @@ pub(super) fn kind_of(change: &Change) -> u8 {
         Change::Totals { .. } => 22,
         Change::Carried(_) => 23,
         Change::DeadlineCarried { .. } => 24,
+        Change::Forwarded { .. } => FORWARDED,
+        Change::Retired { .. } => RETIRED,
     }
 }
 
@@ -164,7 +172,9 @@ pub(super) fn time_of(change: &Change) -> Option<Timestamp> {
         | Change::Superseded { at, .. }
         | Change::ResultTold { at, .. }
         | Change::DeadlineRegistered { at, .. }
-        | Change::DeadlineTold { at, .. } => Some(*at),
+        | Change::DeadlineTold { at, .. }
+        | Change::Forwarded { at, .. }
+        | Change::Retired { at, .. } => Some(*at),
         Change::Carried(carried) => Some(carried.facts.at),
         Change::DeadlineCarried { .. }
         | Change::StillInDoubt { .. }
@@ -185,7 +195,7 @@ fn sealed_of(settlement: &Settlement) -> Option<&Sealed> {
 /// How the sealed bytes of a change are sealed.
 pub(super) fn seal_of(change: &Change) -> Seal {
     let sealed = match change {
-        Change::Accepted(accepted) => Some(&accepted.sealed),
+        Change::Accepted(accepted) | Change::Forwarded { accepted, .. } => Some(&accepted.sealed),
         Change::Settled { settlement, .. } | Change::Resolved { settlement, .. } => {
             sealed_of(settlement)
         }
@@ -207,6 +217,7 @@ pub(super) fn seal_of(change: &Change) -> Seal {
         | Change::HealthSet { .. }
         | Change::DeadlineRegistered { .. }
         | Change::DeadlineTold { .. }
+        | Change::Retired { .. }
         | Change::Totals { .. }
         | Change::Carried(_)
         | Change::DeadlineCarried { .. } => None,
@@ -214,9 +225,15 @@ pub(super) fn seal_of(change: &Change) -> Seal {
     sealed.map_or_else(Seal::default, |s| Seal { algorithm: s.algorithm, key_id: s.key_id })
 }
 
-/// The key hash and fingerprint among the fields of an accept record.
-pub(super) fn key_of(fields: &Fields<'_>) -> Option<(u128, u64)> {
-    Some((fields.wide(tag::KEY_HASH).ok()?, fields.uint(tag::FINGERPRINT).ok()?))
+/// The key of the intent among the fields of the accept record of `transaction`.
+pub(super) fn key_of(fields: &Fields<'_>, transaction: Seq) -> Option<KeyRow> {
+    let key = fields.wide(tag::KEY_HASH).ok()?;
+    Some(KeyRow { key, seq: transaction.0, fingerprint: fields.uint(tag::FINGERPRINT).ok()? })
+}
+
+/// The transaction among the fields of a record that is about one.
+pub(super) fn transaction_of(fields: &Fields<'_>) -> Option<Seq> {
+    fields.uint(tag::TRANSACTION).ok().map(Seq)
 }
 
 /// Writes the fields of `change`.
@@ -283,6 +300,12 @@ pub(super) fn encode(w: &mut Writer<'_>, change: &Change) {
             w.text(tag::WORD, how);
             w.text(tag::PERSON, by);
         }
+        Change::Forwarded { transaction, accepted, at: _ } => {
+            w.uint(tag::TRANSACTION, transaction.0);
+            w.int(tag::INNER_AT, accepted.at.as_millis());
+            put_accepted(w, accepted);
+        }
+        Change::Retired { before, at: _ } => w.uint(tag::UP_TO, before.0),
         Change::WindowSet(_)
         | Change::OverridesSet(_)
         | Change::HealthSet { .. }

@@ -1,8 +1,8 @@
 //! Changes from their fields. What is not as some version of us wrote it is refused.
 
 use super::change::{
-    ACCEPTED, DEADLINE_FINAL, NEEDS_CREDENTIAL, PRE_ACCEPTED, SELF_CONTAINED, STARTED,
-    VIRTUAL_CLOCK, YES, tag,
+    ACCEPTED, DEADLINE_FINAL, FORWARDED, NEEDS_CREDENTIAL, PRE_ACCEPTED, RETIRED, SELF_CONTAINED,
+    STARTED, VIRTUAL_CLOCK, YES, tag,
 };
 use super::codes::Coded;
 use super::tlv::{Fields, text};
@@ -66,6 +66,12 @@ pub(super) fn decode(
             confirmed: f.uint(tag::FLAGS)? & YES != 0,
             at,
         },
+        FORWARDED => Change::Forwarded {
+            transaction: get_seq(f, tag::TRANSACTION)?,
+            accepted: Arc::new(get_accepted(f, get_instant(f, tag::INNER_AT)?, seal)?),
+            at,
+        },
+        RETIRED => Change::Retired { before: get_seq(f, tag::UP_TO)?, at },
         9..=16 => return decode_move(kind, at, f).map(Some),
         17..=24 => return decode_rare(kind, at, f).map(Some),
         _ => return Ok(None),

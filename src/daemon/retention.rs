@@ -1,0 +1,126 @@
+//! Lets old segments leave the journal, so that the disk holds what is live and what is recent.
+//!
+//! Two ages decide. A segment older than `forward_after` has what is still needed of it written
+//! once more, into the newest segment; what remains in it is final from then on at the latest.
+//! A segment older than that by `retention` leaves: everything accepted in it has been final for
+//! at least as long as `retention`, or stands elsewhere. Keys of repeats leave with it.
+//!
+//! The engine journals both steps; the files are moved by `journal::Retirement`. What the
+//! journal itself needs before a segment may go is that one's business.
+
+use crate::domain::ids::Seq;
+use crate::engine::change::Change;
+use crate::engine::event::Event;
+use crate::engine::ports::{Clock, JournalReader};
+use crate::engine::run::Handle;
+use crate::journal::{Left, Retirement};
+use crate::telemetry::events;
+use anyhow::{Context, Result, anyhow, bail};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Places of live transactions looked at in one go on the step thread: well below a millisecond.
+const LOOK_AT: u32 = 16_384;
+/// Records forwarded before their commit is waited for. Bounds the payloads in memory.
+const FORWARD_AT_ONCE: usize = 128;
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ages {
+    pub(super) forward_after: Duration,
+    pub(super) retention: Duration,
+    pub(super) archive: bool,
+}
+
+/// The work of letting segments leave. What it remembers is found out again after a restart.
+pub(super) struct Retention {
+    pub(super) ages: Ages,
+    pub(super) retirement: Retirement,
+    pub(super) reader: Arc<dyn JournalReader>,
+    pub(super) engine: Handle,
+    pub(super) clock: Arc<dyn Clock>,
+    /// How far nothing is needed any more where it stood, and the last record that was forwarded
+    /// for that; oldest first. A segment may leave when runs hold the keys up to that record.
+    pub(super) forwarded: Vec<(Seq, Seq)>,
+}
+
+impl Retention {
+    /// Does what is due.
+    pub(super) async fn run_once(&mut self) -> Result<()> {
+        let old = self.clock.now().wall.before(self.ages.forward_after);
+        let due = self.retirement.older_than(old);
+        if self.forwarded.last().is_none_or(|(before, _)| due > *before) {
+            let any = self.forward(due).await?;
+            self.forwarded.push((due, if any { self.reader.last() } else { Seq(0) }));
+        }
+        let covered = self.retirement.keys_covered();
+        let safe = self.forwarded.iter().rposition(|(_, reach)| *reach <= covered);
+        let safe = safe.map_or(Seq(0), |place| {
+            self.forwarded.drain(..place);
+            self.forwarded[0].0
+        });
+        let leaving = self.retirement.older_than(old.before(self.ages.retention));
+        let retirement = self.retirement.clone();
+        let behind = tokio::task::spawn_blocking(move || retirement.behind_snapshots()).await??;
+        let before = leaving.min(safe).min(behind);
+        if before > self.begins().await? {
+            self.engine.tell(Event::Retire { before }).await;
+        }
+        // Also what a crash kept from leaving. Answered after the commit.
+        let begins = self.begins().await?;
+        let (retirement, archive) = (self.retirement.clone(), self.ages.archive);
+        let left =
+            tokio::task::spawn_blocking(move || retirement.retire(begins, archive)).await??;
+        if left != Left::default() {
+            events::segments_left(left.segments, left.bytes, begins);
+        }
+        Ok(())
+    }
+
+    async fn begins(&self) -> Result<Seq> {
+        let begins = self.engine.read(|machine, _| machine.begins()).await;
+        begins.ok_or_else(|| anyhow!("the engine has ended"))
+    }
+
+    /// Has every record before `before` that is still needed written once more; whether there
+    /// was one.
+    async fn forward(&self, before: Seq) -> Result<bool> {
+        let mut next = Some(0);
+        let mut any = false;
+        while let Some(from) = next {
+            let needed = self
+                .engine
+                .read(move |machine, _| machine.needed_before(before, from, LOOK_AT))
+                .await;
+            let (needed, rest) = needed.ok_or_else(|| anyhow!("the engine has ended"))?;
+            let mut needed: Vec<Seq> = needed
+                .into_iter()
+                .filter(|&seq| self.reader.forwarded(seq).is_none_or(|place| place < before))
+                .collect();
+            needed.sort_unstable();
+            for group in needed.chunks(FORWARD_AT_ONCE) {
+                self.forward_these(group.to_vec()).await?;
+                any = true;
+            }
+            next = rest;
+        }
+        Ok(any)
+    }
+
+    async fn forward_these(&self, transactions: Vec<Seq>) -> Result<()> {
+        let reader = self.reader.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut read = Vec::with_capacity(transactions.len());
+            reader.read_many(&transactions, &mut |seq, change| read.push((seq, change)));
+            read
+        });
+        for (transaction, change) in read.await? {
+            let change = change.context("a record that is still needed cannot be forwarded")?;
+            let Change::Accepted(accepted) = change else {
+                bail!("record {transaction} is needed and is no accept record");
+            };
+            self.engine.tell(Event::Forward { transaction, accepted }).await;
+        }
+        self.begins().await.map(drop)
+    }
+}

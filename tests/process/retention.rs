@@ -1,0 +1,142 @@
+//! Segments that leave a running daemon: what still waits is carried along through it all, what
+//! is final goes to the archive, and the disk does not grow with what was.
+
+use crate::rig::{Answer, Client, Daemon, HOLDOVER, Site, wait_for};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+const BOUND: Duration = Duration::from_secs(60);
+/// Everything is old at once, and segments are small.
+const CONFIG: &str = r#"
+[journal]
+segment_bytes = 262144
+snapshot_every_records = 1000
+forward_after = "0s"
+retention = "0s"
+"#;
+
+fn submission(business: &str, number: usize) -> Value {
+    json!({
+        "business": business, "operation": "advice", "channel": "system",
+        "insured": format!("p-{number}"), "occurred_at": "2026-01-05T10:00:00+08:00",
+        "amount": "12.50", "payload": { "subject": number.to_string() },
+    })
+}
+
+fn post(client: &mut Client, business: &str, number: usize) -> Answer {
+    let key = format!("{business}-{number}");
+    let headers = [("Idempotency-Key", key.as_str()), ("Content-Type", "application/json")];
+    let body = submission(business, number).to_string();
+    client.request("POST", "/v1/transactions", &headers, body.as_bytes()).unwrap()
+}
+
+fn post_batch(client: &mut Client, from: usize, count: usize) {
+    let lines = (from..from + count).map(|number| {
+        let mut line = submission("settlement.outpatient", number);
+        line["idempotency_key"] = json!(format!("settlement.outpatient-{number}"));
+        format!("{line}\n")
+    });
+    let body: String = lines.collect();
+    let kind = [("Content-Type", "application/x-ndjson")];
+    let answer = client.request("POST", "/v1/transactions/batch", &kind, body.as_bytes()).unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.text().lines().count(), count);
+}
+
+fn segments(folder: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".segment")).count()
+}
+
+fn newest_snapshot(folder: &Path) -> Option<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".snapshot")).max()
+}
+
+fn intact(args: &[&str]) -> bool {
+    let checked = Command::new(HOLDOVER).args(["journal", "verify"]).args(args).output().unwrap();
+    checked.status.success()
+}
+
+/// Posts and applies until `more` segments have left.
+fn let_leave(site: &Site, daemon: &Daemon, next: &mut usize, more: usize) {
+    let archive = site.data.join("archive");
+    let wanted = segments(&archive) + more;
+    let mut client = daemon.client(&site.submitters[1]);
+    wait_for("segments to leave", BOUND, || {
+        post_batch(&mut client, *next, 250);
+        *next += 250;
+        (segments(&archive) >= wanted).then_some(())
+    });
+}
+
+#[test]
+fn what_waits_is_carried_along_while_everything_around_it_leaves() {
+    let site = Site::new(CONFIG);
+    let daemon = site.start();
+    let cells = json!({ "business": ["settlement.inpatient"] });
+    daemon.gates_of("close", &cells);
+    let kept = |client: &mut Client| -> Vec<Value> {
+        let post = |number| post(client, "settlement.inpatient", number);
+        (0..3).map(post).map(|answer| answer.json()).collect()
+    };
+    let mut client = daemon.client(&site.submitters[0]);
+    let receipts = kept(&mut client);
+    let first = post(&mut client, "settlement.outpatient", 1_000_000).json();
+
+    let mut next = 0;
+    let_leave(&site, &daemon, &mut next, 3);
+    assert_eq!(kept(&mut client), receipts, "repeats get the first receipts");
+    let again = post(&mut client, "settlement.outpatient", 1_000_000).json();
+    assert_ne!(again["id"], first["id"], "what has left is not known any more");
+    let gone = client.get(&format!("/v1/transactions/{}", first["id"].as_str().unwrap())).unwrap();
+    assert_eq!(gone.status, 404, "{}", gone.text());
+    daemon.kill();
+
+    std::fs::remove_dir_all(site.data.join("index")).unwrap();
+    let daemon = site.start();
+    let mut client = daemon.client(&site.submitters[0]);
+    assert_eq!(kept(&mut client), receipts, "also after a kill");
+    let listed = wait_for("the index built anew", BOUND, || {
+        let answer = client.get("/v1/transactions?limit=200").unwrap();
+        (answer.status == 200).then(|| answer.json())
+    });
+    let listed: Vec<&Value> =
+        listed["items"].as_array().unwrap().iter().map(|item| &item["id"]).collect();
+    for receipt in &receipts {
+        assert!(listed.contains(&&receipt["id"]), "{listed:?} lacks {}", receipt["id"]);
+    }
+    // They are carried along again, and then sent, each once.
+    let_leave(&site, &daemon, &mut next, 3);
+    daemon.gates_of("open", &cells);
+    daemon.settle(BOUND);
+    for receipt in &receipts {
+        let id = receipt["id"].as_str().unwrap();
+        let told = client.get(&format!("/v1/transactions/{id}")).unwrap().json();
+        assert_eq!(told["state"], "applied", "{told}");
+        let effects = site.core.calls();
+        let effects =
+            effects.iter().filter(|call| call["transaction"] == id && call["kind"] == "effect");
+        assert_eq!(effects.count(), 1);
+    }
+    // Two more snapshots, and what is left of the rest is what they do not hold.
+    for _ in 0..2 {
+        let newest = newest_snapshot(&site.data);
+        (0..4).for_each(|part| post_batch(&mut client, next + part * 250, 250));
+        next += 1000;
+        daemon.settle(BOUND);
+        wait_for("a snapshot", BOUND, || (newest_snapshot(&site.data) > newest).then_some(()));
+    }
+    wait_for("the journal to shrink", BOUND, || (segments(&site.data) < 20).then_some(()));
+    daemon.terminate();
+    assert!(daemon.ended(BOUND).success());
+    assert!(intact(&[site.data.to_str().unwrap()]));
+    let archive = site.data.join("archive");
+    assert!(segments(&archive) >= 6);
+    assert!(intact(&["--archive", archive.to_str().unwrap()]));
+    assert!(!intact(&[archive.to_str().unwrap()]), "an archive is no journal");
+}
