@@ -170,12 +170,13 @@ pub(super) fn write_snapshot(
     reader: &dyn JournalReader,
     up_to: Seq,
 ) -> Result<()> {
-    let (from, before) = match snapshots.newest()? {
-        Some((reached, changes)) => (reached.next(), changes),
-        None => (Seq(1), Vec::new()),
+    let machine = match snapshots.newest()? {
+        Some((reached, stored)) => {
+            recovery::fold(settings, &stored, reader, reached.next(), up_to)?
+        }
+        None => recovery::fold(settings, &Vec::new(), reader, Seq(1), up_to)?,
     };
-    let machine = recovery::fold(settings, &before, reader, from, up_to)?;
-    Ok(snapshots.write(up_to, machine.snapshot().into_iter())?)
+    Ok(snapshots.write(up_to, machine.snapshot())?)
 }
 
 /// Counts and times what a listener answers, by the template of the route.

@@ -170,7 +170,7 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
         // What lacks records must never become the truth.
         && !daemon.quarantined
         && let Ok(machine) = started.final_state.try_recv()
-        && let Err(error) = snapshots.write(machine.last(), machine.snapshot().into_iter())
+        && let Err(error) = snapshots.write(machine.last(), machine.snapshot())
     {
         tracing::warn!(%error, "no snapshot was written, the next start takes longer");
     }

@@ -106,6 +106,23 @@ pub trait JournalReader: Send + Sync {
     fn last(&self) -> Seq;
 }
 
+/// A state as it was written down: a list of changes, read one by one, because all of them
+/// together may be larger than the state.
+pub trait Snapshot: Send {
+    /// Visits the changes in order.
+    ///
+    /// # Errors
+    /// See [`ReadError`]; the visit ends there.
+    fn visit(&self, visit: &mut dyn FnMut(&Change)) -> Result<(), ReadError>;
+}
+
+impl Snapshot for Vec<Change> {
+    fn visit(&self, visit: &mut dyn FnMut(&Change)) -> Result<(), ReadError> {
+        self.iter().for_each(visit);
+        Ok(())
+    }
+}
+
 /// A transaction found by its idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyEntry {

@@ -12,7 +12,7 @@
 
 use super::change::Change;
 use super::machine::Machine;
-use super::ports::{JournalReader, KeyEntry, KeyRuns, ReadError};
+use super::ports::{JournalReader, KeyEntry, KeyRuns, ReadError, Snapshot};
 use super::settings::Settings;
 use super::step::Decision;
 use crate::domain::ids::{KeyHash, Seq};
@@ -39,16 +39,14 @@ impl KeyRuns for AllCovered {
 /// [`ReadError`] when the journal cannot be read.
 pub fn fold(
     settings: Settings,
-    snapshot: &[Change],
+    snapshot: &dyn Snapshot,
     reader: &dyn JournalReader,
     from: Seq,
     up_to: Seq,
 ) -> Result<Machine, ReadError> {
     let mut machine = Machine::new(settings, Box::new(AllCovered));
     machine.forget_sealed_keys();
-    for change in snapshot {
-        machine.apply(Seq(0), change);
-    }
+    snapshot.visit(&mut |change| machine.apply(Seq(0), change))?;
     machine.link_carried();
     reader.scan(from, &mut |seq, change| {
         if seq <= up_to {
@@ -63,7 +61,7 @@ pub fn fold(
 /// What a journal hands over when it is opened.
 pub struct Found {
     /// The newest snapshot, or nothing.
-    pub snapshot: Vec<Change>,
+    pub snapshot: Box<dyn Snapshot>,
     /// The first change that the snapshot does not hold.
     pub replay_from: Seq,
     /// Idempotency keys of sealed segments.
@@ -92,9 +90,7 @@ pub fn recover(
     if found.quarantined {
         machine.quarantine();
     }
-    for change in &found.snapshot {
-        machine.apply(Seq(0), change);
-    }
+    found.snapshot.visit(&mut |change| machine.apply(Seq(0), change))?;
     machine.link_carried();
     let from = found.replay_from.min(covered.next());
     reader.scan(from, &mut |seq, change| {

@@ -11,9 +11,22 @@ use crate::domain::state::State;
 use crate::domain::time::Timestamp;
 
 impl Machine {
-    /// The state as the shortest list of changes with the same fold.
-    #[must_use]
-    pub fn snapshot(&self) -> Vec<Change> {
+    /// The state as the shortest list of changes with the same fold. They are made as they are
+    /// taken: all of them together are several times as large as the state.
+    pub fn snapshot(&self) -> impl Iterator<Item = Change> + '_ {
+        let mut slots: Vec<Slot> = self.live.slots().collect();
+        slots.sort_unstable_by_key(|&slot| self.live.get(slot).transaction);
+        // A key's transactions stand together in their order, which is not always that of their
+        // numbers: one that replaces another has its place.
+        let live = slots.into_iter().flat_map(|slot| self.live.chain_from(slot));
+        let live = live.map(|slot| Change::Carried(Box::new(self.carried(slot))));
+        let untold = self.untold.iter().filter(|(seq, _)| self.live.find(**seq).is_none());
+        let untold =
+            untold.map(|(seq, untold)| Change::Carried(Box::new(carried_untold(*seq, untold))));
+        self.but_for_transactions().into_iter().chain(live).chain(untold)
+    }
+
+    fn but_for_transactions(&self) -> Vec<Change> {
         let up_to = Seq(self.next.0 - 1);
         let mut changes = vec![Change::Totals {
             books: self.books.to_entries(),
@@ -51,21 +64,6 @@ impl Machine {
                 at: self.last_at,
             })
         }));
-        let mut slots: Vec<Slot> = self.live.slots().collect();
-        slots.sort_unstable_by_key(|&slot| self.live.get(slot).transaction);
-        for slot in slots {
-            // A key's transactions stand together in their order, which is not always that of
-            // their numbers: one that replaces another has its place.
-            for member in self.live.chain_from(slot) {
-                changes.push(Change::Carried(Box::new(self.carried(member))));
-            }
-        }
-        changes.extend(
-            self.untold
-                .iter()
-                .filter(|(seq, _)| self.live.find(**seq).is_none())
-                .map(|(seq, untold)| Change::Carried(Box::new(carried_untold(*seq, untold)))),
-        );
         changes
     }
 

@@ -86,8 +86,7 @@ mod writer;
 
 use crate::domain::ids::Seq;
 use crate::domain::time::Timestamp;
-use crate::engine::change::Change;
-use crate::engine::ports::{Journal, JournalReader, KeyRuns};
+use crate::engine::ports::{Journal, JournalReader, KeyRuns, Snapshot};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +95,7 @@ pub use layout::Damage;
 pub use recovery::open_on;
 pub use retire::{Left, Retirement};
 pub use scan::Tail;
-pub use snapshot::{Snapshots, write_snapshot};
+pub use snapshot::{Snapshots, Stored, write_snapshot};
 pub use writer::Upkeep;
 
 /// How a journal is opened.
@@ -161,7 +160,7 @@ pub struct Opened {
     /// The writer of snapshots.
     pub snapshots: Snapshots,
     /// The newest intact snapshot; empty without one.
-    pub snapshot: Vec<Change>,
+    pub snapshot: Box<dyn Snapshot>,
     /// The first sequence that the snapshot does not hold.
     pub replay_from: Seq,
     /// The last committed sequence; 0 when there is none.

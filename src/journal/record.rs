@@ -167,6 +167,11 @@ impl<'a> Raw<'a> {
         change::key_of(&fields, transaction)
     }
 
+    /// Whether it holds the counters of a snapshot.
+    pub(super) fn is_totals(&self) -> bool {
+        self.kind() == change::TOTALS
+    }
+
     /// Whether it says that segments may leave.
     pub(super) fn is_retired(&self) -> bool {
         self.kind() == change::RETIRED

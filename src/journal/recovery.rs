@@ -13,7 +13,7 @@ use super::reader::FileReader;
 use super::retire::Retirement;
 use super::scan::{Scan, Task, scan};
 use super::segment::{Segment, Store, make_spare, name_spare};
-use super::snapshot::{self, Loaded, Snapshots};
+use super::snapshot::{self, Loaded, Snapshots, Stored};
 use super::writer::{FileJournal, Upkeep};
 use super::{OpenError, Opened, Options, RecoveryReport};
 use crate::domain::ids::Seq;
@@ -346,6 +346,23 @@ fn runs_of(
     Ok((segments, runs, moved))
 }
 
+/// Mends the end of the last segment but one where the last has nothing yet: its mark may be
+/// missing, or its sync may have failed before the crash.
+fn mend_last_but_one(survey: &Survey, epoch: u64, partition: u16) -> io::Result<()> {
+    if survey.last_is_empty()
+        && let Some(found) = survey.segments.get(survey.segments.len().saturating_sub(2))
+        && let Some(scan) = &found.scan
+    {
+        if survey.unmarked {
+            return mend_mark(found, epoch, partition);
+        }
+        if scan.sealed {
+            return mend_end(&found.segment, scan);
+        }
+    }
+    Ok(())
+}
+
 fn finish(
     files: Arc<dyn Files>,
     mut survey: Survey,
@@ -355,17 +372,7 @@ fn finish(
     // Names too may have been seen before they were durable.
     files.sync_folder("")?;
     let epoch = survey.epoch + 1;
-    let count = survey.segments.len();
-    if survey.last_is_empty()
-        && let Some(found) = survey.segments.get(count.saturating_sub(2))
-        && let Some(scan) = &found.scan
-    {
-        if survey.unmarked {
-            mend_mark(found, epoch, options.partition)?;
-        } else if scan.sealed {
-            mend_end(&found.segment, scan)?;
-        }
-    }
+    mend_last_but_one(&survey, epoch, options.partition)?;
     let Some(mut last) = survey.segments.pop() else {
         return Err(OpenError::Missing { file: segment_name(Seq(1)) });
     };
@@ -411,16 +418,15 @@ fn finish(
         places: Vec::new(),
         poisoned: false,
     };
-    let (up_to, snapshot) =
-        survey.snapshot.map_or((Seq(0), Vec::new()), |loaded| (loaded.up_to, loaded.changes));
+    let up_to = survey.snapshot.map_or(Seq(0), |loaded| loaded.up_to);
     Ok(Opened {
         journal: Box::new(journal),
         reader: Arc::new(FileReader(Arc::clone(&store))),
         keys: Box::new(FileKeys(Arc::clone(&store))),
         upkeep: Upkeep { store: Arc::clone(&store) },
         retirement: Retirement { store },
+        snapshot: Box::new(Stored { files: Arc::clone(&files), up_to }),
         snapshots: Snapshots { files, partition: options.partition, epoch, virtual_clock },
-        snapshot,
         replay_from: up_to.next(),
         last: Seq(scan.next - 1),
         epoch,

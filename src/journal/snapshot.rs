@@ -17,6 +17,7 @@ use super::record::{self, Raw, Stamp};
 use crate::domain::ids::Seq;
 use crate::domain::time::Timestamp;
 use crate::engine::change::Change;
+use crate::engine::ports::{ReadError, Snapshot};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,10 +34,10 @@ pub struct Snapshots {
     pub(super) virtual_clock: bool,
 }
 
-/// A snapshot as it was read.
+/// A snapshot that is intact.
 pub(super) struct Loaded {
     pub(super) up_to: Seq,
-    pub(super) changes: Vec<Change>,
+    pub(super) count: usize,
     pub(super) epoch: u64,
     pub(super) last_at: Option<Timestamp>,
     /// The first sequence that had not left the journal.
@@ -111,14 +112,14 @@ impl Snapshots {
         self.drop_old()
     }
 
-    /// The newest intact snapshot: the sequence that it reaches, and its changes.
+    /// The newest intact snapshot and the sequence that it reaches.
     ///
     /// # Errors
     /// The disk's.
-    pub fn newest(&self) -> io::Result<Option<(Seq, Vec<Change>)>> {
+    pub fn newest(&self) -> io::Result<Option<(Seq, Stored)>> {
         for up_to in list(self.files.as_ref())?.into_iter().rev() {
-            if let Ok(loaded) = load(self.files.as_ref(), up_to)? {
-                return Ok(Some((loaded.up_to, loaded.changes)));
+            if load(self.files.as_ref(), up_to)?.is_ok() {
+                return Ok(Some((up_to, Stored { files: Arc::clone(&self.files), up_to })));
             }
         }
         Ok(None)
@@ -141,8 +142,43 @@ pub(super) fn list(files: &dyn Files) -> io::Result<Vec<Seq>> {
     Ok(found)
 }
 
-/// Reads the snapshot of `up_to`; where it is not what was written, the place.
+/// A snapshot that was found intact, to be read; of sequence 0, where there is none: nothing.
+pub struct Stored {
+    pub(super) files: Arc<dyn Files>,
+    pub(super) up_to: Seq,
+}
+
+impl Snapshot for Stored {
+    fn visit(&self, visit: &mut dyn FnMut(&Change)) -> Result<(), ReadError> {
+        if self.up_to == Seq(0) {
+            return Ok(());
+        }
+        let read = read(self.files.as_ref(), self.up_to, &mut |raw| match raw.change() {
+            Ok(Some(change)) => {
+                visit(&change);
+                true
+            }
+            Ok(None) | Err(_) => false,
+        })?;
+        read.map(drop).map_err(|Damage { file, offset, .. }| ReadError::Damaged {
+            seq: self.up_to,
+            file,
+            offset,
+        })
+    }
+}
+
+/// Checks the snapshot of `up_to`; where it is not what was written, the place.
 pub(super) fn load(files: &dyn Files, up_to: Seq) -> io::Result<Result<Loaded, Damage>> {
+    read(files, up_to, &mut |_| true)
+}
+
+/// Reads the snapshot of `up_to`, and has each record looked at; where it is not what was written, the place.
+fn read(
+    files: &dyn Files,
+    up_to: Seq,
+    look: &mut dyn FnMut(Raw<'_>) -> bool,
+) -> io::Result<Result<Loaded, Damage>> {
     let file = files.open(&snapshot_name(up_to))?;
     let mut view = View::new(file.as_ref(), PIECE)?;
     let broken =
@@ -150,13 +186,12 @@ pub(super) fn load(files: &dyn Files, up_to: Seq) -> io::Result<Result<Loaded, D
     let header = SegmentHeader::decode(view.from(0, HEAD)?)
         .filter(|header| header.first == up_to && header.version == VERSION);
     let Some(header) = header else { return broken(0) };
-    let mut loaded =
-        Loaded { up_to, changes: Vec::new(), epoch: header.epoch, last_at: None, begins: Seq(1) };
+    let mut loaded = Loaded { up_to, count: 0, epoch: header.epoch, last_at: None, begins: Seq(1) };
     let mut at = HEAD_LENGTH;
     loop {
         if let Some(mark) = Head::decode(view.from(at, HEAD)?) {
             let fits = mark.length == at - HEAD_LENGTH && mark.segment == up_to;
-            if !fits || mark.count as usize != loaded.changes.len() {
+            if !fits || mark.count as usize != loaded.count {
                 return broken(at);
             }
             loaded.last_at = loaded.last_at.max(Some(mark.last_at));
@@ -168,18 +203,20 @@ pub(super) fn load(files: &dyn Files, up_to: Seq) -> io::Result<Result<Loaded, D
         let Some(raw) = Raw::at(view.from(at, length)?).filter(Raw::is_intact) else {
             return broken(at);
         };
-        let Ok(Some(change)) = raw.change() else { return broken(at) };
-        if raw.seq().0 != loaded.changes.len() as u64 + 1 {
+        if raw.seq().0 != loaded.count as u64 + 1 || !look(raw) {
             return broken(at);
         }
-        if let Change::Totals { epoch, last_at, .. } = &change {
-            loaded.epoch = loaded.epoch.max(*epoch);
-            loaded.last_at = loaded.last_at.max(Some(*last_at));
+        if raw.is_totals()
+            && let Ok(Some(Change::Totals { epoch, last_at, .. })) = raw.change()
+        {
+            loaded.epoch = loaded.epoch.max(epoch);
+            loaded.last_at = loaded.last_at.max(Some(last_at));
+        } else if raw.is_retired()
+            && let Ok(Some(Change::Retired { before, .. })) = raw.change()
+        {
+            loaded.begins = loaded.begins.max(before);
         }
-        if let Change::Retired { before, .. } = &change {
-            loaded.begins = loaded.begins.max(*before);
-        }
-        loaded.changes.push(change);
+        loaded.count += 1;
         at += length as u64;
     }
 }

@@ -121,7 +121,7 @@ pub fn verify_on(files: &dyn Files, archive: bool) -> Result<VerifyReport, OpenE
         let name = snapshot_name(up_to);
         let bytes = files.open(&name)?.length()?;
         let (records, damage) = match snapshot::load(files, up_to)? {
-            Ok(loaded) => (loaded.changes.len() as u64, Vec::new()),
+            Ok(loaded) => (loaded.count as u64, Vec::new()),
             Err(damage) => (0, vec![damage]),
         };
         let kind = FileKind::Snapshot;

@@ -76,15 +76,12 @@ const FUNCTION_LINES_MAX: usize = 80;
 
 /// Files and functions over the limits: path, function or `""`, lines allowed, reason. The list
 /// may only shrink: an entry that is no longer needed, or allows more than it must, is a failure.
-const LARGE: &[(&str, &str, usize, &str)] = &[
-    ("src/engine/machine.rs", "apply", 112, "the fold, read as a table: one arm for each change"),
-    (
-        "src/journal/recovery.rs",
-        "finish",
-        82,
-        "every way in which a journal may end, in one place",
-    ),
-];
+const LARGE: &[(&str, &str, usize, &str)] = &[(
+    "src/engine/machine.rs",
+    "apply",
+    112,
+    "the fold, read as a table: one arm for each change",
+)];
 
 /// Words that say where or by what the files were made, or that were left for later. In pieces,
 /// so that this file does not contain them.

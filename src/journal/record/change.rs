@@ -88,6 +88,7 @@ pub(super) const YES: u64 = 32;
 
 pub(super) const STARTED: u8 = 1;
 pub(super) const ACCEPTED: u8 = 2;
+pub(super) const TOTALS: u8 = 22;
 pub(super) const FORWARDED: u8 = 25;
 pub(super) const RETIRED: u8 = 26;
 
@@ -145,7 +146,7 @@ pub(super) fn kind_of(change: &Change) -> u8 {
         Change::HealthSet { .. } => 19,
         Change::DeadlineRegistered { .. } => 20,
         Change::DeadlineTold { .. } => 21,
-        Change::Totals { .. } => 22,
+        Change::Totals { .. } => TOTALS,
         Change::Carried(_) => 23,
         Change::DeadlineCarried { .. } => 24,
         Change::Forwarded { .. } => FORWARDED,
