@@ -12,6 +12,7 @@
 //! submission in memory and nowhere else.
 
 mod answer;
+mod calendar;
 mod check;
 mod content;
 mod deadlines;
@@ -125,6 +126,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/v1/tickets/{id}/close", post(tickets::close)),
         ("/v1/policy", get(plan::policy)),
         ("/v1/windows", get(plan::windows)),
+        ("/v1/windows.ics", get(calendar::feed)),
         ("/v1/deadlines", post(deadlines::register).get(deadlines::list)),
         ("/v1/deadlines/check", get(deadlines::check)),
         ("/openapi.json", get(openapi::document)),

@@ -351,17 +351,26 @@ pub(crate) fn key_of(institution: Institution, channels: &[Channel], scopes: &[S
 
 /// A rig whose engine plays `script`. Must be made inside a runtime.
 pub(crate) fn rig(script: Script) -> Rig {
-    let now = at("2022-08-13T10:30:00+08:00");
+    let (journal, seen) = <(Arc<MemoryJournal>, Seen)>::default();
+    let (queue, inputs) = mpsc::channel(1024);
+    tokio::spawn(play(inputs, script, Arc::clone(&journal), Arc::clone(&seen), at(NOW)));
+    rig_before(Handle::new(queue), journal, seen)
+}
+
+/// What the rig's clock says.
+pub(crate) const NOW: &str = "2022-08-13T10:30:00+08:00";
+
+/// A rig before any engine.
+pub(crate) fn rig_before(engine: Handle, journal: Arc<MemoryJournal>, seen: Seen) -> Rig {
+    let now = at(NOW);
     let folder = tempfile::tempdir().unwrap();
     let keys = folder.path().join("keys.json");
     let holder = institution("H11010500001");
     let scopes = [Scope::Submit, Scope::Read];
     let key = create(&keys, key_of(holder, &[Channel::System], &scopes)).unwrap();
-    let (journal, seen, disk_reserve) = <(Arc<MemoryJournal>, Seen, Arc<AtomicBool>)>::default();
-    let (queue, inputs) = mpsc::channel(1024);
-    tokio::spawn(play(inputs, script, Arc::clone(&journal), Arc::clone(&seen), now));
+    let disk_reserve = Arc::<AtomicBool>::default();
     let router = router(State {
-        engine: Handle::new(queue),
+        engine,
         journal,
         vault: Arc::new(HashVault),
         listing: Arc::new(NoListing),

@@ -11,6 +11,7 @@
 mod admin_http;
 mod api_keys;
 mod audit;
+mod calendar_feed;
 mod cli_shape;
 mod clocks;
 mod config_files;
