@@ -14,8 +14,10 @@ use super::{State, history};
 use crate::domain::gate::GateState;
 use crate::domain::ids::{Business, District, InstitutionCode, Seq, TransactionId, UpstreamName};
 use crate::domain::state::State as Standing;
+use crate::domain::time::Now;
 use crate::engine::event::{Command, Done};
-use crate::engine::view::TransactionView;
+use crate::engine::machine::Machine;
+use crate::engine::search::Glance;
 use crate::web::problem::{Code, Problem};
 use axum::body::Body;
 use axum::extract::{Path, State as Extract};
@@ -45,13 +47,13 @@ pub(super) struct Query {
 }
 
 impl Query {
-    fn keeps(&self, view: &TransactionView) -> bool {
+    fn keeps(&self, view: &Glance<'_>) -> bool {
         fn fits<T: PartialEq>(wanted: Option<&T>, is: &T) -> bool {
             wanted.is_none_or(|wanted| wanted == is)
         }
         let held = view.state == Standing::Waiting && !view.gate.lets_through();
         fits(self.state.as_ref(), &view.state)
-            && fits(self.institution.as_ref(), &view.institution)
+            && fits(self.institution.as_ref(), view.institution)
             && fits(self.upstream.as_ref(), &view.cell.upstream)
             && fits(self.business.as_ref(), &view.cell.business)
             && fits(self.district.as_ref(), &view.cell.district)
@@ -85,17 +87,13 @@ async fn page(state: &State, query: Query) -> Result<Json<Page<TransactionOut>>,
         return Err(Refusal::field("/state", detail));
     }
     let wanted = Wanted::new(state, query.cursor.as_deref(), query.limit)?;
-    let found = look::at(state, move |machine, _| {
-        machine.transactions(wanted.after, wanted.limit + 1, &|view| query.keeps(view))
-    })
-    .await?;
     let partition = state.partition;
-    Ok(Json(wanted.page(
-        state,
-        found,
-        |view| view.transaction,
-        |view| look::transaction_out(partition, view),
-    )))
+    let search = wanted.search(query.state);
+    let look = move |machine: &Machine, _: Now, search| {
+        machine.search(search, |one| query.keeps(one), |seq| machine.transaction(seq))
+    };
+    let show = |view| look::transaction_out(partition, view);
+    look::page(state, search, look, show).await
 }
 
 pub(super) async fn show(
@@ -173,34 +171,21 @@ pub(super) async fn order(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::time::Timestamp;
 
-    fn view() -> TransactionView {
+    #[test]
+    fn every_filter_lets_its_match_through_and_keeps_others_out() {
         let cell = json!({
             "upstream": "agency", "business": "filing.out_of_area", "operation": "handle",
             "class": "hall", "channel": "hall", "district": "110101", "labels": [],
             "attributes": {},
         });
-        TransactionView {
-            transaction: Seq(7),
-            institution: "H11010100001".parse().unwrap(),
-            cell: Arc::new(serde_json::from_value(cell).unwrap()),
+        let one = Glance {
             state: Standing::Waiting,
-            ordering_key: crate::domain::ids::OrderingKey(1),
-            amount: crate::domain::money::Money::ZERO,
-            attempts: 0,
-            failures: 0,
-            not_before: Timestamp::from_millis(0),
+            institution: &"H11010100001".parse().unwrap(),
+            cell: &serde_json::from_value(cell).unwrap(),
             gate: GateState::ClosedByWindow,
-            behind: None,
-            provisional: None,
-            at: Timestamp::from_millis(0),
             result_told: Some(false),
-        }
-    }
-
-    #[test]
-    fn every_filter_lets_its_match_through_and_keeps_others_out() {
+        };
         for (query, keeps) in [
             ("", true),
             ("state=waiting", true),
@@ -218,7 +203,7 @@ mod tests {
         ] {
             let uri: Uri = format!("/x?{query}").parse().unwrap();
             let parsed: Query = look::query(&uri).unwrap();
-            assert_eq!(parsed.keeps(&view()), keeps, "{query}");
+            assert_eq!(parsed.keeps(&one), keeps, "{query}");
         }
         assert!(look::query::<Query>(&"/x?colour=red".parse().unwrap()).is_err());
         assert!(look::query::<Query>(&"/x?state=held".parse().unwrap()).is_err());

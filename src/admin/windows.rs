@@ -31,11 +31,8 @@ use std::sync::Arc;
 type Shared = Extract<Arc<State>>;
 
 pub(super) async fn list(Extract(state): Shared) -> Result<Json<Page<WindowOut>>, Refusal> {
-    let (windows, cells, now) = look::at(&state, |machine, now| {
-        let cells: Vec<_> = machine.gates(now.wall).into_iter().map(|gate| gate.cell).collect();
-        (machine.windows(), cells, now.wall)
-    })
-    .await?;
+    let (windows, cells, now) =
+        look::at(&state, |machine, now| (machine.windows(), machine.cells(), now.wall)).await?;
     let items =
         windows.iter().map(|window| shown(window, cells.iter().map(AsRef::as_ref), now)).collect();
     Ok(Json(Page { items, next_cursor: None }))
@@ -279,8 +276,7 @@ async fn see(state: &State, id: &str) -> Result<Seen, Refusal> {
     let id: WindowId = id.parse().map_err(|_| Problem::not_found("window"))?;
     look::at(state, move |machine, now| {
         let window = machine.windows().into_iter().find(|window| window.id == id)?;
-        let cells = machine.gates(now.wall).into_iter().map(|gate| gate.cell).collect();
-        Some(Seen { window, cells, now: now.wall })
+        Some(Seen { window, cells: machine.cells(), now: now.wall })
     })
     .await?
     .ok_or_else(|| Problem::not_found("window").into())
@@ -295,11 +291,7 @@ async fn changed(
     let Done::Window(window) = done else { return Err(unexpected()) };
     // The act took effect; where the engine has ended since, its phase is shown without the
     // cells that have been seen.
-    let cells: Vec<Arc<Cell>> = look::at(state, |machine, now| {
-        machine.gates(now.wall).into_iter().map(|gate| gate.cell).collect()
-    })
-    .await
-    .unwrap_or_default();
+    let cells = look::at(state, |machine, _| machine.cells()).await.unwrap_or_default();
     let now = state.clock.now().wall;
     let window = shown(&window, cells.iter().map(AsRef::as_ref), now);
     let (version, id) = (window.version, window.id.clone());

@@ -188,6 +188,11 @@ impl LiveSet {
         self.by_transaction.len()
     }
 
+    /// Places there are, free ones included: every slot is below.
+    pub(super) fn places(&self) -> u32 {
+        self.entries.len
+    }
+
     pub(super) fn keys(&self) -> usize {
         self.by_key.len()
     }

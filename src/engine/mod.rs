@@ -34,6 +34,7 @@ pub mod ports;
 mod quarantine;
 pub mod recovery;
 pub mod run;
+pub mod search;
 pub mod settings;
 mod snapshot;
 pub mod step;

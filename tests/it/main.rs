@@ -17,6 +17,7 @@ mod clocks;
 mod config_files;
 mod deadlines;
 mod engine_scenarios;
+mod engine_search;
 mod engine_simulation;
 mod engine_support;
 mod intake_http;
