@@ -12,6 +12,7 @@
 //! submission in memory and nowhere else.
 
 mod answer;
+mod batch;
 mod calendar;
 mod check;
 mod content;
@@ -119,7 +120,7 @@ pub type Shared = Arc<State>;
 fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
     vec![
         ("/v1/transactions", post(submit::one).get(lookup::list)),
-        ("/v1/transactions/batch", post(submit::batch)),
+        ("/v1/transactions/batch", post(batch::submit)),
         ("/v1/transactions/{id}", get(lookup::one)),
         ("/v1/transactions/{id}/withdraw", post(submit::withdraw)),
         ("/v1/tickets", get(tickets::list)),

@@ -2,7 +2,7 @@
 //! that really declares, moves and cancels windows.
 
 use crate::engine_support::{NoRuns, settings};
-use crate::intake_rig::{Rig, at, rig_before};
+use crate::intake_rig::{Rig, at, limits, rig_before};
 use axum::body::Body;
 use axum::http::StatusCode;
 use holdover::domain::cell::Selector;
@@ -47,7 +47,7 @@ fn live() -> (Rig, Handle) {
     let (queue, inputs) = mpsc::channel(64);
     tokio::spawn(run(inputs, at(TODAY)));
     let engine = Handle::new(queue);
-    (rig_before(engine.clone(), <_>::default(), <_>::default()), engine)
+    (rig_before(engine.clone(), <_>::default(), <_>::default(), limits()), engine)
 }
 
 async fn order(engine: &Handle, command: Command) -> u32 {

@@ -20,6 +20,7 @@ mod engine_scenarios;
 mod engine_search;
 mod engine_simulation;
 mod engine_support;
+mod intake_batch;
 mod intake_http;
 mod intake_rig;
 mod journal_conformance;
