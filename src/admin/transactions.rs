@@ -8,7 +8,7 @@ use super::act::{Act, carry_out, unexpected};
 use super::guard::Caller;
 use super::look::{self, Wanted};
 use super::refusal::Refusal;
-use super::text::{self, Reason};
+use super::text::{self, Reasoned};
 use super::types::{Page, ResultTold, TransactionChanged, TransactionDetail, TransactionOut};
 use super::{State, history};
 use crate::domain::gate::GateState;
@@ -24,7 +24,7 @@ use axum::extract::{Path, State as Extract};
 use axum::http::Uri;
 use axum::{Extension, Json};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 type Shared = Extract<Arc<State>>;
@@ -125,39 +125,42 @@ pub(super) async fn show(
 }
 
 pub(super) async fn told(
+    state: Shared,
+    caller: Extension<Caller>,
+    id: Path<String>,
+    body: Body,
+) -> Changed {
+    let decide = |body: &ResultTold, transaction| {
+        let how = body.how.to_string();
+        (json!({ "told_by": how }), Command::ResultTold { transaction, how })
+    };
+    order(state, caller, id, body, "transaction.told", decide).await
+}
+
+/// The answer to an act upon one transaction.
+pub(super) type Changed = Result<Json<TransactionChanged>, Refusal>;
+
+/// Carries out an act upon the transaction of the path: what `decide` makes of the body.
+pub(super) async fn order<B: Reasoned>(
     Extract(state): Shared,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     body: Body,
-) -> Result<Json<TransactionChanged>, Refusal> {
-    let body: ResultTold = text::read(&caller, body, state.body_limits).await?;
-    let reason = Reason::check(&body.reason)?;
-    let transaction = look::transaction(&state, &id)?;
-    let how = body.how.to_string();
-    let after = json!({ "told_by": how });
-    let command = Command::ResultTold { transaction, how };
-    order(&state, &caller, "transaction.told", transaction, after, reason, command).await
-}
-
-/// Gives an order about one transaction.
-pub(super) async fn order(
-    state: &Arc<State>,
-    caller: &Caller,
     action: &'static str,
-    transaction: Seq,
-    after: serde_json::Value,
-    reason: Reason,
-    command: Command,
-) -> Result<Json<TransactionChanged>, Refusal> {
+    decide: impl FnOnce(&B, Seq) -> (Value, Command),
+) -> Changed {
+    let (body, reason) = text::read(&caller, body, state.body_limits).await?;
+    let transaction = look::transaction(&state, &id)?;
+    let (after, command) = decide(&body, transaction);
     let id = TransactionId::new(state.partition, transaction);
-    let before = match look::at(state, move |m, _| m.transaction(transaction)).await {
+    let before = match look::at(&state, move |m, _| m.transaction(transaction)).await {
         Ok(Some(view)) => json!({ "state": view.state, "attempts": view.attempts }),
         // Nothing to compare with: final, unknown, or the engine has ended. Its answer tells.
-        Ok(None) | Err(_) => serde_json::Value::Null,
+        Ok(None) | Err(_) => Value::Null,
     };
     let object = format!("transaction {id}");
     let act = Act { action, object, before, after, reason, command };
-    let (done, audit_head) = carry_out(state, caller, act).await?;
+    let (done, audit_head) = carry_out(&state, &caller, act).await?;
     match done {
         Done::Transaction(seq, standing) => Ok(Json(TransactionChanged {
             id: TransactionId::new(state.partition, seq),
