@@ -38,4 +38,5 @@ pub mod search;
 pub mod settings;
 mod snapshot;
 pub mod step;
+mod subject;
 pub mod view;

@@ -166,13 +166,9 @@ pub(super) struct Deadlines {
 pub(super) async fn list(
     Taken(state): Taken<Shared>,
     caller: Caller,
-    request: Request,
+    Page { after, limit }: Page,
 ) -> Result<Response, Problem> {
     let institution = caller.reads()?.code.clone();
-    let (head, _) = request.into_parts();
-    let (mut query, mut problems) = (Query::of(&head)?, Vec::new());
-    let Page { after, limit } = Page::read(&state, &mut query, &mut problems);
-    query.end(problems)?;
     let look = move |machine: &Machine, now: Now, search| {
         let is_own = |view: &DeadlineView| view.institution == institution;
         let dated = |view: DeadlineView| {

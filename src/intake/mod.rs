@@ -268,3 +268,14 @@ impl Page {
         Self { after: after.unwrap_or_default(), limit: limit.unwrap_or(50).min(largest) }
     }
 }
+
+/// Of a listing that has no other parameters.
+impl FromRequestParts<Shared> for Page {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, Problem> {
+        let (mut query, mut problems) = (Query::of(parts)?, Vec::new());
+        let page = Self::read(state, &mut query, &mut problems);
+        query.end(problems).map(|()| page)
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::answer;
 use super::submit::{impersonal, read_json};
-use super::{Caller, Page, Query, Shared};
+use super::{Caller, Page, Shared};
 use crate::domain::cell::Operation;
 use crate::domain::ids::{Business, TicketId, TransactionId};
 use crate::domain::money::Money;
@@ -69,14 +69,10 @@ pub(super) struct Tickets {
 pub(super) async fn list(
     Taken(state): Taken<Shared>,
     caller: Caller,
-    request: Request,
+    Page { after, limit }: Page,
 ) -> Result<Response, Problem> {
     let institution = caller.reads()?.code.clone();
-    let (head, _) = request.into_parts();
-    let (mut query, mut problems) = (Query::of(&head)?, Vec::new());
-    let page = Page::read(&state, &mut query, &mut problems);
-    query.end(problems)?;
-    let search = Search::new(page.after, page.limit, Some(State::Ticketed));
+    let search = Search::new(after, limit, Some(State::Ticketed));
     let look = move |machine: &Machine, _: Now, search| {
         let is_own = |one: &Glance<'_>| *one.institution == institution;
         machine.search(search, is_own, |seq| machine.open_ticket(seq))
