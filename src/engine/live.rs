@@ -188,11 +188,6 @@ impl LiveSet {
         self.by_transaction.len()
     }
 
-    /// Places there are, free ones included: every slot is below.
-    pub(super) fn places(&self) -> u32 {
-        self.entries.len
-    }
-
     pub(super) fn keys(&self) -> usize {
         self.by_key.len()
     }
@@ -375,6 +370,17 @@ impl LiveSet {
             at = self.get(at).next;
         }
         members
+    }
+
+    /// How many places there are, in use or not.
+    pub(super) fn places(&self) -> Slot {
+        self.entries.len
+    }
+
+    /// The transaction at a place, where one is.
+    pub(super) fn at_place(&self, place: Slot) -> Option<Seq> {
+        let transaction = self.get(place).transaction;
+        (self.find(transaction) == Some(place)).then_some(transaction)
     }
 
     /// Every slot in use, in no order.

@@ -174,9 +174,9 @@ impl Machine {
                 let to = self.live.places().min(from.saturating_add(most));
                 for slot in from..to {
                     let number = self.live.get(slot).transaction;
-                    // A place that is free still holds what stood there last.
-                    let is_there = || self.live.find(number) == Some(slot);
-                    if search.wants(number) && is_there() && keeps(slot) {
+                    // A place that is free still holds what stood there last; asking whether it
+                    // is costs more than the rest.
+                    if search.wants(number) && self.live.at_place(slot).is_some() && keeps(slot) {
                         search.add(number);
                     }
                 }
