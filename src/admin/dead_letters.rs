@@ -4,9 +4,8 @@
 use super::State;
 use super::guard::Caller;
 use super::refusal::Refusal;
-use super::text::{self, Reason};
-use super::types::{Because, Page, TransactionChanged, TransactionOut};
-use super::{look, transactions};
+use super::transactions::{self, Changed};
+use super::types::{Because, Page, TransactionOut};
 use crate::domain::state::State as Standing;
 use crate::engine::event::Command;
 use axum::body::Body;
@@ -26,27 +25,21 @@ pub(super) async fn list(
 }
 
 pub(super) async fn redrive(
-    Extract(state): Shared,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    state: Shared,
+    caller: Extension<Caller>,
+    id: Path<String>,
     body: Body,
-) -> Result<Json<TransactionChanged>, Refusal> {
-    let body: Because = text::read(&caller, body, state.body_limits).await?;
-    let reason = Reason::check(&body.reason)?;
-    let seq = look::transaction(&state, &id)?;
-    let (after, command) = (json!({ "state": Standing::Waiting }), Command::Redrive(seq));
-    transactions::order(&state, &caller, "dead_letter.redrive", seq, after, reason, command).await
+) -> Changed {
+    let decide = |_: &Because, seq| (json!({ "state": Standing::Waiting }), Command::Redrive(seq));
+    transactions::order(state, caller, id, body, "dead_letter.redrive", decide).await
 }
 
 pub(super) async fn skip(
-    Extract(state): Shared,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    state: Shared,
+    caller: Extension<Caller>,
+    id: Path<String>,
     body: Body,
-) -> Result<Json<TransactionChanged>, Refusal> {
-    let body: Because = text::read(&caller, body, state.body_limits).await?;
-    let reason = Reason::check(&body.reason)?;
-    let seq = look::transaction(&state, &id)?;
-    let (after, command) = (json!({ "state": Standing::Withdrawn }), Command::Skip(seq));
-    transactions::order(&state, &caller, "dead_letter.skip", seq, after, reason, command).await
+) -> Changed {
+    let decide = |_: &Because, seq| (json!({ "state": Standing::Withdrawn }), Command::Skip(seq));
+    transactions::order(state, caller, id, body, "dead_letter.skip", decide).await
 }

@@ -9,7 +9,10 @@ use super::refusal::Refusal;
 use super::types::{DeadlineChecked, DeadlineOut, Page};
 use crate::domain::ids::{Business, DeadlineId, InstitutionCode};
 use crate::domain::time::CivilDate;
+use crate::domain::time::Now;
 use crate::engine::event::Reply;
+use crate::engine::machine::Machine;
+use crate::engine::view::DeadlineView;
 use axum::Json;
 use axum::extract::State as Extract;
 use axum::http::Uri;
@@ -33,33 +36,26 @@ pub(super) async fn list(
 ) -> Result<Json<Page<DeadlineOut>>, Refusal> {
     let query: Query = look::query(&uri)?;
     let wanted = Wanted::new(&state, query.cursor.as_deref(), query.limit)?;
-    let found = look::at(&state, move |machine, now| {
-        let mut views = machine.deadlines(query.institution.as_ref());
-        views.retain(|v| {
-            v.id > wanted.after && query.business.as_ref().is_none_or(|b| *b == v.business)
-        });
-        views.sort_unstable_by_key(|v| v.id);
-        views.truncate(wanted.limit + 1);
-        let computed = |v: &crate::engine::view::DeadlineView| {
-            machine.deadline(&v.business, v.original, now.wall).ok()
+    let look = move |machine: &Machine, now: Now, search| {
+        let fits = |view: &DeadlineView| {
+            query.institution.as_ref().is_none_or(|code| *code == view.institution)
+                && query.business.as_ref().is_none_or(|business| *business == view.business)
         };
-        views.into_iter().map(|v| (computed(&v), v)).collect::<Vec<_>>()
-    })
-    .await?;
+        let computed = |view: DeadlineView| {
+            Some((machine.deadline(&view.business, view.original, now.wall).ok(), view))
+        };
+        machine.search_deadlines(search, fits, computed)
+    };
     let partition = state.partition;
-    Ok(Json(wanted.page(
-        &state,
-        found,
-        |(_, view)| view.id,
-        |(computed, view)| DeadlineOut {
-            id: DeadlineId::new(partition, view.id),
-            institution: view.institution,
-            business: view.business,
-            registered_at: view.at,
-            original: view.original,
-            computed,
-        },
-    )))
+    let show = |(computed, view): (_, DeadlineView)| DeadlineOut {
+        id: DeadlineId::new(partition, view.id),
+        institution: view.institution,
+        business: view.business,
+        registered_at: view.at,
+        original: view.original,
+        computed,
+    };
+    look::page(&state, wanted.search(None), look, show).await
 }
 
 #[derive(Debug, Deserialize)]

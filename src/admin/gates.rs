@@ -59,8 +59,7 @@ pub(super) async fn open(
     Extension(caller): Extension<Caller>,
     body: Body,
 ) -> Result<Json<GatesChanged>, Refusal> {
-    let body: ForCells = text::read(&caller, body, state.body_limits).await?;
-    let reason = Reason::check(&body.reason)?;
+    let (body, reason): (ForCells, _) = text::read(&caller, body, state.body_limits).await?;
     let cells = named(body.cells, body.all)?;
     let after = json!({ "closed_until": null });
     let command = Command::OpenGate { cells: cells.clone() };
@@ -72,8 +71,7 @@ async fn with_end(
     caller: &Caller,
     body: Body,
 ) -> Result<(Selector, Timestamp, Reason), Refusal> {
-    let body: CloseGates = text::read(caller, body, state.body_limits).await?;
-    let reason = Reason::check(&body.reason)?;
+    let (body, reason): (CloseGates, _) = text::read(caller, body, state.body_limits).await?;
     let cells = named(body.cells, body.all)?;
     match body.until {
         Some(until) if state.clock.now().wall < until => Ok((cells, until, reason)),

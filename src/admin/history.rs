@@ -22,12 +22,13 @@ pub fn by_scan(journal: Arc<dyn JournalReader>) -> History {
     Arc::new(move |transaction| {
         let mut found = Vec::new();
         match journal.read(transaction) {
-            Ok(Change::Accepted(_)) => {}
+            // Where it was forwarded, the place that it had may have left.
+            Ok(accepted @ Change::Accepted(_)) => found.push((transaction, accepted)),
             Ok(_) | Err(ReadError::Missing(_) | ReadError::Retired(_)) => return Ok(found),
             Err(error) => return Err(error),
         }
-        journal.scan(transaction, &mut |seq, change| {
-            if seq != transaction && subject(&change) != Some(transaction) {
+        journal.scan(transaction.next(), &mut |seq, change| {
+            if change.transaction() != Some(transaction) {
                 return ControlFlow::Continue(());
             }
             let last = is_last(&change, &found);
@@ -53,39 +54,6 @@ fn is_last(change: &Change, before: &[(Seq, Change)]) -> bool {
 
 fn pre_accepted(accepted: &Accepted) -> bool {
     accepted.told.disposition == Disposition::PreAccept
-}
-
-/// The transaction that a change is about, where it is about one.
-#[must_use]
-pub fn subject(change: &Change) -> Option<Seq> {
-    match change {
-        Change::AttemptStarted { transaction, .. }
-        | Change::Settled { transaction, .. }
-        | Change::Resolved { transaction, .. }
-        | Change::StillInDoubt { transaction, .. }
-        | Change::Ticketed { transaction, .. }
-        | Change::TicketClosed { transaction, .. }
-        | Change::Withdrawn { transaction, .. }
-        | Change::DeadLettered { transaction, .. }
-        | Change::Redriven { transaction, .. }
-        | Change::ActionRequired { transaction, .. }
-        | Change::Superseded { transaction, .. }
-        | Change::ResultTold { transaction, .. } => Some(*transaction),
-        Change::Started { .. }
-        | Change::Accepted(_)
-        | Change::TurnedAway(_)
-        | Change::ProvisionalDecided { .. }
-        | Change::WindowSet(_)
-        | Change::OverridesSet(_)
-        | Change::HealthSet { .. }
-        | Change::DeadlineRegistered { .. }
-        | Change::DeadlineTold { .. }
-        | Change::Totals { .. }
-        | Change::Forwarded { .. }
-        | Change::Retired { .. }
-        | Change::Carried(_)
-        | Change::DeadlineCarried { .. } => None,
-    }
 }
 
 /// What `changes` tell about `transaction`: how it stands and each step. `None` where they do

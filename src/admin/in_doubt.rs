@@ -4,9 +4,8 @@
 use super::State;
 use super::guard::Caller;
 use super::refusal::Refusal;
-use super::text::{self, Reason};
-use super::types::{Because, Page, Resolve, TransactionChanged, TransactionOut, Verdict};
-use super::{look, transactions};
+use super::transactions::{self, Changed};
+use super::types::{Because, Page, Resolve, TransactionOut, Verdict};
 use crate::domain::state::State as Standing;
 use crate::engine::event::Command;
 use axum::body::Body;
@@ -26,34 +25,29 @@ pub(super) async fn list(
 }
 
 pub(super) async fn ask(
-    Extract(state): Shared,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    state: Shared,
+    caller: Extension<Caller>,
+    id: Path<String>,
     body: Body,
-) -> Result<Json<TransactionChanged>, Refusal> {
-    let body: Because = text::read(&caller, body, state.body_limits).await?;
-    let reason = Reason::check(&body.reason)?;
-    let seq = look::transaction(&state, &id)?;
-    let command = Command::AskNow(seq);
-    transactions::order(&state, &caller, "in_doubt.ask", seq, Value::Null, reason, command).await
+) -> Changed {
+    let decide = |_: &Because, seq| (Value::Null, Command::AskNow(seq));
+    transactions::order(state, caller, id, body, "in_doubt.ask", decide).await
 }
 
 pub(super) async fn resolve(
-    Extract(state): Shared,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    state: Shared,
+    caller: Extension<Caller>,
+    id: Path<String>,
     body: Body,
-) -> Result<Json<TransactionChanged>, Refusal> {
-    let body: Resolve = text::read(&caller, body, state.body_limits).await?;
-    let reason = Reason::check(&body.reason)?;
-    let transaction = look::transaction(&state, &id)?;
-    let verdict = match body.verdict {
-        Verdict::Applied => Standing::Applied,
-        Verdict::Refused => Standing::Refused,
-        Verdict::NotApplied => Standing::Waiting,
+) -> Changed {
+    let decide = |body: &Resolve, transaction| {
+        let verdict = match body.verdict {
+            Verdict::Applied => Standing::Applied,
+            Verdict::Refused => Standing::Refused,
+            Verdict::NotApplied => Standing::Waiting,
+        };
+        let after = json!({ "verdict": body.verdict });
+        (after, Command::ResolveDoubt { transaction, verdict })
     };
-    let after = json!({ "verdict": body.verdict });
-    let command = Command::ResolveDoubt { transaction, verdict };
-    transactions::order(&state, &caller, "in_doubt.resolve", transaction, after, reason, command)
-        .await
+    transactions::order(state, caller, id, body, "in_doubt.resolve", decide).await
 }

@@ -4,13 +4,17 @@ use super::State;
 use super::refusal::Refusal;
 use super::types::{GateOut, Page, TicketOut, TransactionOut, UpstreamOut};
 use crate::domain::ids::{Seq, TransactionId};
+use crate::domain::state::State as Standing;
 use crate::domain::time::Now;
 use crate::engine::machine::Machine;
+use crate::engine::search::{Found, Search};
 use crate::engine::view::{GateView, TicketView, TransactionView, UpstreamView};
 use crate::web::problem::Problem;
+use axum::Json;
 use axum::extract::Query;
 use axum::http::Uri;
 use serde::de::DeserializeOwned;
+use std::ops::ControlFlow;
 
 /// How many items a page has where the query names no number.
 const PAGE_ITEMS: usize = 100;
@@ -68,34 +72,22 @@ impl Wanted {
         Ok(Self { after, limit })
     }
 
-    /// A page of `found`, which holds one item more than asked for where there are more.
-    pub(super) fn page<V, T>(
-        self,
-        state: &State,
-        mut found: Vec<V>,
-        seq_of: impl Fn(&V) -> Seq,
-        show: impl FnMut(V) -> T,
-    ) -> Page<T> {
-        let more = found.len() > self.limit;
-        found.truncate(self.limit);
-        let last = found.last().map(seq_of).filter(|_| more);
-        let next_cursor = last.map(|seq| TransactionId::new(state.partition, seq).to_string());
-        Page { items: found.into_iter().map(show).collect(), next_cursor }
+    /// The search for it.
+    pub(super) fn search(self, standing: Option<Standing>) -> Search {
+        Search::new(self.after, self.limit, standing)
     }
+}
 
-    /// A page of a list that is at hand as a whole, in any order.
-    pub(super) fn page_of_all<V, T>(
-        self,
-        state: &State,
-        mut all: Vec<V>,
-        seq_of: impl Fn(&V) -> Seq,
-        show: impl FnMut(V) -> T,
-    ) -> Page<T> {
-        all.retain(|item| seq_of(item) > self.after);
-        all.sort_unstable_by_key(&seq_of);
-        all.truncate(self.limit + 1);
-        self.page(state, all, seq_of, show)
-    }
+/// The page that `search` finds.
+pub(super) async fn page<V: Send + 'static, T>(
+    state: &State,
+    search: Search,
+    look: impl Fn(&Machine, Now, Search) -> ControlFlow<Found<V>, Search> + Send + Sync + 'static,
+    show: impl FnMut(V) -> T,
+) -> Result<Json<Page<T>>, Refusal> {
+    let found = state.engine.search(search, look).await.ok_or_else(Refusal::unavailable)?;
+    let next_cursor = found.next.map(|seq| TransactionId::new(state.partition, seq).to_string());
+    Ok(Json(Page { items: found.items.into_iter().map(show).collect(), next_cursor }))
 }
 
 pub(super) fn transaction_out(partition: u16, view: TransactionView) -> TransactionOut {

@@ -5,8 +5,10 @@
 
 use super::guard::Caller;
 use super::refusal::Refusal;
-use super::types::OperatorCode;
-use super::types::REASON_CHARS_MAX;
+use super::types::{
+    Because, CloseGates, DeclareWindow, ForCells, MoveEnd, OperatorCode, REASON_CHARS_MAX, Resolve,
+    ResultTold,
+};
 use crate::domain::identity::contains_identity_number;
 use crate::domain::notice::parse_stop;
 use crate::domain::time::{CivilDate, Interval, Zone};
@@ -66,16 +68,36 @@ pub(super) fn stop(text: &str, published: CivilDate, zone: Zone) -> Result<Inter
     parse_stop(text, published, zone).map_err(|error| Refusal::field("/text", error.to_string()))
 }
 
-/// Reads a JSON body. An absent one counts as an empty object, so that a missing reason is what
-/// is complained about.
-pub(super) async fn read<T: DeserializeOwned>(
+/// A body that says why.
+pub(super) trait Reasoned: DeserializeOwned {
+    /// What it says.
+    fn reason(&self) -> &str;
+}
+
+macro_rules! reasoned {
+    ($($body:ty),+) => {
+        $(impl Reasoned for $body {
+            fn reason(&self) -> &str {
+                &self.reason
+            }
+        })+
+    };
+}
+
+reasoned!(Because, CloseGates, DeclareWindow, ForCells, MoveEnd, Resolve, ResultTold);
+
+/// Reads a JSON body and checks its reason. An absent body counts as an empty object, so that a
+/// missing reason is what is complained about.
+pub(super) async fn read<T: Reasoned>(
     _caller: &Caller,
     body: Body,
     limits: BodyLimits,
-) -> Result<T, Refusal> {
+) -> Result<(T, Reason), Refusal> {
     let bytes = body::read(body, limits).await?;
     let bytes = if bytes.is_empty() { &b"{}"[..] } else { &bytes };
-    serde_json::from_slice(bytes).map_err(|error| explain(&error))
+    let body: T = serde_json::from_slice(bytes).map_err(|error| explain(&error))?;
+    let reason = Reason::check(body.reason())?;
+    Ok((body, reason))
 }
 
 /// Says where a body is wrong without repeating it.

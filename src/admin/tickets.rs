@@ -5,6 +5,10 @@ use super::look::{self, Wanted};
 use super::refusal::Refusal;
 use super::types::{Page, TicketOut};
 use crate::domain::ids::{Business, InstitutionCode};
+use crate::domain::state::State as Standing;
+use crate::domain::time::Now;
+use crate::engine::machine::Machine;
+use crate::engine::search::Glance;
 use axum::Json;
 use axum::extract::State as Extract;
 use axum::http::Uri;
@@ -26,17 +30,15 @@ pub(super) async fn list(
 ) -> Result<Json<Page<TicketOut>>, Refusal> {
     let query: Query = look::query(&uri)?;
     let wanted = Wanted::new(&state, query.cursor.as_deref(), query.limit)?;
-    let tickets = look::at(&state, move |machine, _| {
-        let mut tickets = machine.tickets(query.institution.as_ref());
-        tickets.retain(|t| query.business.as_ref().is_none_or(|b| *b == t.cell.business));
-        tickets
-    })
-    .await?;
+    let search = wanted.search(Some(Standing::Ticketed));
+    let look = move |machine: &Machine, _: Now, search| {
+        let fits = |one: &Glance<'_>| {
+            query.institution.as_ref().is_none_or(|code| code == one.institution)
+                && query.business.as_ref().is_none_or(|business| *business == one.cell.business)
+        };
+        machine.search(search, fits, |seq| machine.open_ticket(seq))
+    };
     let partition = state.partition;
-    Ok(Json(wanted.page_of_all(
-        &state,
-        tickets,
-        |view| view.transaction,
-        |view| look::ticket_out(partition, view),
-    )))
+    let show = |view| look::ticket_out(partition, view);
+    look::page(&state, search, look, show).await
 }

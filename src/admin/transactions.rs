@@ -8,21 +8,23 @@ use super::act::{Act, carry_out, unexpected};
 use super::guard::Caller;
 use super::look::{self, Wanted};
 use super::refusal::Refusal;
-use super::text::{self, Reason};
+use super::text::{self, Reasoned};
 use super::types::{Page, ResultTold, TransactionChanged, TransactionDetail, TransactionOut};
 use super::{State, history};
 use crate::domain::gate::GateState;
 use crate::domain::ids::{Business, District, InstitutionCode, Seq, TransactionId, UpstreamName};
 use crate::domain::state::State as Standing;
+use crate::domain::time::Now;
 use crate::engine::event::{Command, Done};
-use crate::engine::view::TransactionView;
+use crate::engine::machine::Machine;
+use crate::engine::search::Glance;
 use crate::web::problem::{Code, Problem};
 use axum::body::Body;
 use axum::extract::{Path, State as Extract};
 use axum::http::Uri;
 use axum::{Extension, Json};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 type Shared = Extract<Arc<State>>;
@@ -45,13 +47,13 @@ pub(super) struct Query {
 }
 
 impl Query {
-    fn keeps(&self, view: &TransactionView) -> bool {
+    fn keeps(&self, view: &Glance<'_>) -> bool {
         fn fits<T: PartialEq>(wanted: Option<&T>, is: &T) -> bool {
             wanted.is_none_or(|wanted| wanted == is)
         }
         let held = view.state == Standing::Waiting && !view.gate.lets_through();
         fits(self.state.as_ref(), &view.state)
-            && fits(self.institution.as_ref(), &view.institution)
+            && fits(self.institution.as_ref(), view.institution)
             && fits(self.upstream.as_ref(), &view.cell.upstream)
             && fits(self.business.as_ref(), &view.cell.business)
             && fits(self.district.as_ref(), &view.cell.district)
@@ -85,17 +87,13 @@ async fn page(state: &State, query: Query) -> Result<Json<Page<TransactionOut>>,
         return Err(Refusal::field("/state", detail));
     }
     let wanted = Wanted::new(state, query.cursor.as_deref(), query.limit)?;
-    let found = look::at(state, move |machine, _| {
-        machine.transactions(wanted.after, wanted.limit + 1, &|view| query.keeps(view))
-    })
-    .await?;
     let partition = state.partition;
-    Ok(Json(wanted.page(
-        state,
-        found,
-        |view| view.transaction,
-        |view| look::transaction_out(partition, view),
-    )))
+    let search = wanted.search(query.state);
+    let look = move |machine: &Machine, _: Now, search| {
+        machine.search(search, |one| query.keeps(one), |seq| machine.transaction(seq))
+    };
+    let show = |view| look::transaction_out(partition, view);
+    look::page(state, search, look, show).await
 }
 
 pub(super) async fn show(
@@ -127,39 +125,42 @@ pub(super) async fn show(
 }
 
 pub(super) async fn told(
+    state: Shared,
+    caller: Extension<Caller>,
+    id: Path<String>,
+    body: Body,
+) -> Changed {
+    let decide = |body: &ResultTold, transaction| {
+        let how = body.how.to_string();
+        (json!({ "told_by": how }), Command::ResultTold { transaction, how })
+    };
+    order(state, caller, id, body, "transaction.told", decide).await
+}
+
+/// The answer to an act upon one transaction.
+pub(super) type Changed = Result<Json<TransactionChanged>, Refusal>;
+
+/// Carries out an act upon the transaction of the path: what `decide` makes of the body.
+pub(super) async fn order<B: Reasoned>(
     Extract(state): Shared,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     body: Body,
-) -> Result<Json<TransactionChanged>, Refusal> {
-    let body: ResultTold = text::read(&caller, body, state.body_limits).await?;
-    let reason = Reason::check(&body.reason)?;
-    let transaction = look::transaction(&state, &id)?;
-    let how = body.how.to_string();
-    let after = json!({ "told_by": how });
-    let command = Command::ResultTold { transaction, how };
-    order(&state, &caller, "transaction.told", transaction, after, reason, command).await
-}
-
-/// Gives an order about one transaction.
-pub(super) async fn order(
-    state: &Arc<State>,
-    caller: &Caller,
     action: &'static str,
-    transaction: Seq,
-    after: serde_json::Value,
-    reason: Reason,
-    command: Command,
-) -> Result<Json<TransactionChanged>, Refusal> {
+    decide: impl FnOnce(&B, Seq) -> (Value, Command),
+) -> Changed {
+    let (body, reason) = text::read(&caller, body, state.body_limits).await?;
+    let transaction = look::transaction(&state, &id)?;
+    let (after, command) = decide(&body, transaction);
     let id = TransactionId::new(state.partition, transaction);
-    let before = match look::at(state, move |m, _| m.transaction(transaction)).await {
+    let before = match look::at(&state, move |m, _| m.transaction(transaction)).await {
         Ok(Some(view)) => json!({ "state": view.state, "attempts": view.attempts }),
         // Nothing to compare with: final, unknown, or the engine has ended. Its answer tells.
-        Ok(None) | Err(_) => serde_json::Value::Null,
+        Ok(None) | Err(_) => Value::Null,
     };
     let object = format!("transaction {id}");
     let act = Act { action, object, before, after, reason, command };
-    let (done, audit_head) = carry_out(state, caller, act).await?;
+    let (done, audit_head) = carry_out(&state, &caller, act).await?;
     match done {
         Done::Transaction(seq, standing) => Ok(Json(TransactionChanged {
             id: TransactionId::new(state.partition, seq),
@@ -173,34 +174,21 @@ pub(super) async fn order(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::time::Timestamp;
 
-    fn view() -> TransactionView {
+    #[test]
+    fn every_filter_lets_its_match_through_and_keeps_others_out() {
         let cell = json!({
             "upstream": "agency", "business": "filing.out_of_area", "operation": "handle",
             "class": "hall", "channel": "hall", "district": "110101", "labels": [],
             "attributes": {},
         });
-        TransactionView {
-            transaction: Seq(7),
-            institution: "H11010100001".parse().unwrap(),
-            cell: Arc::new(serde_json::from_value(cell).unwrap()),
+        let one = Glance {
             state: Standing::Waiting,
-            ordering_key: crate::domain::ids::OrderingKey(1),
-            amount: crate::domain::money::Money::ZERO,
-            attempts: 0,
-            failures: 0,
-            not_before: Timestamp::from_millis(0),
+            institution: &"H11010100001".parse().unwrap(),
+            cell: &serde_json::from_value(cell).unwrap(),
             gate: GateState::ClosedByWindow,
-            behind: None,
-            provisional: None,
-            at: Timestamp::from_millis(0),
             result_told: Some(false),
-        }
-    }
-
-    #[test]
-    fn every_filter_lets_its_match_through_and_keeps_others_out() {
+        };
         for (query, keeps) in [
             ("", true),
             ("state=waiting", true),
@@ -218,7 +206,7 @@ mod tests {
         ] {
             let uri: Uri = format!("/x?{query}").parse().unwrap();
             let parsed: Query = look::query(&uri).unwrap();
-            assert_eq!(parsed.keeps(&view()), keeps, "{query}");
+            assert_eq!(parsed.keeps(&one), keeps, "{query}");
         }
         assert!(look::query::<Query>(&"/x?colour=red".parse().unwrap()).is_err());
         assert!(look::query::<Query>(&"/x?state=held".parse().unwrap()).is_err());

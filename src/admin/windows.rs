@@ -10,7 +10,7 @@ use super::audit::Head;
 use super::guard::Caller;
 use super::look;
 use super::refusal::Refusal;
-use super::text::{self, Reason};
+use super::text::{self, Reasoned};
 use super::types::OperatorCode;
 use super::types::{Because, DeclareWindow, ForCells, MoveEnd, Page, WindowChanged, WindowOut};
 use crate::domain::cell::{Cell, Selector};
@@ -31,11 +31,8 @@ use std::sync::Arc;
 type Shared = Extract<Arc<State>>;
 
 pub(super) async fn list(Extract(state): Shared) -> Result<Json<Page<WindowOut>>, Refusal> {
-    let (windows, cells, now) = look::at(&state, |machine, now| {
-        let cells: Vec<_> = machine.gates(now.wall).into_iter().map(|gate| gate.cell).collect();
-        (machine.windows(), cells, now.wall)
-    })
-    .await?;
+    let (windows, cells, now) =
+        look::at(&state, |machine, now| (machine.windows(), machine.cells(), now.wall)).await?;
     let items =
         windows.iter().map(|window| shown(window, cells.iter().map(AsRef::as_ref), now)).collect();
     Ok(Json(Page { items, next_cursor: None }))
@@ -55,8 +52,7 @@ pub(super) async fn declare(
     Extension(caller): Extension<Caller>,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let body: DeclareWindow = text::read(&caller, body, state.body_limits).await?;
-    let reason = Reason::check(&body.reason)?;
+    let (body, reason): (DeclareWindow, _) = text::read(&caller, body, state.body_limits).await?;
     text::no_personal_data(&body)?;
     let now = state.clock.now().wall;
     let zone = body.zone.unwrap_or(state.zone);
@@ -98,154 +94,97 @@ pub(super) async fn declare(
 }
 
 pub(super) async fn extend(
-    Extract(state): Shared,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    state: Shared,
+    caller: Extension<Caller>,
+    id: Path<String>,
     body: Body,
 ) -> Result<Response, Refusal> {
-    move_end(&state, &caller, &id, body, Direction::Later).await
+    let decide = |body: MoveEnd, seen: &Seen| {
+        let old = seen.window.planned.end;
+        let detail = match body.ends_at {
+            Some(ends_at) if old < ends_at => return Ok(seen.move_end(ends_at)),
+            Some(_) => format!("expected an instant after {old}; use end to end it early"),
+            None => "expected the new end, later than the present one".to_owned(),
+        };
+        Err(Refusal::field("/ends_at", detail))
+    };
+    act(state, caller, id, body, "window.extend", decide).await
 }
 
 pub(super) async fn end(
-    Extract(state): Shared,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    state: Shared,
+    caller: Extension<Caller>,
+    id: Path<String>,
     body: Body,
 ) -> Result<Response, Refusal> {
-    move_end(&state, &caller, &id, body, Direction::Earlier).await
-}
-
-#[derive(Clone, Copy)]
-enum Direction {
-    Later,
-    Earlier,
-}
-
-async fn move_end(
-    state: &Arc<State>,
-    caller: &Caller,
-    id: &str,
-    body: Body,
-    direction: Direction,
-) -> Result<Response, Refusal> {
-    let body: MoveEnd = text::read(caller, body, state.body_limits).await?;
-    let reason = Reason::check(&body.reason)?;
-    let seen = see(state, id).await?;
-    let old = seen.window.planned.end;
-    let (action, ends_at) = match direction {
-        Direction::Later => {
-            let ends_at = body.ends_at.ok_or_else(|| {
-                Refusal::field("/ends_at", "expected the new end, later than the present one")
-            })?;
-            if ends_at <= old {
-                let detail = format!("expected an instant after {old}; use end to end it early");
-                return Err(Refusal::field("/ends_at", detail));
-            }
-            ("window.extend", ends_at)
+    let decide = |body: MoveEnd, seen: &Seen| {
+        let (old, ends_at) = (seen.window.planned.end, body.ends_at.unwrap_or(seen.now));
+        if ends_at < old {
+            return Ok(seen.move_end(ends_at));
         }
-        Direction::Earlier => {
-            let ends_at = body.ends_at.unwrap_or(seen.now);
-            if ends_at >= old {
-                let detail = format!("expected an instant before {old}; use extend to move it on");
-                return Err(Refusal::field("/ends_at", detail));
-            }
-            ("window.end", ends_at)
-        }
+        let detail = format!("expected an instant before {old}; use extend to move it on");
+        Err(Refusal::field("/ends_at", detail))
     };
-    let act = Act {
-        action,
-        object: format!("window {}", seen.window.id),
-        before: shortly(&seen.window),
-        after: json!({ "ends_at": ends_at }),
-        reason,
-        command: Command::MoveWindowEnd {
-            window: seen.window.id.clone(),
-            ends_at,
-            if_version: Some(seen.version(caller)),
-        },
-    };
-    let (done, head) = carry_out(state, caller, act).await?;
-    changed(state, done, head, StatusCode::OK).await
+    act(state, caller, id, body, "window.end", decide).await
 }
 
 pub(super) async fn cancel(
-    Extract(state): Shared,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    state: Shared,
+    caller: Extension<Caller>,
+    id: Path<String>,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let body: Because = text::read(&caller, body, state.body_limits).await?;
-    let reason = Reason::check(&body.reason)?;
-    let seen = see(&state, &id).await?;
-    let act = Act {
-        action: "window.cancel",
-        object: format!("window {}", seen.window.id),
-        before: shortly(&seen.window),
-        after: json!({ "cancelled": true }),
-        reason,
-        command: Command::CancelWindow {
-            window: seen.window.id.clone(),
-            if_version: Some(seen.version(&caller)),
-        },
+    let decide = |_: Because, seen: &Seen| {
+        let (window, if_version) = (seen.window.id.clone(), Some(seen.version));
+        Ok((json!({ "cancelled": true }), Command::CancelWindow { window, if_version }))
     };
-    let (done, head) = carry_out(&state, &caller, act).await?;
-    changed(&state, done, head, StatusCode::OK).await
+    act(state, caller, id, body, "window.cancel", decide).await
 }
 
 pub(super) async fn restore(
-    Extract(state): Shared,
-    Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    state: Shared,
+    caller: Extension<Caller>,
+    id: Path<String>,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let (seen, cells, reason) = for_cells(&state, &caller, &id, body).await?;
-    let act = Act {
-        action: "window.restore",
-        object: format!("window {}", seen.window.id),
-        before: shortly(&seen.window),
-        after: json!({ "cells": &cells, "proof": Proof::Signed }),
-        reason,
-        command: Command::Restore { window: seen.window.id.clone(), cells, proof: Proof::Signed },
+    let decide = |body: ForCells, seen: &Seen| {
+        let (cells, window) = (seen.cells_of(body)?, seen.window.id.clone());
+        let after = json!({ "cells": &cells, "proof": Proof::Signed });
+        Ok((after, Command::Restore { window, cells, proof: Proof::Signed }))
     };
-    let (done, head) = carry_out(&state, &caller, act).await?;
-    changed(&state, done, head, StatusCode::OK).await
+    act(state, caller, id, body, "window.restore", decide).await
 }
 
 pub(super) async fn release(
+    state: Shared,
+    caller: Extension<Caller>,
+    id: Path<String>,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let decide = |body: ForCells, seen: &Seen| {
+        let (cells, window) = (seen.cells_of(body)?, seen.window.id.clone());
+        Ok((json!({ "cells": &cells }), Command::Release { window, cells }))
+    };
+    act(state, caller, id, body, "window.release", decide).await
+}
+
+/// Carries out an act upon the window of the path: what `decide` makes of the body.
+async fn act<B: Reasoned>(
     Extract(state): Shared,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     body: Body,
+    action: &'static str,
+    decide: impl FnOnce(B, &Seen) -> Result<(Value, Command), Refusal>,
 ) -> Result<Response, Refusal> {
-    let (seen, cells, reason) = for_cells(&state, &caller, &id, body).await?;
-    let act = Act {
-        action: "window.release",
-        object: format!("window {}", seen.window.id),
-        before: shortly(&seen.window),
-        after: json!({ "cells": &cells }),
-        reason,
-        command: Command::Release { window: seen.window.id.clone(), cells },
-    };
+    let (body, reason) = text::read(&caller, body, state.body_limits).await?;
+    let mut seen = see(&state, &id).await?;
+    seen.version = caller.seen_version.unwrap_or(seen.version);
+    let (after, command) = decide(body, &seen)?;
+    let object = format!("window {}", seen.window.id);
+    let act = Act { action, object, before: shortly(&seen.window), after, reason, command };
     let (done, head) = carry_out(&state, &caller, act).await?;
     changed(&state, done, head, StatusCode::OK).await
-}
-
-async fn for_cells(
-    state: &Arc<State>,
-    caller: &Caller,
-    id: &str,
-    body: Body,
-) -> Result<(Seen, Selector, Reason), Refusal> {
-    let body: ForCells = text::read(caller, body, state.body_limits).await?;
-    let reason = Reason::check(&body.reason)?;
-    let cells = named(body.cells, body.all)?;
-    let seen = see(state, id).await?;
-    // Restore and release add to a window and never undo another's act, so the engine needs no
-    // version; a person who names one is told when it is no longer what they looked at.
-    if seen.version(caller) != seen.window.version {
-        return Err(Fault::Changed { current: seen.window.version }.into());
-    }
-    Ok((seen, cells, reason))
 }
 
 /// The cells of a body; all of them only where that was said.
@@ -264,14 +203,27 @@ pub(super) fn named(cells: Selector, all: bool) -> Result<Selector, Refusal> {
 
 struct Seen {
     window: Arc<Window>,
+    /// The version that the caller's decision rests on.
+    version: u32,
     cells: Vec<Arc<Cell>>,
     now: Timestamp,
 }
 
 impl Seen {
-    /// The version that the caller's decision rests on.
-    fn version(&self, caller: &Caller) -> u32 {
-        caller.seen_version.unwrap_or(self.window.version)
+    fn move_end(&self, ends_at: Timestamp) -> (Value, Command) {
+        let (window, if_version) = (self.window.id.clone(), Some(self.version));
+        (json!({ "ends_at": ends_at }), Command::MoveWindowEnd { window, ends_at, if_version })
+    }
+
+    /// The cells of a restore or release. Those add to a window and never undo another's act, so
+    /// the engine needs no version; a person who names one is told when it is no longer what
+    /// they looked at.
+    fn cells_of(&self, body: ForCells) -> Result<Selector, Refusal> {
+        let cells = named(body.cells, body.all)?;
+        if self.version != self.window.version {
+            return Err(Fault::Changed { current: self.window.version }.into());
+        }
+        Ok(cells)
     }
 }
 
@@ -279,8 +231,8 @@ async fn see(state: &State, id: &str) -> Result<Seen, Refusal> {
     let id: WindowId = id.parse().map_err(|_| Problem::not_found("window"))?;
     look::at(state, move |machine, now| {
         let window = machine.windows().into_iter().find(|window| window.id == id)?;
-        let cells = machine.gates(now.wall).into_iter().map(|gate| gate.cell).collect();
-        Some(Seen { window, cells, now: now.wall })
+        let (version, cells) = (window.version, machine.cells());
+        Some(Seen { window, version, cells, now: now.wall })
     })
     .await?
     .ok_or_else(|| Problem::not_found("window").into())
@@ -295,11 +247,7 @@ async fn changed(
     let Done::Window(window) = done else { return Err(unexpected()) };
     // The act took effect; where the engine has ended since, its phase is shown without the
     // cells that have been seen.
-    let cells: Vec<Arc<Cell>> = look::at(state, |machine, now| {
-        machine.gates(now.wall).into_iter().map(|gate| gate.cell).collect()
-    })
-    .await
-    .unwrap_or_default();
+    let cells = look::at(state, |machine, _| machine.cells()).await.unwrap_or_default();
     let now = state.clock.now().wall;
     let window = shown(&window, cells.iter().map(AsRef::as_ref), now);
     let (version, id) = (window.version, window.id.clone());

@@ -2,22 +2,17 @@
 
 use super::Run;
 use super::args::Reason;
-use super::client::{query, segment};
 use super::exit::{Exit, Failure};
-use super::transaction::{PageArgs, brief, print, report};
+use super::transaction::{ListArgs, act, brief, list};
 use crate::admin::types::Because;
-use crate::domain::ids::{InstitutionCode, TransactionId};
+use crate::domain::ids::TransactionId;
+
+const PLACE: &str = "dead-letters";
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
     /// List dead letters
-    List {
-        /// Of one submitter
-        #[arg(long, value_name = "CODE")]
-        institution: Option<InstitutionCode>,
-        #[command(flatten)]
-        page: PageArgs,
-    },
+    List(ListArgs),
     /// Put a dead letter back, to be sent again in its place
     Redrive {
         /// Its transaction
@@ -40,36 +35,16 @@ pub(super) enum Verb {
 impl Verb {
     pub(super) async fn run(self, run: &Run) -> Result<Exit, Failure> {
         match self {
-            Self::List { institution, page } => {
-                let path = query(
-                    "/admin/v1/dead-letters",
-                    &[
-                        ("institution", institution.map(|i| i.to_string())),
-                        ("limit", Some(page.limit.to_string())),
-                        ("cursor", page.cursor),
-                    ],
-                );
-                print(run, &run.client.get(&path).await?);
-                Ok(Exit::Success)
+            Self::List(of) => list(run, &of.path(PLACE, None)).await,
+            Self::Redrive { id, reason } => {
+                let body = Because { reason: reason.reason };
+                act(run, id, PLACE, "redrive", &body, "put back").await
             }
-            Self::Redrive { id, reason } => act(run, id, "redrive", reason, "put back").await,
             Self::Skip { id, yes, reason } => {
                 run.confirmed(yes, &brief(run, id).await?, "--yes")?;
-                act(run, id, "skip", reason, "given up for good").await
+                let body = Because { reason: reason.reason };
+                act(run, id, PLACE, "skip", &body, "given up for good").await
             }
         }
     }
-}
-
-async fn act(
-    run: &Run,
-    id: TransactionId,
-    verb: &str,
-    reason: Reason,
-    done: &str,
-) -> Result<Exit, Failure> {
-    let path = format!("/admin/v1/dead-letters/{}/{verb}", segment(&id.to_string()));
-    let body = Because { reason: reason.reason };
-    report(run, &run.client.post(&path, &body, None).await?, done);
-    Ok(Exit::Success)
 }

@@ -4,23 +4,20 @@ use super::Run;
 use super::client::query;
 use super::exit::{Exit, Failure};
 use super::out::{Table, plain};
-use super::transaction::{PageArgs, note_more};
+use super::transaction::{ListArgs, note_more};
 use crate::admin::types::{DeadlineChecked, DeadlineOut, Page};
-use crate::domain::ids::{Business, InstitutionCode};
+use crate::domain::ids::Business;
 use crate::domain::time::CivilDate;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
     /// List registered deadlines with the date that holds
     List {
-        /// Of one registrant
-        #[arg(long, value_name = "CODE")]
-        institution: Option<InstitutionCode>,
         /// Of one business
         #[arg(long, value_name = "BUSINESS")]
         business: Option<Business>,
         #[command(flatten)]
-        page: PageArgs,
+        of: ListArgs,
     },
     /// Ask for a date; what is answered counts as told and is never moved earlier
     Check {
@@ -39,9 +36,7 @@ pub(super) enum Verb {
 impl Verb {
     pub(super) async fn run(self, run: &Run) -> Result<Exit, Failure> {
         match self {
-            Self::List { institution, business, page } => {
-                list(run, institution, business, page).await
-            }
+            Self::List { business, of } => list(run, &of.path("deadlines", business)).await,
             Self::Check { business, original, received } => {
                 check(run, business, original, received).await
             }
@@ -49,22 +44,8 @@ impl Verb {
     }
 }
 
-async fn list(
-    run: &Run,
-    institution: Option<InstitutionCode>,
-    business: Option<Business>,
-    page: PageArgs,
-) -> Result<Exit, Failure> {
-    let path = query(
-        "/admin/v1/deadlines",
-        &[
-            ("institution", institution.map(|i| i.to_string())),
-            ("business", business.map(|b| b.to_string())),
-            ("limit", Some(page.limit.to_string())),
-            ("cursor", page.cursor),
-        ],
-    );
-    let page: Page<DeadlineOut> = run.client.get(&path).await?;
+async fn list(run: &Run, path: &str) -> Result<Exit, Failure> {
+    let page: Page<DeadlineOut> = run.client.get(path).await?;
     run.out.table(&page, || {
         let headings = ["deadline", "institution", "business", "original", "effective", "final"];
         let mut table = Table::new(&headings);

@@ -11,6 +11,7 @@ use crate::admin::types::{
 use crate::domain::gate::GateState;
 use crate::domain::ids::{Business, District, InstitutionCode, TransactionId, UpstreamName};
 use crate::domain::state::State;
+use serde::Serialize;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
@@ -65,13 +66,38 @@ pub(super) struct Filter {
 
 /// Which part of a list.
 #[derive(Debug, clap::Args)]
-pub(super) struct PageArgs {
+struct PageArgs {
     /// Items on a page, 1 to 500
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
-    pub(super) limit: usize,
+    limit: usize,
     /// Where the page before ended
     #[arg(long, value_name = "CURSOR")]
-    pub(super) cursor: Option<String>,
+    cursor: Option<String>,
+}
+
+/// Whose, and which part of a list.
+#[derive(Debug, clap::Args)]
+pub(super) struct ListArgs {
+    /// Of one institution
+    #[arg(long, value_name = "CODE")]
+    institution: Option<InstitutionCode>,
+    #[command(flatten)]
+    page: PageArgs,
+}
+
+impl ListArgs {
+    /// The path of that part of the list `place`.
+    pub(super) fn path(self, place: &str, business: Option<Business>) -> String {
+        query(
+            &format!("/admin/v1/{place}"),
+            &[
+                ("institution", self.institution.map(|i| i.to_string())),
+                ("business", business.map(|b| b.to_string())),
+                ("limit", Some(self.page.limit.to_string())),
+                ("cursor", self.page.cursor),
+            ],
+        )
+    }
 }
 
 impl Verb {
@@ -93,24 +119,35 @@ impl Verb {
                         ("cursor", filter.page.cursor),
                     ],
                 );
-                print(run, &run.client.get(&path).await?);
-                Ok(Exit::Success)
+                list(run, &path).await
             }
             Self::Show { id } => show(run, id).await,
             Self::Told { id, how, reason } => {
-                let path = format!("/admin/v1/transactions/{}/told", segment(&id.to_string()));
                 let body = ResultTold { how, reason: reason.reason };
-                let changed = run.client.post(&path, &body, None).await?;
-                report(run, &changed, "its result is noted as told");
-                Ok(Exit::Success)
+                act(run, id, "transactions", "told", &body, "its result is noted as told").await
             }
         }
     }
 }
 
-/// Prints a page of transactions.
-pub(super) fn print(run: &Run, page: &Page<TransactionOut>) {
-    run.out.table(page, || {
+/// Acts upon one transaction and prints what became of it.
+pub(super) async fn act(
+    run: &Run,
+    id: TransactionId,
+    place: &str,
+    verb: &str,
+    body: &impl Serialize,
+    done: &str,
+) -> Result<Exit, Failure> {
+    let path = format!("/admin/v1/{place}/{}/{verb}", segment(&id.to_string()));
+    report(run, &run.client.post(&path, body, None).await?, done);
+    Ok(Exit::Success)
+}
+
+/// Prints the page of transactions at `path`.
+pub(super) async fn list(run: &Run, path: &str) -> Result<Exit, Failure> {
+    let page: Page<TransactionOut> = run.client.get(path).await?;
+    run.out.table(&page, || {
         let headings =
             ["transaction", "state", "gate", "cell", "institution", "amount", "accepted", "behind"];
         let mut table = Table::new(&headings);
@@ -129,6 +166,7 @@ pub(super) fn print(run: &Run, page: &Page<TransactionOut>) {
         table
     });
     note_more(run, page.next_cursor.as_deref());
+    Ok(Exit::Success)
 }
 
 /// Says how to go on where a list has more pages.
@@ -138,8 +176,7 @@ pub(super) fn note_more(run: &Run, next_cursor: Option<&str>) {
     }
 }
 
-/// Prints what became of one transaction.
-pub(super) fn report(run: &Run, changed: &TransactionChanged, done: &str) {
+fn report(run: &Run, changed: &TransactionChanged, done: &str) {
     run.out.data(changed, || format!("{} is {}: {done}\n", changed.id, changed.state));
     let head = &changed.audit_head;
     run.out.note(&format!("audit record {}, head {}", head.records, head.hash));

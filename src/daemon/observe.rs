@@ -7,7 +7,6 @@ use crate::domain::cell::Cell;
 use crate::domain::gate::{GateState, HealthPhase, Turn};
 use crate::domain::ids::{Seq, TransactionId};
 use crate::domain::outcome::DoubtReason;
-use crate::domain::state::State;
 use crate::domain::time::Now;
 use crate::engine::change::{Change, Settlement};
 use crate::engine::machine::Machine;
@@ -128,13 +127,12 @@ impl Observer {
 #[must_use]
 pub fn standing(machine: &Machine, now: Now) -> Standing {
     let (oldest_deliverable, oldest_blocked) = machine.oldest();
-    let doubtful = machine.worklist(State::InDoubt);
     let gates = machine.gates(now.wall);
     Standing {
         books: machine.books().clone(),
         oldest_deliverable,
         oldest_blocked,
-        oldest_in_doubt: doubtful.iter().map(|view| view.at).min(),
+        oldest_in_doubt: machine.oldest_in_doubt(),
         keys_blocked: machine.keys_blocked() as u64,
         in_flight: machine
             .upstreams(now.wall)

@@ -1,14 +1,16 @@
 //! Reading the state: what the edges ask for between two steps. Changes nothing.
+//!
+//! Nothing here walks transactions: what does is `search`. What is walked are cells, windows and
+//! upstreams, of which there are as many as the configuration and the submitters' classes make.
 
 use super::live::{PRE_ACCEPTED, Slot};
 use super::machine::Machine;
-use super::view::{DeadlineView, GateView, TicketView, TransactionView, UpstreamView};
+use super::view::{GateView, TicketView, TransactionView, UpstreamView};
 use crate::domain::cell::Cell;
 use crate::domain::gate::{GateState, Override};
-use crate::domain::ids::{InstitutionCode, Seq};
+use crate::domain::ids::Seq;
 use crate::domain::ledger::Books;
 use crate::domain::policy::Disposition;
-use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
 use crate::domain::time::Timestamp;
 use crate::domain::window::{self, Decision, Window};
@@ -71,6 +73,12 @@ impl Machine {
     #[must_use]
     pub fn overrides(&self) -> &[Override] {
         &self.overrides
+    }
+
+    /// Every cell that has been seen.
+    #[must_use]
+    pub fn cells(&self) -> Vec<Arc<Cell>> {
+        self.cells.iter().map(|slot| slot.cell.clone()).collect()
     }
 
     /// The gate of every cell that has been seen.
@@ -138,76 +146,20 @@ impl Machine {
         }
     }
 
-    /// Transactions that are not final, by acceptance, from the first after `after`, for which
-    /// `keep` says yes; at most `limit`.
+    /// The open ticket of a transaction.
     #[must_use]
-    pub fn transactions(
-        &self,
-        after: Seq,
-        limit: usize,
-        keep: &dyn Fn(&TransactionView) -> bool,
-    ) -> Vec<TransactionView> {
-        let mut slots: Vec<Slot> =
-            self.live.slots().filter(|&s| self.live.get(s).transaction > after).collect();
-        slots.sort_unstable_by_key(|&s| self.live.get(s).transaction);
-        slots.into_iter().map(|s| self.view(s)).filter(|v| keep(v)).take(limit).collect()
-    }
-
-    /// The transactions in one of the states that people work through: dead letters, doubts,
-    /// tickets. Empty for the others.
-    #[must_use]
-    pub fn worklist(&self, state: State) -> Vec<TransactionView> {
-        let list = match state {
-            State::DeadLettered => &self.dead,
-            State::InDoubt => &self.doubtful,
-            State::Ticketed => &self.ticketed,
-            State::Waiting
-            | State::InFlight
-            | State::ActionRequired
-            | State::Applied
-            | State::Refused
-            | State::Withdrawn
-            | State::Superseded => return Vec::new(),
-        };
-        list.iter().filter_map(|&seq| self.live.find(seq)).map(|slot| self.view(slot)).collect()
-    }
-
-    /// Pre-accepted transactions that ended and whose result has not been told.
-    #[must_use]
-    pub fn untold(&self) -> Vec<(Seq, InstitutionCode, Arc<Cell>)> {
-        self.untold
-            .iter()
-            .filter(|(seq, _)| self.live.find(**seq).is_none())
-            .map(|(seq, untold)| (*seq, untold.institution.clone(), untold.cell.clone()))
-            .collect()
-    }
-
-    /// Open tickets, of one institution or of all.
-    #[must_use]
-    pub fn tickets(&self, of: Option<&InstitutionCode>) -> Vec<TicketView> {
-        self.ticketed
-            .iter()
-            .filter_map(|&seq| {
-                let slot = self.live.find(seq)?;
-                let view = self.view(slot);
-                of.is_none_or(|of| *of == view.institution).then(|| TicketView {
-                    transaction: seq,
-                    institution: view.institution,
-                    cell: view.cell,
-                    amount: view.amount,
-                    state: TicketState::Open,
-                    replaced_by: self.live.extra(slot).and_then(|e| e.replaced_by),
-                    at: view.at,
-                })
-            })
-            .collect()
-    }
-
-    /// Registered deadlines, of one institution or of all.
-    #[must_use]
-    pub fn deadlines(&self, of: Option<&InstitutionCode>) -> Vec<DeadlineView> {
-        let mine = |d: &&DeadlineView| of.is_none_or(|of| *of == d.institution);
-        self.registered.values().filter(mine).cloned().collect()
+    pub fn open_ticket(&self, seq: Seq) -> Option<TicketView> {
+        let slot = self.live.find(seq).filter(|_| self.ticketed.contains(&seq))?;
+        let view = self.view(slot);
+        Some(TicketView {
+            transaction: seq,
+            institution: view.institution,
+            cell: view.cell,
+            amount: view.amount,
+            state: TicketState::Open,
+            replaced_by: self.live.extra(slot).and_then(|e| e.replaced_by),
+            at: view.at,
+        })
     }
 
     /// What would be done with a submission to `cell` at any instant `at`.
@@ -235,6 +187,13 @@ impl Machine {
             *oldest = Some(oldest.map_or(at, |known| known.min(at)));
         }
         (deliverable, held)
+    }
+
+    /// When the oldest transaction that is in doubt was accepted.
+    #[must_use]
+    pub fn oldest_in_doubt(&self) -> Option<Timestamp> {
+        let slot = self.live.find(*self.doubtful.first()?)?;
+        Some(self.live.get(slot).at)
     }
 
     /// Keys whose next transaction is in doubt, dead or needs its submitter.

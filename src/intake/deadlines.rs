@@ -9,8 +9,10 @@ use super::submit::{plain, read_json};
 use super::{Caller, Page, Query, Shared, State, missing};
 use crate::domain::deadline::Computed;
 use crate::domain::ids::{Business, DeadlineId};
-use crate::domain::time::{CivilDate, Timestamp, Zone};
+use crate::domain::time::{CivilDate, Now, Timestamp, Zone};
 use crate::engine::event::{Fault, Reply};
+use crate::engine::machine::Machine;
+use crate::engine::search::Search;
 use crate::engine::view::DeadlineView;
 use crate::web::access::Scope;
 use crate::web::problem::{self, DeadlineMention, FieldError, Problem, rule_word};
@@ -164,36 +166,28 @@ pub(super) struct Deadlines {
 pub(super) async fn list(
     Taken(state): Taken<Shared>,
     caller: Caller,
-    request: Request,
+    Page { after, limit }: Page,
 ) -> Result<Response, Problem> {
     let institution = caller.reads()?.code.clone();
-    let (head, _) = request.into_parts();
-    let (mut query, mut problems) = (Query::of(&head)?, Vec::new());
-    let Page { after, limit } = Page::read(&state, &mut query, &mut problems);
-    query.end(problems)?;
-    let seen = state.engine.read(move |machine, now| {
-        let mut own = machine.deadlines(Some(&institution));
-        own.retain(|view| view.id > after);
-        own.sort_unstable_by_key(|view| view.id);
-        let more = own.len() > limit;
-        own.truncate(limit);
+    let look = move |machine: &Machine, now: Now, search| {
+        let is_own = |view: &DeadlineView| view.institution == institution;
         let dated = |view: DeadlineView| {
             machine.deadline(&view.business, view.original, now.wall).map(|date| (view, date))
         };
-        own.into_iter().map(dated).collect::<Result<Vec<_>, Fault>>().map(|own| (own, more))
-    });
-    let seen = seen.await.ok_or_else(answer::unavailable)?;
-    let (own, more) = seen.map_err(|fault| answer::faulty(&fault))?;
-    let items: Vec<Deadline> = own
-        .into_iter()
-        .map(|(view, computed)| Deadline {
-            id: Some(DeadlineId::new(state.partition, view.id)),
-            registered_at: Some(view.at.rfc3339(state.zone)),
-            ..deadline(view.business, &computed)
-        })
-        .collect();
-    let next = items.last().filter(|_| more).and_then(|deadline| deadline.id);
-    answer::json_response(StatusCode::OK, &Deadlines { items, next })
+        machine.search_deadlines(search, is_own, |view| Some(dated(view)))
+    };
+    let found = state.engine.search(Search::new(after, limit, None), look).await;
+    let found = found.ok_or_else(answer::unavailable)?;
+    let id = |seq| DeadlineId::new(state.partition, seq);
+    let item = |(view, computed): (DeadlineView, Computed)| Deadline {
+        id: Some(id(view.id)),
+        registered_at: Some(view.at.rfc3339(state.zone)),
+        ..deadline(view.business, &computed)
+    };
+    let own: Result<Vec<_>, Fault> = found.items.into_iter().collect();
+    let own = own.map_err(|fault| answer::faulty(&fault))?;
+    let items = own.into_iter().map(item).collect();
+    answer::json_response(StatusCode::OK, &Deadlines { items, next: found.next.map(id) })
 }
 
 /// Asks for any date, registered or not.

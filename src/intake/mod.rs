@@ -12,6 +12,8 @@
 //! submission in memory and nowhere else.
 
 mod answer;
+mod batch;
+mod calendar;
 mod check;
 mod content;
 mod deadlines;
@@ -118,13 +120,14 @@ pub type Shared = Arc<State>;
 fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
     vec![
         ("/v1/transactions", post(submit::one).get(lookup::list)),
-        ("/v1/transactions/batch", post(submit::batch)),
+        ("/v1/transactions/batch", post(batch::submit)),
         ("/v1/transactions/{id}", get(lookup::one)),
         ("/v1/transactions/{id}/withdraw", post(submit::withdraw)),
         ("/v1/tickets", get(tickets::list)),
         ("/v1/tickets/{id}/close", post(tickets::close)),
         ("/v1/policy", get(plan::policy)),
         ("/v1/windows", get(plan::windows)),
+        ("/v1/windows.ics", get(calendar::feed)),
         ("/v1/deadlines", post(deadlines::register).get(deadlines::list)),
         ("/v1/deadlines/check", get(deadlines::check)),
         ("/openapi.json", get(openapi::document)),
@@ -263,5 +266,16 @@ impl Page {
             text.parse::<usize>().ok().filter(|&limit| limit > 0)
         });
         Self { after: after.unwrap_or_default(), limit: limit.unwrap_or(50).min(largest) }
+    }
+}
+
+/// Of a listing that has no other parameters.
+impl FromRequestParts<Shared> for Page {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, Problem> {
+        let (mut query, mut problems) = (Query::of(parts)?, Vec::new());
+        let page = Self::read(state, &mut query, &mut problems);
+        query.end(problems).map(|()| page)
     }
 }

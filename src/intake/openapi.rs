@@ -1,6 +1,6 @@
 //! The API document, made from the handlers; a test holds it to the routes and to a golden file.
 
-use super::{answer, deadlines, lookup, plan, receipt, submit, tickets};
+use super::{answer, batch, calendar, deadlines, lookup, plan, receipt, submit, tickets};
 use crate::web::problem;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
@@ -101,7 +101,7 @@ impl Modify for BearerKey {
     ),
     paths(
         submit::one,
-        submit::batch,
+        batch::submit,
         submit::withdraw,
         lookup::one,
         lookup::list,
@@ -109,6 +109,7 @@ impl Modify for BearerKey {
         tickets::close,
         plan::policy,
         plan::windows,
+        calendar::feed,
         deadlines::register,
         deadlines::list,
         deadlines::check,
@@ -118,7 +119,7 @@ impl Modify for BearerKey {
         problem::ProblemBody,
         receipt::Receipt<'static>,
         answer::Waited<'static>,
-        submit::LineAnswer<'static>,
+        batch::LineAnswer<'static>,
     )),
     modifiers(&BearerKey)
 )]

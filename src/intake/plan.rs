@@ -243,10 +243,7 @@ pub(super) async fn windows(
     caller: Caller,
 ) -> Result<Response, Problem> {
     caller.reads()?;
-    let seen = state.engine.read(|machine, now| {
-        let cells: Vec<_> = machine.gates(now.wall).into_iter().map(|gate| gate.cell).collect();
-        (machine.windows(), cells, now.wall)
-    });
+    let seen = state.engine.read(|machine, now| (machine.windows(), machine.cells(), now.wall));
     let (windows, cells, now) = seen.await.ok_or_else(answer::unavailable)?;
     let cells: Vec<&Cell> = cells.iter().map(AsRef::as_ref).collect();
     let items = windows.iter().map(|w| planned(w, w.phase(cells.iter().copied(), now))).collect();

@@ -1,32 +1,23 @@
-//! Submitting: one transaction, or a batch of lines; and taking one back.
-//!
-//! A batch is many single submissions under way together: at most a window of lines is in the
-//! engine at a time, answers keep the order of the lines, and a line that is wrong stops none
-//! of the others.
+//! Submitting one transaction, and taking one back; and what submitting a batch has in common
+//! with that.
 
 use super::answer::{self, Answered};
 use super::check::{self, Asking};
 use super::receipt::Receipt;
+use super::tally::Quotas;
 use super::{Caller, Shared, State};
 use crate::domain::identity::contains_identity_number;
 use crate::domain::ids::{InstitutionCode, TransactionId};
-use crate::domain::time::{Monotonic, Timestamp};
+use crate::domain::time::Monotonic;
 use crate::engine::event::{Done, Reply};
 use crate::web::access::Scope;
 use crate::web::problem::{Code, FieldError, Problem};
-use crate::web::server::RequestId;
 use crate::web::{body, problem};
 use axum::extract::{Path, Request, State as Taken};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 use std::time::Duration;
 
 /// Submits one transaction.
@@ -69,7 +60,7 @@ async fn submit_one(
     let now = state.clock.now();
     let caller = Caller::of(state, &head.headers, now.wall)?;
     let (institution, channels) = caller.with(Scope::Submit)?;
-    may_ask(state, &institution.code, 1, now.monotonic)?;
+    may_ask(&state.quotas, &institution.code, now.monotonic)?;
     must_be(&head.headers, "application/json")?;
     let key = head.headers.get("idempotency-key").map(HeaderValue::as_bytes);
     let key = check::header_key(key)?;
@@ -83,174 +74,15 @@ async fn submit_one(
 }
 
 /// Keeps one institution from taking everybody's share.
-fn may_ask(
-    state: &State,
+pub(super) fn may_ask(
+    quotas: &Quotas,
     who: &InstitutionCode,
-    submissions: usize,
     now: Monotonic,
 ) -> Result<(), Problem> {
-    state.quotas.take(who, submissions as u64, now).map_err(|seconds| {
+    quotas.take(who, 1, now).map_err(|seconds| {
         let detail = "more submissions per second than one institution may make";
         Problem::new(Code::QuotaExceeded, detail).retry_after(seconds)
     })
-}
-
-/// Submits many, one in a line, and answers each in its line.
-#[utoipa::path(
-    post,
-    path = "/v1/transactions/batch",
-    operation_id = "submitBatch",
-    request_body(content = super::openapi::BatchLineBody, content_type = "application/x-ndjson",
-        description = "One object a line"),
-    responses(
-        (status = 200, description = "One object a line, in the order of the lines",
-            body = LineAnswer<'static>, content_type = "application/x-ndjson"),
-        (status = 413, description = "Too many bytes or lines", body = problem::ProblemBody, content_type = "application/problem+json"),
-    ),
-    security(("key" = []))
-)]
-pub(super) async fn batch(
-    Taken(state): Taken<Shared>,
-    id: RequestId,
-    request: Request,
-) -> Result<Response, Problem> {
-    let (head, body) = request.into_parts();
-    let now = state.clock.now().wall;
-    let caller = Caller::of(&state, &head.headers, now)?;
-    caller.with(Scope::Submit)?;
-    must_be(&head.headers, "application/x-ndjson")?;
-    has_room(&state)?;
-    let body = body::read(body, state.limits.batch).await?;
-    let lines = split(&body);
-    if lines.len() > state.limits.batch_lines_max {
-        let detail = format!("more than {} lines", state.limits.batch_lines_max);
-        return Err(Problem::new(Code::BodyTooLarge, detail));
-    }
-    if let Some((institution, _)) = caller.0.institution() {
-        may_ask(&state, &institution.code, lines.len(), state.clock.now().monotonic)?;
-    }
-    let mut under_way = VecDeque::with_capacity(state.limits.batch_window);
-    let mut out = Vec::with_capacity(lines.len() * 768);
-    let mut written = 0usize;
-    for line in lines {
-        if under_way.len() >= state.limits.batch_window
-            && let Some(answered) = first_of(&mut under_way).await
-        {
-            written += 1;
-            write_line(&state, &mut out, written, answered, id.as_str())?;
-        }
-        let (state, caller) = (Arc::clone(&state), caller.clone());
-        under_way.push_back(Slot::Open(Box::pin(async move {
-            line_answer(&state, &caller, now, line).await
-        })));
-    }
-    while let Some(answered) = first_of(&mut under_way).await {
-        written += 1;
-        write_line(&state, &mut out, written, answered, id.as_str())?;
-    }
-    let mut response = Response::new(out.into());
-    let kind = HeaderValue::from_static("application/x-ndjson");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    Ok(response)
-}
-
-async fn line_answer(state: &Shared, caller: &Caller, now: Timestamp, line: Bytes) -> Answered {
-    let (institution, channels) = match caller.with(Scope::Submit) {
-        Ok(submitter) => submitter,
-        Err(problem) => return Answered::Problem(problem),
-    };
-    if line.len() > state.limits.body.bytes_max {
-        let detail = format!("the line has more than {} bytes", state.limits.body.bytes_max);
-        return Answered::Problem(Problem::new(Code::BodyTooLarge, detail));
-    }
-    let asking = Asking { institution, channels, now, wait: None };
-    match check::submission(state, asking, None, &line) {
-        Ok(submission) => answer::of(state, state.engine.submit(submission).await, now).await,
-        Err(problem) => Answered::Problem(problem),
-    }
-}
-
-/// The lines of a body, uncopied; empty lines count for nothing.
-fn split(body: &Bytes) -> Vec<Bytes> {
-    body.split(|&byte| byte == b'\n')
-        .map(<[u8]>::trim_ascii)
-        .filter(|line| !line.is_empty())
-        .map(|line| body.slice_ref(line))
-        .collect()
-}
-
-enum Slot<F> {
-    Open(Pin<Box<F>>),
-    Done(Answered),
-}
-
-/// The answer of the first line under way. All of them are driven: a line that waits for room
-/// in the engine's queue must not keep a place there that it does not use.
-async fn first_of<F: Future<Output = Answered>>(lines: &mut VecDeque<Slot<F>>) -> Option<Answered> {
-    poll_fn(|cx| {
-        let head_open = matches!(lines.front(), Some(Slot::Open(_)));
-        for slot in lines.iter_mut().filter(|_| head_open) {
-            if let Slot::Open(line) = slot
-                && let Poll::Ready(answered) = line.as_mut().poll(cx)
-            {
-                *slot = Slot::Done(answered);
-            }
-        }
-        match lines.pop_front() {
-            None => Poll::Ready(None),
-            Some(Slot::Done(answered)) => Poll::Ready(Some(answered)),
-            Some(open @ Slot::Open(_)) => {
-                lines.push_front(open);
-                Poll::Pending
-            }
-        }
-    })
-    .await
-}
-
-/// The answer to one line of a batch.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub(super) struct LineAnswer<'a> {
-    /// The line, from 1, empty lines not counted.
-    line: usize,
-    /// The status that a single submission would have had.
-    status: u16,
-    /// Whether it is a repeat.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    replayed: bool,
-    /// The receipt.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    receipt: Option<Receipt<'a>>,
-    /// Why there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<problem::ProblemBody>)]
-    problem: Option<&'a Problem>,
-}
-
-fn write_line(
-    state: &State,
-    out: &mut Vec<u8>,
-    line: usize,
-    answered: Answered,
-    request_id: &str,
-) -> Result<(), Problem> {
-    state.tally.count(&answered);
-    let written = match answered {
-        Answered::Accepted { id, record, duplicate, live: _ } => {
-            let receipt = Some(Receipt::of(id, &record, state.zone));
-            let status = StatusCode::ACCEPTED.as_u16();
-            let answer = LineAnswer { line, status, replayed: duplicate, receipt, problem: None };
-            serde_json::to_writer(&mut *out, &answer)
-        }
-        Answered::Problem(mut problem) => {
-            problem.request_id = Some(request_id.to_owned());
-            let (status, problem) = (problem.status, Some(&problem));
-            let answer = LineAnswer { line, status, replayed: false, receipt: None, problem };
-            serde_json::to_writer(&mut *out, &answer)
-        }
-    };
-    out.push(b'\n');
-    written.map_err(|_| Problem::new(Code::Internal, "no body could be made"))
 }
 
 /// Why a transaction is taken back.
@@ -346,7 +178,7 @@ pub(super) fn impersonal(text: &str, pointer: &'static str) -> Result<String, Pr
     Ok(text)
 }
 
-fn has_room(state: &State) -> Result<(), Problem> {
+pub(super) fn has_room(state: &State) -> Result<(), Problem> {
     if state.disk_reserve.load(Ordering::Relaxed) {
         let detail = "the disk's reserve has been reached; what was accepted is being sent";
         return Err(Problem::new(Code::DiskReserve, detail).retry_after(30));
@@ -355,7 +187,7 @@ fn has_room(state: &State) -> Result<(), Problem> {
 }
 
 /// Refuses a body that says it is something else. One that says nothing is taken at its word.
-fn must_be(headers: &HeaderMap, expected: &'static str) -> Result<(), Problem> {
+pub(super) fn must_be(headers: &HeaderMap, expected: &'static str) -> Result<(), Problem> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
     let named = value.to_str().unwrap_or("").split(';').next().unwrap_or("").trim();
     if named.eq_ignore_ascii_case(expected) {
@@ -400,11 +232,5 @@ mod tests {
             let wait = preferred_wait(&headers, Duration::from_secs(30));
             assert_eq!(wait.map(|w| w.as_secs()), seconds, "{value}");
         }
-    }
-
-    #[test]
-    fn empty_lines_are_no_lines() {
-        let body = Bytes::from_static(b"{}\r\n\n  \n{\"a\":1}\n");
-        assert_eq!(split(&body), ["{}", "{\"a\":1}"]);
     }
 }

@@ -121,13 +121,19 @@ impl Quotas {
         Self { quota, buckets: Mutex::default() }
     }
 
-    /// Takes `submissions` out of the bucket of `who`; a batch may overdraw a full one.
+    /// What a full bucket holds.
+    #[must_use]
+    pub fn full(&self) -> u64 {
+        u64::from(self.quota.per_second).max(1) + u64::from(self.quota.burst)
+    }
+
+    /// Takes `submissions` out of the bucket of `who`; those beyond a full one are free.
     ///
     /// # Errors
     /// The seconds after which it is worth asking again.
     pub fn take(&self, who: &InstitutionCode, submissions: u64, now: Monotonic) -> Result<(), u64> {
         let per_second = u64::from(self.quota.per_second).max(1);
-        let full = (per_second + u64::from(self.quota.burst)) * 1000;
+        let full = self.full() * 1000;
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let bucket = match buckets.get_mut(who) {
             Some(bucket) => bucket,

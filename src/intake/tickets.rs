@@ -2,12 +2,16 @@
 
 use super::answer;
 use super::submit::{impersonal, read_json};
-use super::{Caller, Page, Query, Shared};
+use super::{Caller, Page, Shared};
 use crate::domain::cell::Operation;
 use crate::domain::ids::{Business, TicketId, TransactionId};
 use crate::domain::money::Money;
+use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
+use crate::domain::time::Now;
 use crate::engine::event::{Done, Reply};
+use crate::engine::machine::Machine;
+use crate::engine::search::{Glance, Search};
 use crate::engine::view::TicketView;
 use crate::web::access::Scope;
 use crate::web::problem::{self, Code, FieldError, Problem};
@@ -65,22 +69,15 @@ pub(super) struct Tickets {
 pub(super) async fn list(
     Taken(state): Taken<Shared>,
     caller: Caller,
-    request: Request,
+    Page { after, limit }: Page,
 ) -> Result<Response, Problem> {
     let institution = caller.reads()?.code.clone();
-    let (head, _) = request.into_parts();
-    let (mut query, mut problems) = (Query::of(&head)?, Vec::new());
-    let page = Page::read(&state, &mut query, &mut problems);
-    query.end(problems)?;
-    let open = state.engine.read(move |machine, _| machine.tickets(Some(&institution))).await;
-    let open = open.ok_or_else(answer::unavailable)?;
-    answer::json_response(StatusCode::OK, &page_of(&state, open, &page))
-}
-
-fn page_of(state: &Shared, mut open: Vec<TicketView>, page: &Page) -> Tickets {
-    open.retain(|ticket| ticket.transaction > page.after);
-    open.sort_unstable_by_key(|ticket| ticket.transaction);
-    let more = open.len() > page.limit;
+    let search = Search::new(after, limit, Some(State::Ticketed));
+    let look = move |machine: &Machine, _: Now, search| {
+        let is_own = |one: &Glance<'_>| *one.institution == institution;
+        machine.search(search, is_own, |seq| machine.open_ticket(seq))
+    };
+    let found = state.engine.search(search, look).await.ok_or_else(answer::unavailable)?;
     let id = |seq| TransactionId::new(state.partition, seq);
     let item = |view: TicketView| Ticket {
         id: id(view.transaction).into(),
@@ -92,9 +89,9 @@ fn page_of(state: &Shared, mut open: Vec<TicketView>, page: &Page) -> Tickets {
         accepted_at: view.at.rfc3339(state.zone),
         replaced_by: view.replaced_by.map(id),
     };
-    let items: Vec<Ticket> = open.into_iter().take(page.limit).map(item).collect();
-    let next = items.last().filter(|_| more).map(|ticket| ticket.id);
-    Tickets { items, next }
+    let items = found.items.into_iter().map(item).collect();
+    let next = found.next.map(|seq| id(seq).into());
+    answer::json_response(StatusCode::OK, &Tickets { items, next })
 }
 
 /// How a ticket is closed by hand.

@@ -4,7 +4,7 @@
 //!
 //! A failing seed prints the command that repeats it.
 
-use crate::engine_support::{NoRuns, answer, cell, settings, submission};
+use crate::engine_support::{NoRuns, answer, cell, found, settings, submission};
 use holdover::domain::cell::Selector;
 use holdover::domain::ids::{AttemptNo, OrderingKey, Seq, UpstreamName};
 use holdover::domain::money::Money;
@@ -163,7 +163,7 @@ impl World {
             }
             assert_eq!(machine.books(), whole.books(), "snapshot and history disagree");
             let views = |m: &Machine| {
-                m.transactions(Seq(0), usize::MAX, &|_| true)
+                found(m, |_| true)
                     .into_iter()
                     .map(|v| (v.transaction, v.state, v.attempts, v.failures, v.behind))
                     .collect::<Vec<_>>()
@@ -301,7 +301,7 @@ impl World {
             }
             97 => self.down = self.rng.u8(..4) == 0,
             _ => {
-                for view in self.machine.worklist(State::DeadLettered) {
+                for view in found(&self.machine, |one| one.state == State::DeadLettered) {
                     self.order(Command::Redrive(view.transaction));
                 }
             }
@@ -326,18 +326,17 @@ impl World {
             while !self.asks.is_empty() {
                 self.answer_one_question();
             }
-            for view in self.machine.worklist(State::DeadLettered) {
+            for view in found(&self.machine, |one| one.state == State::DeadLettered) {
                 self.order(Command::Redrive(view.transaction));
             }
             self.pass_time(7);
-            let open =
-                self.machine.transactions(Seq(0), usize::MAX, &|v| v.state != State::Ticketed);
+            let open = found(&self.machine, |one| one.state != State::Ticketed);
             if open.is_empty() {
                 return;
             }
         }
-        let left = self.machine.transactions(Seq(0), 5, &|v| v.state != State::Ticketed);
-        panic!("not everything ended: {left:#?}");
+        let left = found(&self.machine, |one| one.state != State::Ticketed);
+        panic!("not everything ended: {:#?}", left.iter().take(5).collect::<Vec<_>>());
     }
 
     fn check(&self) {

@@ -12,9 +12,13 @@ use holdover::domain::retry::RetryPolicy;
 use holdover::domain::time::Timestamp;
 use holdover::engine::change::{Private, Sealed};
 use holdover::engine::event::{LineFacts, Submission};
+use holdover::engine::machine::Machine;
 use holdover::engine::ports::{Answer, KeyEntry, KeyRuns, ReadError};
+use holdover::engine::search::{Glance, Search};
 use holdover::engine::settings::{Limits, Settings, UpstreamSettings};
+use holdover::engine::view::TransactionView;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,6 +133,17 @@ pub(crate) fn submission(cell: Cell, number: u128, subject: u128) -> Submission 
         credential: None,
         private,
         sealed: Sealed { algorithm: 1, key_id: 1, bytes: Bytes::from_static(b"sealed") },
+    }
+}
+
+/// Every transaction that is not final and for which `keep` says yes, by acceptance.
+pub(crate) fn found(machine: &Machine, keep: impl Fn(&Glance<'_>) -> bool) -> Vec<TransactionView> {
+    let mut search = Search::new(Seq(0), usize::MAX, None);
+    loop {
+        match machine.search(search, &keep, |seq| machine.transaction(seq)) {
+            ControlFlow::Break(found) => return found.items,
+            ControlFlow::Continue(more) => search = more,
+        }
     }
 }
 

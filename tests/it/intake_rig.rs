@@ -351,17 +351,41 @@ pub(crate) fn key_of(institution: Institution, channels: &[Channel], scopes: &[S
 
 /// A rig whose engine plays `script`. Must be made inside a runtime.
 pub(crate) fn rig(script: Script) -> Rig {
-    let now = at("2022-08-13T10:30:00+08:00");
+    rig_within(script, limits())
+}
+
+/// What a rig allows: batches have a small window.
+pub(crate) fn limits() -> Limits {
+    Limits { batch_window: 4, ..Limits::default() }
+}
+
+/// The same, with other limits.
+pub(crate) fn rig_within(script: Script, limits: Limits) -> Rig {
+    let (journal, seen) = <(Arc<MemoryJournal>, Seen)>::default();
+    let (queue, inputs) = mpsc::channel(1024);
+    tokio::spawn(play(inputs, script, Arc::clone(&journal), Arc::clone(&seen), at(NOW)));
+    rig_before(Handle::new(queue), journal, seen, limits)
+}
+
+/// What the rig's clock says.
+pub(crate) const NOW: &str = "2022-08-13T10:30:00+08:00";
+
+/// A rig before any engine.
+pub(crate) fn rig_before(
+    engine: Handle,
+    journal: Arc<MemoryJournal>,
+    seen: Seen,
+    limits: Limits,
+) -> Rig {
+    let now = at(NOW);
     let folder = tempfile::tempdir().unwrap();
     let keys = folder.path().join("keys.json");
     let holder = institution("H11010500001");
     let scopes = [Scope::Submit, Scope::Read];
     let key = create(&keys, key_of(holder, &[Channel::System], &scopes)).unwrap();
-    let (journal, seen, disk_reserve) = <(Arc<MemoryJournal>, Seen, Arc<AtomicBool>)>::default();
-    let (queue, inputs) = mpsc::channel(1024);
-    tokio::spawn(play(inputs, script, Arc::clone(&journal), Arc::clone(&seen), now));
+    let disk_reserve = Arc::<AtomicBool>::default();
     let router = router(State {
-        engine: Handle::new(queue),
+        engine,
         journal,
         vault: Arc::new(HashVault),
         listing: Arc::new(NoListing),
@@ -370,7 +394,7 @@ pub(crate) fn rig(script: Script) -> Rig {
         clock: Arc::new(StillClock(now)),
         partition: 0,
         zone: chrono_tz::Asia::Shanghai,
-        limits: Limits { batch_window: 4, ..Limits::default() },
+        limits,
         disk_reserve: Arc::clone(&disk_reserve),
         tally: Arc::default(),
         quotas: Quotas::new(Quota { per_second: 1_000_000, burst: 0 }),

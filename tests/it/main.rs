@@ -11,13 +11,16 @@
 mod admin_http;
 mod api_keys;
 mod audit;
+mod calendar_feed;
 mod cli_shape;
 mod clocks;
 mod config_files;
 mod deadlines;
 mod engine_scenarios;
+mod engine_search;
 mod engine_simulation;
 mod engine_support;
+mod intake_batch;
 mod intake_http;
 mod intake_rig;
 mod journal_conformance;

@@ -118,6 +118,8 @@ fn what_waits_is_carried_along_while_everything_around_it_leaves() {
         let id = receipt["id"].as_str().unwrap();
         let told = client.get(&format!("/v1/transactions/{id}")).unwrap().json();
         assert_eq!(told["state"], "applied", "{told}");
+        let seen = daemon.look(&format!("/admin/v1/transactions/{id}"));
+        assert_eq!(seen["transaction"]["state"], "applied", "{seen}");
         let effects = site.core.calls();
         let effects =
             effects.iter().filter(|call| call["transaction"] == id && call["kind"] == "effect");

@@ -1,0 +1,163 @@
+//! The planned stops as a calendar feed (RFC 5545), for whoever subscribes to it.
+//!
+//! One event for each stretch of a window: the rows of a notice that have the same times share
+//! one. An event keeps its UID for the life of its window; its SEQUENCE is the window's version,
+//! so that a stop that was moved or taken back replaces what a calendar holds. Where a window
+//! stands at the moment is not told: the text changes with the windows and never with the clock,
+//! and its digest serves as the entity tag.
+//!
+//! Written by hand: the feed needs a dozen properties, three escapes and folding. The crates
+//! that write iCalendar bring a parser, a date library's time zones and random identities along,
+//! and leave the choice of every property to the caller all the same.
+
+use super::{Caller, Shared, answer};
+use crate::domain::policy::Row;
+use crate::domain::time::Timestamp;
+use crate::domain::window::Window;
+use crate::web::problem::Problem;
+use axum::extract::State as Taken;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use std::sync::Arc;
+
+/// Octets of a line, its end not counted.
+const LINE_OCTETS_MAX: usize = 75;
+
+/// Shows the planned stops as a calendar feed.
+#[utoipa::path(
+    get,
+    path = "/v1/windows.ics",
+    operation_id = "subscribeWindows",
+    params(("If-None-Match" = Option<String>, Header, description = "The ETag of the copy at hand")),
+    responses(
+        (status = 200, description = "An iCalendar object (RFC 5545), one event a stretch",
+            body = String, content_type = "text/calendar", headers(("ETag" = String))),
+        (status = 304, description = "Nothing has changed"),
+    ),
+    security(("key" = []))
+)]
+pub(super) async fn feed(
+    Taken(state): Taken<Shared>,
+    caller: Caller,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    caller.reads()?;
+    let windows = state.engine.read(|machine, _| machine.windows()).await;
+    let text = write(&windows.ok_or_else(answer::unavailable)?);
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    let half = digest.as_ref().iter().take(16).fold(0u128, |n, &b| (n << 8) | u128::from(b));
+    let tag = format!("\"{half:032x}\"");
+    let mut response = if holds(&headers, &tag) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        ([(header::CONTENT_TYPE, "text/calendar; charset=utf-8")], text).into_response()
+    };
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    Ok(response)
+}
+
+/// Whether the client says that it holds what `tag` stands for.
+fn holds(headers: &HeaderMap, tag: &str) -> bool {
+    headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .any(|held| held == "*" || held.strip_prefix("W/").unwrap_or(held) == tag)
+}
+
+fn write(windows: &[Arc<Window>]) -> String {
+    let mut out = String::with_capacity(1024 * (1 + windows.len()));
+    line(&mut out, "BEGIN", "VCALENDAR");
+    line(&mut out, "VERSION", "2.0");
+    line(&mut out, "PRODID", "-//Holdover//Planned stops//EN");
+    line(&mut out, "REFRESH-INTERVAL;VALUE=DURATION", "PT15M");
+    for window in windows {
+        events(&mut out, window);
+    }
+    line(&mut out, "END", "VCALENDAR");
+    out
+}
+
+/// The events of a window. Its rows never change, so neither does which event a row belongs to.
+fn events(out: &mut String, window: &Window) {
+    let own_times = |row: &Row| (row.starts_at, row.ends_at);
+    let rows = || (1usize..).zip(&window.policy);
+    for (number, first) in rows() {
+        let times = own_times(first);
+        if rows().any(|(earlier, row)| earlier < number && own_times(row) == times) {
+            continue;
+        }
+        let inherits = times == (None, None);
+        // A window's name has no dot.
+        let place = if inherits { String::new() } else { format!(".{number}") };
+        let alike: Vec<&Row> = window.policy.iter().filter(|row| own_times(row) == times).collect();
+        let stretch = window.interval_of(first);
+        line(out, "BEGIN", "VEVENT");
+        line(out, "UID", &format!("{}{place}@holdover", window.id));
+        line(out, "SEQUENCE", &window.version.to_string());
+        line(out, "DTSTAMP", &instant(window.changed_at));
+        line(out, "DTSTART", &instant(stretch.start));
+        line(out, "DTEND", &instant(stretch.end));
+        let cancelled = window.cancelled_at.is_some();
+        line(out, "STATUS", if cancelled { "CANCELLED" } else { "CONFIRMED" });
+        // It takes nobody's time.
+        line(out, "TRANSP", "TRANSPARENT");
+        let clauses: Vec<&str> = alike.iter().map(|row| row.clause.as_str()).collect();
+        let clauses = clauses.join(", ");
+        line(out, "SUMMARY", &escaped(&format!("Planned stop {}: {clauses}", window.id)));
+        line(out, "DESCRIPTION", &escaped(&description(window, &alike)));
+        line(out, "END", "VEVENT");
+    }
+}
+
+fn description(window: &Window, rows: &[&Row]) -> String {
+    let mut lines = Vec::with_capacity(rows.len() + 1);
+    if let Some(notice) = &window.notice {
+        let published_at = notice.published_at.rfc3339(window.zone);
+        lines.push(format!("{}, published {published_at}", notice.source));
+    }
+    lines.extend(rows.iter().map(|row| {
+        let disposition = row.disposition.map_or("not decided yet", |said| said.as_str());
+        let cells = serde_json::to_string(&row.cells).unwrap_or_default();
+        format!("{}: {disposition}, counter: {}; {cells}", row.clause, row.advice.as_str())
+    }));
+    lines.join("\n")
+}
+
+/// In UTC, to the second: `20220812T110000Z`.
+fn instant(at: Timestamp) -> String {
+    at.civil(chrono_tz::UTC).format("%Y%m%dT%H%M%SZ").to_string()
+}
+
+/// A text as a property's value.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '\\' | ';' | ',' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            // Other control characters have no place in a text.
+            c if c.is_control() => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Writes a property, folded: no line has more than 75 octets, and no character is cut.
+fn line(out: &mut String, name: &str, value: &str) {
+    let mut octets = 0;
+    for c in name.chars().chain([':']).chain(value.chars()) {
+        if octets + c.len_utf8() > LINE_OCTETS_MAX {
+            out.push_str("\r\n ");
+            octets = 1;
+        }
+        out.push(c);
+        octets += c.len_utf8();
+    }
+    out.push_str("\r\n");
+}
