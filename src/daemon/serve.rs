@@ -329,6 +329,7 @@ impl Daemon {
             let (folder, upkeep) = (folder.clone(), upkeep.clone());
             let (engine, metrics) = (engine.clone(), metrics.clone());
             async move {
+                let mut clock_jump_ms = None;
                 loop {
                     let work = upkeep.clone();
                     let at = folder.clone();
@@ -342,7 +343,13 @@ impl Daemon {
                     }
                     events::store_measured(used?, free?);
                     match engine.read(standing).await {
-                        Some(seen) => events::stands(&seen),
+                        Some(seen) => {
+                            if seen.clock_jump_ms.is_some() != clock_jump_ms.is_some() {
+                                events::clock_turned(seen.clock_jump_ms);
+                            }
+                            clock_jump_ms = seen.clock_jump_ms;
+                            events::stands(&seen);
+                        }
                         None => return std::io::Result::Ok(()),
                     }
                     metrics.upkeep();

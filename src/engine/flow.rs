@@ -16,7 +16,7 @@ use crate::domain::ids::{AttemptNo, Seq};
 use crate::domain::outcome::TransientReason;
 use crate::domain::review::cells_of;
 use crate::domain::state::State;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Now, Timestamp};
 use crate::domain::window::{self, Act, Lock, Proof, RestoreBy};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,14 +32,13 @@ impl Machine {
         if sabotaged!(self.settings, IgnoreGate) {
             return GateState::Open;
         }
-        if self.overrides.iter().any(|o| o.closes(&slot.cell, now)) {
+        // While the clock is not believed, a closing holds if either time says so.
+        let (early, late) = self.readings(now);
+        if self.overrides.iter().any(|o| o.closes(&slot.cell, early, late)) {
             return GateState::ClosedByOperator;
         }
-        match window::lock(self.windows.iter().map(AsRef::as_ref), &slot.cell, now) {
-            Some((_, Lock::Stopped)) => return GateState::ClosedByWindow,
-            Some((_, Lock::Verifying)) => return GateState::Verifying,
-            Some((_, Lock::AwaitingRelease)) => return GateState::AwaitingRelease,
-            None => {}
+        if let Some(closed) = self.gate_by_windows(&slot.cell, now) {
+            return closed;
         }
         match self.upstreams[slot.upstream].health.phase {
             HealthPhase::Open => GateState::Open,
@@ -68,9 +67,7 @@ impl Machine {
             out.effects.push(Effect::GateTurned { cell: self.cells[id].cell.clone(), to: is });
             self.take_turn(id32);
         }
-        let edges = self.windows.iter().filter_map(|w| w.next_edge(now));
-        let lapses = self.overrides.iter().map(|o| o.until).filter(|&until| now < until);
-        self.gates_next = edges.chain(lapses).min();
+        self.gates_next = self.next_gate_edge(now);
         if let Some(at) = self.gates_next {
             self.agenda.insert((at, Due::Gates));
         }
@@ -138,12 +135,12 @@ impl Machine {
     }
 
     /// Starts as many attempts as gates, pacing and concurrency allow.
-    pub fn dispatch(&mut self, now: Timestamp, out: &mut Decision) {
+    pub fn dispatch(&mut self, now: Now, out: &mut Decision) {
         if self.stopping || self.quarantined {
             return;
         }
-        // The clock may have passed an edge since the last step.
-        let now = now.max(self.last_at);
+        // The clock may have passed an edge, or been set, since the last step.
+        let now = self.read_clock(now);
         self.refresh_gates(now, out);
         for index in 0..self.upstreams.len() {
             let name = self.upstreams[index].name.clone();
@@ -227,6 +224,7 @@ impl Machine {
         self.push(out, Change::AttemptStarted { transaction, attempt, at: now });
         let cell = &self.cells[live.cell as usize];
         let windows = self.windows.iter().map(AsRef::as_ref);
+        let closes_at = windows.filter_map(|w| w.closes_at(&cell.cell, now)).min();
         out.effects.push(Effect::Send(Box::new(SendOrder {
             transaction,
             attempt,
@@ -234,7 +232,8 @@ impl Machine {
             cell: cell.cell.clone(),
             gate: cell.epoch.clone(),
             epoch: cell.epoch.load(Ordering::SeqCst),
-            not_after: windows.filter_map(|w| w.closes_at(&cell.cell, now)).min(),
+            // Compared with the wall clock, which may stand elsewhere or be set right meanwhile.
+            not_after: closes_at.map(|at| at.min(self.on_the_wall(at))),
             at_hand: at_hand.map(|h| (h.accepted, h.private, h.credential)),
         })));
     }
@@ -503,6 +502,10 @@ impl Machine {
         now: Timestamp,
         out: &mut Decision,
     ) {
+        if self.clock_doubt().is_some() {
+            // Whether the planned end has passed is just what nobody knows.
+            return;
+        }
         let name = self.upstreams[index].name.clone();
         let mut cells: Vec<Cell> =
             self.cells.iter().filter(|c| c.upstream == index).map(|c| (*c.cell).clone()).collect();
@@ -649,10 +652,11 @@ impl Machine {
         Settlement::Transient { reason, not_before: now.after(delay) }
     }
 
-    /// When something becomes due next, if anything does.
+    /// When, by the wall clock, something becomes due next, if anything does.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.agenda.first().map(|(at, _)| *at).filter(|_| !self.quarantined)
+        let first = self.agenda.first().filter(|_| !self.quarantined);
+        first.map(|(at, _)| self.on_the_wall(*at))
     }
 
     /// Whether attempts or questions are out.

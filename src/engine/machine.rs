@@ -6,6 +6,7 @@
 //! and may be lost at any time without breaking a promise.
 
 use super::change::{Accepted, Carried, Change, Facts, Settlement};
+use super::clock::Watch;
 use super::live::{
     Live, LiveSet, NEEDS_CREDENTIAL, NONE, NOT_SELF_CONTAINED, PRE_ACCEPTED, READY, Slot, UNQUEUED,
 };
@@ -139,6 +140,8 @@ pub struct Machine {
     pub(super) dependents: HashMap<Seq, Vec<Seq>>,
 
     // This process only.
+    /// Whether the wall clock is believed.
+    pub(super) clock: Watch,
     pub(super) waiters: HashMap<Seq, Vec<Waiter>>,
     pub(super) at_hand: HashMap<Seq, AtHand>,
     pub(super) out: HashMap<Seq, u32>,
@@ -177,8 +180,10 @@ impl Machine {
                 provisional: BTreeSet::new(),
             })
             .collect();
+        let clock = Watch::new(settings.limits.clock_jump_max);
         Self {
             settings,
+            clock,
             next: Seq(1),
             epoch: 0,
             last_at: Timestamp::default(),

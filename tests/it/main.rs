@@ -12,6 +12,7 @@ mod admin_http;
 mod api_keys;
 mod audit;
 mod cli_shape;
+mod clock_jump;
 mod clocks;
 mod config_files;
 mod deadlines;
