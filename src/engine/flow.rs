@@ -25,6 +25,17 @@ use std::time::Duration;
 /// How often dates are computed again while a stop overruns its plan.
 const OVERRUN_CHECK: Duration = Duration::from_secs(3600);
 
+/// Sends of a cell that go to those somebody waits for before the backlog has one: three
+/// quarters of a rate that is too low for both, so that neither side starves.
+const LIVE_IN_A_ROW_MAX: u32 = 3;
+
+/// Which queue of its cell a ready transaction came from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    Live,
+    Backlog,
+}
+
 impl Machine {
     /// What the gate of cell `id` is at `now`.
     pub(super) fn gate_of(&self, id: u32, now: Timestamp) -> GateState {
@@ -147,21 +158,22 @@ impl Machine {
             let Some(settings) = self.settings.upstreams.get(&name).cloned() else { continue };
             let rate = self.upstreams[index].health.rate(&settings.health, now);
             while self.upstreams[index].out < u64::from(settings.concurrency) {
-                let Some(slot) = self.next_in_turn(index) else { break };
+                let Some((slot, lane)) = self.next_in_turn(index) else { break };
                 if !self.upstreams[index].pacer.take(rate, now) {
-                    self.put_back(slot);
+                    self.put_back(slot, lane);
                     let at = self.upstreams[index].pacer.refills_at(now);
                     self.agenda.insert((at, Due::Gates));
                     break;
                 }
+                self.count_lane(slot, lane);
                 self.start(slot, now, out);
             }
         }
     }
 
-    /// The next ready transaction of an upstream: what somebody waits for first, then the cells
-    /// in turn.
-    fn next_in_turn(&mut self, index: usize) -> Option<Slot> {
+    /// The next ready transaction of an upstream: its cells in turn, and of a cell what somebody
+    /// waits for first, but for the backlog's share.
+    fn next_in_turn(&mut self, index: usize) -> Option<(Slot, Lane)> {
         let mut looked_at = 0;
         while looked_at <= self.upstreams[index].turn.len() {
             let id = self.upstreams[index].turn.pop_front()?;
@@ -170,12 +182,16 @@ impl Machine {
             if !cell.gate.lets_through() {
                 continue;
             }
-            let found = cell.live.pop_front().or_else(|| cell.backlog.pop_front());
+            let backlogs_turn = cell.live_in_a_row >= LIVE_IN_A_ROW_MAX && !cell.backlog.is_empty();
+            let found = match cell.live.pop_front_if(|_| !backlogs_turn) {
+                Some(slot) => Some((slot, Lane::Live)),
+                None => cell.backlog.pop_front().map(|slot| (slot, Lane::Backlog)),
+            };
             self.take_turn(id);
-            let Some(slot) = found else { continue };
+            let Some((slot, lane)) = found else { continue };
             if self.is_ready(slot, id) {
                 self.live.get_mut(slot).flags &= !READY;
-                return Some(slot);
+                return Some((slot, lane));
             }
             looked_at += usize::from(self.upstreams[index].turn.is_empty());
         }
@@ -193,18 +209,30 @@ impl Machine {
             && self.live.find(live.transaction) == Some(slot)
     }
 
-    fn put_back(&mut self, slot: Slot) {
+    /// Takes back what [`Self::next_in_turn`] has just given, the turn of its cell included:
+    /// otherwise a rate that is reached again and again would always pass over the same cells.
+    fn put_back(&mut self, slot: Slot, lane: Lane) {
         let live = self.live.get_mut(slot);
         live.flags |= READY;
-        let waited_for = self.waiters.contains_key(&live.transaction);
-        let cell = &mut self.cells[live.cell as usize];
-        if waited_for {
-            cell.live.push_front(slot)
-        } else {
-            cell.backlog.push_front(slot)
+        let id = live.cell;
+        let cell = &mut self.cells[id as usize];
+        match lane {
+            Lane::Live => cell.live.push_front(slot),
+            Lane::Backlog => cell.backlog.push_front(slot),
         }
-        let id = self.live.get(slot).cell;
-        self.take_turn(id);
+        let turn = &mut self.upstreams[cell.upstream].turn;
+        turn.pop_back_if(|last| *last == id);
+        turn.push_front(id);
+        cell.in_turn = true;
+    }
+
+    /// Counts a send of a cell, for the backlog's share.
+    fn count_lane(&mut self, slot: Slot, lane: Lane) {
+        let cell = &mut self.cells[self.live.get(slot).cell as usize];
+        cell.live_in_a_row = match lane {
+            Lane::Live => cell.live_in_a_row.saturating_add(1),
+            Lane::Backlog => 0,
+        };
     }
 
     fn start(&mut self, slot: Slot, now: Timestamp, out: &mut Decision) {

@@ -40,6 +40,8 @@ pub(super) struct CellSlot {
     /// Heads of their keys that somebody waits for, and the others.
     pub(super) live: VecDeque<Slot>,
     pub(super) backlog: VecDeque<Slot>,
+    /// Sends in a row of what somebody waits for.
+    pub(super) live_in_a_row: u32,
     /// Whether the cell stands in its upstream's `turn`.
     pub(super) in_turn: bool,
     pub(super) waiting: u64,
@@ -733,6 +735,7 @@ impl Machine {
             epoch: Arc::new(AtomicU64::new(0)),
             live: VecDeque::new(),
             backlog: VecDeque::new(),
+            live_in_a_row: 0,
             in_turn: false,
             waiting: 0,
             came: VecDeque::new(),

@@ -27,7 +27,7 @@ pub(crate) struct Bench {
     pub(crate) ahead_ms: i64,
     pub(crate) out: Vec<SendOrder>,
     asks: Vec<Seq>,
-    replies: Vec<(u64, Reply)>,
+    pub(crate) replies: Vec<(u64, Reply)>,
     next: u64,
 }
 

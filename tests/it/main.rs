@@ -19,6 +19,7 @@ mod deadlines;
 mod engine_scenarios;
 mod engine_simulation;
 mod engine_support;
+mod fair_replay;
 mod intake_http;
 mod intake_rig;
 mod journal_conformance;
