@@ -24,6 +24,7 @@ pub mod audit;
 mod audit_log;
 mod dead_letters;
 mod deadlines;
+mod ended;
 mod gates;
 mod guard;
 mod health;

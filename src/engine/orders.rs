@@ -419,12 +419,12 @@ impl Machine {
         now: Timestamp,
         out: &mut Decision,
     ) -> Result<Done, Fault> {
-        if !self.untold.contains_key(&transaction) {
-            return Err(Fault::NotFound("pre-accepted transaction with an untold result"));
-        }
         if let Some(slot) = self.live.find(transaction) {
             let state = self.live.get(slot).state;
             return Err(Fault::WrongState { what: "the transaction", state: state.to_string() });
+        }
+        if !self.untold.contains_key(&transaction) {
+            return Err(Fault::NotFound("pre-accepted transaction with an untold result"));
         }
         self.push(out, Change::ResultTold { transaction, how, by: o.by.clone(), at: now });
         Ok(Done::Transaction(transaction, State::Applied))

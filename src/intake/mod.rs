@@ -15,6 +15,7 @@ mod answer;
 mod check;
 mod content;
 mod deadlines;
+mod ended;
 mod history;
 mod lookup;
 pub mod openapi;

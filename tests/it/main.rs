@@ -16,6 +16,7 @@ mod clock_jump;
 mod clocks;
 mod config_files;
 mod deadlines;
+mod ended;
 mod engine_scenarios;
 mod engine_simulation;
 mod engine_support;
