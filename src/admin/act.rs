@@ -10,6 +10,7 @@
 
 use super::State;
 use super::audit::{AuditError, Entry, Head, Outcome};
+use super::ended;
 use super::guard::Caller;
 use super::refusal::Refusal;
 use super::text::Reason;
@@ -78,12 +79,14 @@ async fn carry_out_here(
         tracing::error!(%error, action = act.action, "an act was not begun");
         Refusal::ours(OperatorCode::AuditUnavailable, "nothing was begun")
     })?;
+    let about = ended::subject(&act.command);
     let order = Order {
         by: caller.name.clone(),
         reason: act.reason.as_str().to_owned(),
         command: act.command,
     };
     let result = done(state.engine.order(order).await);
+    let result = ended::or_wrong_state(state, about, result).await;
 
     entry.at = state.clock.now().wall;
     entry.of = Some(begun.records);

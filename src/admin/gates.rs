@@ -9,7 +9,7 @@ use super::guard::Caller;
 use super::look;
 use super::refusal::Refusal;
 use super::text::{self, Reason};
-use super::types::{CellGate, CloseGates, ForCells, GatesChanged, GatesOut};
+use super::types::{Because, CellGate, ClockOut, CloseGates, ForCells, GatesChanged, GatesOut};
 use super::windows::named;
 use crate::domain::cell::Selector;
 use crate::domain::time::Timestamp;
@@ -27,6 +27,9 @@ pub(super) async fn list(Extract(state): Shared) -> Result<Json<GatesOut>, Refus
     let out = look::at(&state, |machine, now| GatesOut {
         gates: machine.gates(now.wall).into_iter().map(look::gate_out).collect(),
         overrides: machine.overrides().to_vec(),
+        clock: machine
+            .clock_doubt()
+            .map(|doubt| ClockOut { shows: doubt.shows, expected: doubt.expected }),
     })
     .await?;
     Ok(Json(out))
@@ -64,6 +67,18 @@ pub(super) async fn open(
     let after = json!({ "closed_until": null });
     let command = Command::OpenGate { cells: cells.clone() };
     order(&state, &caller, "gate.open", &cells, after, reason, command).await
+}
+
+/// Believes the clock as it is. It concerns every cell: each may have been kept for its sake.
+pub(super) async fn trust_clock(
+    Extract(state): Shared,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Result<Json<GatesChanged>, Refusal> {
+    let (_, reason): (Because, _) = text::read(&caller, body, state.body_limits).await?;
+    let after = json!({ "clock": state.clock.now().wall });
+    let (cells, command) = (Selector::default(), Command::TrustClock);
+    order(&state, &caller, "gate.trust_clock", &cells, after, reason, command).await
 }
 
 async fn with_end(

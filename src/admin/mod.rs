@@ -9,8 +9,8 @@
 //! | Scope | What it allows here |
 //! |---|---|
 //! | `read` | every `GET` |
-//! | `operate` | every act but the three below |
-//! | `approve` | restore, release, and resolving a doubt: a person's word that lets money move |
+//! | `operate` | every act but the four below |
+//! | `approve` | restore, release, resolving a doubt, believing a clock that was set: a person's word that lets money move |
 //!
 //! Only a key that names a person is let in: an institution's key would see what belongs to
 //! others. Health and metrics ask for no key; they hold nothing about anybody, and the listener
@@ -24,6 +24,7 @@ pub mod audit;
 mod audit_log;
 mod dead_letters;
 mod deadlines;
+mod ended;
 mod gates;
 mod guard;
 mod health;
@@ -130,6 +131,7 @@ pub const ROUTES: &[Route] = &[
     operate("/admin/v1/gates/close"),
     operate("/admin/v1/gates/extend"),
     operate("/admin/v1/gates/open"),
+    approve("/admin/v1/gates/trust-clock"),
     look("/admin/v1/transactions"),
     look("/admin/v1/transactions/{id}"),
     operate("/admin/v1/transactions/{id}/told"),
@@ -162,6 +164,7 @@ pub fn router(state: State) -> axum::Router {
         .route("/admin/v1/gates/close", post(gates::close))
         .route("/admin/v1/gates/extend", post(gates::extend))
         .route("/admin/v1/gates/open", post(gates::open))
+        .route("/admin/v1/gates/trust-clock", post(gates::trust_clock))
         .route("/admin/v1/transactions", get(transactions::list))
         .route("/admin/v1/transactions/{id}", get(transactions::show))
         .route("/admin/v1/transactions/{id}/told", post(transactions::told))

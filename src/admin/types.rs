@@ -272,6 +272,18 @@ pub struct GatesOut {
     pub gates: Vec<GateOut>,
     /// Closings by operators that are in force.
     pub overrides: Vec<Override>,
+    /// What is wrong with the clock; absent while it is believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockOut>,
+}
+
+/// A clock that was set, so that nobody knows whether a stop is over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClockOut {
+    /// What it shows.
+    pub shows: Timestamp,
+    /// What it should show, by the time that has passed; the daemon goes by this.
+    pub expected: Timestamp,
 }
 
 /// Gates right after an act upon them.

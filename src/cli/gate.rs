@@ -4,7 +4,7 @@ use super::Run;
 use super::args::{Cells, Reason, instant, touched};
 use super::exit::{Exit, Failure};
 use super::out::{Table, plain};
-use crate::admin::types::{CloseGates, ForCells, GatesChanged, GatesOut};
+use crate::admin::types::{Because, CloseGates, ForCells, GatesChanged, GatesOut};
 use crate::domain::time::Timestamp;
 
 #[derive(Debug, clap::Subcommand)]
@@ -44,6 +44,14 @@ pub(super) enum Verb {
         #[command(flatten)]
         reason: Reason,
     },
+    /// Believe the clock as it is now, after it was set; what windows closed may open again
+    TrustClock {
+        /// Go on
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        reason: Reason,
+    },
 }
 
 impl Verb {
@@ -69,6 +77,16 @@ impl Verb {
                 run.confirmed(yes, &touched(&cells, &gates.gates), "--yes")?;
                 let body = ForCells { cells, all, reason: reason.reason };
                 run.client.post("/admin/v1/gates/open", &body, None).await?
+            }
+            Self::TrustClock { yes, reason } => {
+                let gates: GatesOut = run.client.get("/admin/v1/gates").await?;
+                let doubted = gates.clock.as_ref().map_or_else(
+                    || "the clock is believed already".to_owned(),
+                    |clock| format!("the clock shows {}, not {}", clock.shows, clock.expected),
+                );
+                run.confirmed(yes, &doubted, "--yes")?;
+                let body = Because { reason: reason.reason };
+                run.client.post("/admin/v1/gates/trust-clock", &body, None).await?
             }
         };
         run.out.data(&changed, || {
@@ -100,6 +118,13 @@ async fn list(run: &Run) -> Result<Exit, Failure> {
         }
         table
     });
+    if let Some(clock) = &out.clock {
+        run.out.note(&format!(
+            "the clock is not believed: it shows {} where {} was expected; what windows closed \
+             stays closed until it is set right, or is accepted by: holdover gate trust-clock",
+            clock.shows, clock.expected
+        ));
+    }
     for closing in &out.overrides {
         let cells = serde_json::to_string(&closing.cells).unwrap_or_default();
         run.out.note(&format!(

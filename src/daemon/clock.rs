@@ -76,6 +76,14 @@ impl Default for SystemClock {
     }
 }
 
+/// How long a sleeper pauses before it looks again, when `first` was left at the beginning and
+/// `left` is now, after `slept`; `None` when it is over. A wall clock that is set back keeps
+/// nobody asleep for longer than was asked: probes and appointments go on.
+fn pause(first: Duration, left: Duration, slept: Duration) -> Option<Duration> {
+    let longest = first.saturating_add(LOOK_AGAIN).saturating_sub(slept);
+    Some(left.min(longest).min(LOOK_AGAIN)).filter(|pause| !pause.is_zero())
+}
+
 impl Clock for SystemClock {
     fn now(&self) -> Now {
         let monotonic = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -84,12 +92,10 @@ impl Clock for SystemClock {
 
     fn sleep_until(&self, at: Timestamp) -> Later<'_, ()> {
         Box::pin(async move {
-            loop {
-                let left = at.since(Self::wall());
-                if left.is_zero() {
-                    return;
-                }
-                real_sleep(left.min(LOOK_AGAIN)).await;
+            let slept = Stopwatch::start();
+            let first = at.since(Self::wall());
+            while let Some(pause) = pause(first, at.since(Self::wall()), slept.elapsed()) {
+                real_sleep(pause).await;
             }
         })
     }
@@ -110,6 +116,20 @@ mod tests {
         clock.sleep_until(at).await;
         assert!(clock.now().wall >= at);
         clock.sleep_until(Timestamp::default()).await;
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_nobody_asleep() {
+        let s = Duration::from_secs;
+        let ms = Duration::from_millis;
+        assert_eq!(pause(s(5), s(5), s(0)), Some(LOOK_AGAIN));
+        assert_eq!(pause(s(5), ms(300), ms(4700)), Some(ms(300)));
+        assert_eq!(pause(s(5), s(0), s(5)), None);
+        // Two hours back, after two seconds of five.
+        assert_eq!(pause(s(5), s(7203), s(2)), Some(LOOK_AGAIN));
+        assert_eq!(pause(s(5), s(7200), s(5)), Some(LOOK_AGAIN));
+        assert_eq!(pause(s(5), s(7199), s(6)), None);
+        assert_eq!(pause(Duration::MAX, s(5), s(0)), Some(LOOK_AGAIN));
     }
 
     #[test]

@@ -140,6 +140,7 @@ pub fn standing(machine: &Machine, now: Now) -> Standing {
             .map(|upstream| (upstream.name, upstream.in_flight))
             .collect(),
         gates: gates.into_iter().map(|gate| (gate.cell.upstream.clone(), gate.state)).collect(),
+        clock_jump_ms: machine.clock_doubt().map(|doubt| doubt.ahead_ms()),
         windows: machine.windows().iter().map(|w| machine.phase(w, now.wall)).collect(),
     }
 }

@@ -88,6 +88,7 @@ pub(super) fn settings(config: &Config, options: &ServeOptions) -> Settings {
             commit_records_max: config.journal.commit_records_max as usize,
             window_length_max: config.limits.window_length_max,
             override_length_max: config.limits.override_length_max,
+            clock_jump_max: Some(config.data.clock_jump_max),
         },
         retry: config.retry.clone(),
         upstreams: config

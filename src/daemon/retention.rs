@@ -11,7 +11,7 @@
 use crate::domain::ids::Seq;
 use crate::engine::change::Change;
 use crate::engine::event::Event;
-use crate::engine::ports::{Clock, JournalReader};
+use crate::engine::ports::JournalReader;
 use crate::engine::run::Handle;
 use crate::journal::{Left, Retirement};
 use crate::telemetry::events;
@@ -38,7 +38,6 @@ pub(super) struct Retention {
     pub(super) retirement: Retirement,
     pub(super) reader: Arc<dyn JournalReader>,
     pub(super) engine: Handle,
-    pub(super) clock: Arc<dyn Clock>,
     /// How far nothing is needed any more where it stood, and the last record that was forwarded
     /// for that; oldest first. A segment may leave when runs hold the keys up to that record.
     pub(super) forwarded: Vec<(Seq, Seq)>,
@@ -47,7 +46,10 @@ pub(super) struct Retention {
 impl Retention {
     /// Does what is due.
     pub(super) async fn run_once(&mut self) -> Result<()> {
-        let old = self.clock.now().wall.before(self.ages.forward_after);
+        // The engine's time: a clock that has jumped must let nothing go.
+        let now = self.engine.read(|_, now| now.wall).await;
+        let now = now.ok_or_else(|| anyhow!("the engine has ended"))?;
+        let old = now.before(self.ages.forward_after);
         let due = self.retirement.older_than(old);
         if self.forwarded.last().is_none_or(|(before, _)| due > *before) {
             let any = self.forward(due).await?;

@@ -331,6 +331,7 @@ impl Daemon {
             let (folder, upkeep) = (folder.clone(), upkeep.clone());
             let (engine, metrics) = (engine.clone(), metrics.clone());
             async move {
+                let mut clock_jump_ms = None;
                 loop {
                     let work = upkeep.clone();
                     let at = folder.clone();
@@ -344,7 +345,13 @@ impl Daemon {
                     }
                     events::store_measured(used?, free?);
                     match engine.read(standing).await {
-                        Some(seen) => events::stands(&seen),
+                        Some(seen) => {
+                            if seen.clock_jump_ms.is_some() != clock_jump_ms.is_some() {
+                                events::clock_turned(seen.clock_jump_ms);
+                            }
+                            clock_jump_ms = seen.clock_jump_ms;
+                            events::stands(&seen);
+                        }
                         None => return std::io::Result::Ok(()),
                     }
                     metrics.upkeep();
@@ -393,15 +400,13 @@ impl Daemon {
             retention: journal.retention,
             archive: journal.archive,
         };
-        let (reader, engine, clock) =
-            (self.reader.clone(), self.engine.clone(), self.clock.clone());
+        let (reader, engine) = (self.reader.clone(), self.engine.clone());
         self.tasks.keep_running(Kind::Upkeep, "retention", move || {
             let mut retention = Retention {
                 ages,
                 retirement: retirement.clone(),
                 reader: reader.clone(),
                 engine: engine.clone(),
-                clock: clock.clone(),
                 forwarded: Vec::new(),
             };
             async move {

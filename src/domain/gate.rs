@@ -48,6 +48,8 @@ words!(
         ClosedByOperator = "closed_by_operator",
         /// Closed because the upstream does not answer.
         ClosedByProbe = "closed_by_probe",
+        /// Closed because the clock was set and nobody knows yet whether the stop is over.
+        ClosedByClock = "closed_by_clock",
         /// Waiting for proof that the core is back.
         Verifying = "verifying",
         /// Open at a rising rate; refusals are provisional.
@@ -65,6 +67,7 @@ impl GateState {
             | Self::AwaitingRelease
             | Self::ClosedByOperator
             | Self::ClosedByProbe
+            | Self::ClosedByClock
             | Self::Verifying => false,
         }
     }
@@ -235,10 +238,11 @@ pub struct Override {
 }
 
 impl Override {
-    /// Whether it closes `cell` at `now`.
+    /// Whether it closes `cell` at some instant from `early` to `late`: one and the same, unless
+    /// it is not certain what time it is.
     #[must_use]
-    pub fn closes(&self, cell: &Cell, now: Timestamp) -> bool {
-        self.since <= now && now < self.until && self.cells.matches(cell)
+    pub fn closes(&self, cell: &Cell, early: Timestamp, late: Timestamp) -> bool {
+        self.since <= late && early < self.until && self.cells.matches(cell)
     }
 }
 

@@ -169,6 +169,8 @@ pub enum Command {
         /// Exactly the cells that were closed.
         cells: Selector,
     },
+    /// Believe the clock as it is, after it was set.
+    TrustClock,
     /// Put a dead letter back.
     Redrive(Seq),
     /// Skip a dead letter for good.

@@ -16,7 +16,7 @@ use crate::domain::ids::{AttemptNo, Seq};
 use crate::domain::outcome::TransientReason;
 use crate::domain::review::cells_of;
 use crate::domain::state::State;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Now, Timestamp};
 use crate::domain::window::{self, Act, Lock, Proof, RestoreBy};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,6 +25,17 @@ use std::time::Duration;
 /// How often dates are computed again while a stop overruns its plan.
 const OVERRUN_CHECK: Duration = Duration::from_secs(3600);
 
+/// Sends of a cell that go to those somebody waits for before the backlog has one: three
+/// quarters of a rate that is too low for both, so that neither side starves.
+const LIVE_IN_A_ROW_MAX: u32 = 3;
+
+/// Which queue of its cell a ready transaction came from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    Live,
+    Backlog,
+}
+
 impl Machine {
     /// What the gate of cell `id` is at `now`.
     pub(super) fn gate_of(&self, id: u32, now: Timestamp) -> GateState {
@@ -32,14 +43,13 @@ impl Machine {
         if sabotaged!(self.settings, IgnoreGate) {
             return GateState::Open;
         }
-        if self.overrides.iter().any(|o| o.closes(&slot.cell, now)) {
+        // While the clock is not believed, a closing holds if either time says so.
+        let (early, late) = self.readings(now);
+        if self.overrides.iter().any(|o| o.closes(&slot.cell, early, late)) {
             return GateState::ClosedByOperator;
         }
-        match window::lock(self.windows.iter().map(AsRef::as_ref), &slot.cell, now) {
-            Some((_, Lock::Stopped)) => return GateState::ClosedByWindow,
-            Some((_, Lock::Verifying)) => return GateState::Verifying,
-            Some((_, Lock::AwaitingRelease)) => return GateState::AwaitingRelease,
-            None => {}
+        if let Some(closed) = self.gate_by_windows(&slot.cell, now) {
+            return closed;
         }
         match self.upstreams[slot.upstream].health.phase {
             HealthPhase::Open => GateState::Open,
@@ -68,9 +78,7 @@ impl Machine {
             out.effects.push(Effect::GateTurned { cell: self.cells[id].cell.clone(), to: is });
             self.take_turn(id32);
         }
-        let edges = self.windows.iter().filter_map(|w| w.next_edge(now));
-        let lapses = self.overrides.iter().map(|o| o.until).filter(|&until| now < until);
-        self.gates_next = edges.chain(lapses).min();
+        self.gates_next = self.next_gate_edge(now);
         if let Some(at) = self.gates_next {
             self.agenda.insert((at, Due::Gates));
         }
@@ -138,33 +146,34 @@ impl Machine {
     }
 
     /// Starts as many attempts as gates, pacing and concurrency allow.
-    pub fn dispatch(&mut self, now: Timestamp, out: &mut Decision) {
+    pub fn dispatch(&mut self, now: Now, out: &mut Decision) {
         if self.stopping || self.quarantined {
             return;
         }
-        // The clock may have passed an edge since the last step.
-        let now = now.max(self.last_at);
+        // The clock may have passed an edge, or been set, since the last step.
+        let now = self.read_clock(now);
         self.refresh_gates(now, out);
         for index in 0..self.upstreams.len() {
             let name = self.upstreams[index].name.clone();
             let Some(settings) = self.settings.upstreams.get(&name).cloned() else { continue };
             let rate = self.upstreams[index].health.rate(&settings.health, now);
             while self.upstreams[index].out < u64::from(settings.concurrency) {
-                let Some(slot) = self.next_in_turn(index) else { break };
+                let Some((slot, lane)) = self.next_in_turn(index) else { break };
                 if !self.upstreams[index].pacer.take(rate, now) {
-                    self.put_back(slot);
+                    self.put_back(slot, lane);
                     let at = self.upstreams[index].pacer.refills_at(now);
                     self.agenda.insert((at, Due::Gates));
                     break;
                 }
+                self.count_lane(slot, lane);
                 self.start(slot, now, out);
             }
         }
     }
 
-    /// The next ready transaction of an upstream: what somebody waits for first, then the cells
-    /// in turn.
-    fn next_in_turn(&mut self, index: usize) -> Option<Slot> {
+    /// The next ready transaction of an upstream: its cells in turn, and of a cell what somebody
+    /// waits for first, but for the backlog's share.
+    fn next_in_turn(&mut self, index: usize) -> Option<(Slot, Lane)> {
         let mut looked_at = 0;
         while looked_at <= self.upstreams[index].turn.len() {
             let id = self.upstreams[index].turn.pop_front()?;
@@ -173,12 +182,16 @@ impl Machine {
             if !cell.gate.lets_through() {
                 continue;
             }
-            let found = cell.live.pop_front().or_else(|| cell.backlog.pop_front());
+            let backlogs_turn = cell.live_in_a_row >= LIVE_IN_A_ROW_MAX && !cell.backlog.is_empty();
+            let found = match cell.live.pop_front_if(|_| !backlogs_turn) {
+                Some(slot) => Some((slot, Lane::Live)),
+                None => cell.backlog.pop_front().map(|slot| (slot, Lane::Backlog)),
+            };
             self.take_turn(id);
-            let Some(slot) = found else { continue };
+            let Some((slot, lane)) = found else { continue };
             if self.is_ready(slot, id) {
                 self.live.get_mut(slot).flags &= !READY;
-                return Some(slot);
+                return Some((slot, lane));
             }
             looked_at += usize::from(self.upstreams[index].turn.is_empty());
         }
@@ -196,18 +209,30 @@ impl Machine {
             && self.live.find(live.transaction) == Some(slot)
     }
 
-    fn put_back(&mut self, slot: Slot) {
+    /// Takes back what [`Self::next_in_turn`] has just given, the turn of its cell included:
+    /// otherwise a rate that is reached again and again would always pass over the same cells.
+    fn put_back(&mut self, slot: Slot, lane: Lane) {
         let live = self.live.get_mut(slot);
         live.flags |= READY;
-        let waited_for = self.waiters.contains_key(&live.transaction);
-        let cell = &mut self.cells[live.cell as usize];
-        if waited_for {
-            cell.live.push_front(slot)
-        } else {
-            cell.backlog.push_front(slot)
+        let id = live.cell;
+        let cell = &mut self.cells[id as usize];
+        match lane {
+            Lane::Live => cell.live.push_front(slot),
+            Lane::Backlog => cell.backlog.push_front(slot),
         }
-        let id = self.live.get(slot).cell;
-        self.take_turn(id);
+        let turn = &mut self.upstreams[cell.upstream].turn;
+        turn.pop_back_if(|last| *last == id);
+        turn.push_front(id);
+        cell.in_turn = true;
+    }
+
+    /// Counts a send of a cell, for the backlog's share.
+    fn count_lane(&mut self, slot: Slot, lane: Lane) {
+        let cell = &mut self.cells[self.live.get(slot).cell as usize];
+        cell.live_in_a_row = match lane {
+            Lane::Live => cell.live_in_a_row.saturating_add(1),
+            Lane::Backlog => 0,
+        };
     }
 
     fn start(&mut self, slot: Slot, now: Timestamp, out: &mut Decision) {
@@ -227,6 +252,7 @@ impl Machine {
         self.push(out, Change::AttemptStarted { transaction, attempt, at: now });
         let cell = &self.cells[live.cell as usize];
         let windows = self.windows.iter().map(AsRef::as_ref);
+        let closes_at = windows.filter_map(|w| w.closes_at(&cell.cell, now)).min();
         out.effects.push(Effect::Send(Box::new(SendOrder {
             transaction,
             attempt,
@@ -234,7 +260,8 @@ impl Machine {
             cell: cell.cell.clone(),
             gate: cell.epoch.clone(),
             epoch: cell.epoch.load(Ordering::SeqCst),
-            not_after: windows.filter_map(|w| w.closes_at(&cell.cell, now)).min(),
+            // Compared with the wall clock, which may stand elsewhere or be set right meanwhile.
+            not_after: closes_at.map(|at| at.min(self.on_the_wall(at))),
             at_hand: at_hand.map(|h| (h.accepted, h.private, h.credential)),
         })));
     }
@@ -503,6 +530,10 @@ impl Machine {
         now: Timestamp,
         out: &mut Decision,
     ) {
+        if self.clock_doubt().is_some() {
+            // Whether the planned end has passed is just what nobody knows.
+            return;
+        }
         let name = self.upstreams[index].name.clone();
         let mut cells: Vec<Cell> =
             self.cells.iter().filter(|c| c.upstream == index).map(|c| (*c.cell).clone()).collect();
@@ -649,10 +680,11 @@ impl Machine {
         Settlement::Transient { reason, not_before: now.after(delay) }
     }
 
-    /// When something becomes due next, if anything does.
+    /// When, by the wall clock, something becomes due next, if anything does.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.agenda.first().map(|(at, _)| *at).filter(|_| !self.quarantined)
+        let first = self.agenda.first().filter(|_| !self.quarantined);
+        first.map(|(at, _)| self.on_the_wall(*at))
     }
 
     /// Whether attempts or questions are out.

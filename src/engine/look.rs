@@ -86,16 +86,13 @@ impl Machine {
     pub fn gates(&self, now: Timestamp) -> Vec<GateView> {
         self.cells
             .iter()
-            .map(|slot| {
-                let windows = self.windows.iter().map(AsRef::as_ref);
-                GateView {
-                    cell: slot.cell.clone(),
-                    state: slot.gate,
-                    window: window::lock(windows, &slot.cell, now).map(|(id, _)| id.clone()),
-                    waiting: slot.waiting,
-                    in_flight: slot.out,
-                    epoch: slot.epoch.load(Ordering::SeqCst),
-                }
+            .map(|slot| GateView {
+                cell: slot.cell.clone(),
+                state: slot.gate,
+                window: self.lock_of(&slot.cell, now).map(|(id, _)| id.clone()),
+                waiting: slot.waiting,
+                in_flight: slot.out,
+                epoch: slot.epoch.load(Ordering::SeqCst),
             })
             .collect()
     }

@@ -6,6 +6,7 @@
 //! and may be lost at any time without breaking a promise.
 
 use super::change::{Accepted, Carried, Change, Facts, Settlement};
+use super::clock::Watch;
 use super::live::{
     Live, LiveSet, NEEDS_CREDENTIAL, NONE, NOT_SELF_CONTAINED, PRE_ACCEPTED, READY, Slot, UNQUEUED,
 };
@@ -39,6 +40,8 @@ pub(super) struct CellSlot {
     /// Heads of their keys that somebody waits for, and the others.
     pub(super) live: VecDeque<Slot>,
     pub(super) backlog: VecDeque<Slot>,
+    /// Sends in a row of what somebody waits for.
+    pub(super) live_in_a_row: u32,
     /// Whether the cell stands in its upstream's `turn`.
     pub(super) in_turn: bool,
     pub(super) waiting: u64,
@@ -141,6 +144,8 @@ pub struct Machine {
     pub(super) dependents: HashMap<Seq, Vec<Seq>>,
 
     // This process only.
+    /// Whether the wall clock is believed.
+    pub(super) clock: Watch,
     pub(super) waiters: HashMap<Seq, Vec<Waiter>>,
     pub(super) at_hand: HashMap<Seq, AtHand>,
     pub(super) out: HashMap<Seq, u32>,
@@ -179,8 +184,10 @@ impl Machine {
                 provisional: BTreeSet::new(),
             })
             .collect();
+        let clock = Watch::new(settings.limits.clock_jump_max);
         Self {
             settings,
+            clock,
             next: Seq(1),
             begins: Seq(1),
             epoch: 0,
@@ -736,6 +743,7 @@ impl Machine {
             epoch: Arc::new(AtomicU64::new(0)),
             live: VecDeque::new(),
             backlog: VecDeque::new(),
+            live_in_a_row: 0,
             in_turn: false,
             waiting: 0,
             came: VecDeque::new(),

@@ -23,6 +23,7 @@
 #![warn(missing_docs)]
 
 pub mod change;
+pub mod clock;
 mod deadlines;
 pub mod event;
 mod flow;

@@ -42,6 +42,10 @@ impl Machine {
             }
             Command::ExtendGate { cells, until } => self.extend_gate(&cells, until, now, out),
             Command::OpenGate { cells } => self.open_gate(&cells, now, out),
+            Command::TrustClock => {
+                self.trust_clock(reply, now, out);
+                return;
+            }
             Command::Redrive(transaction) => self.redrive(transaction, &o, now, out),
             Command::Skip(transaction) => self.skip(transaction, &o, now, out),
             Command::ResolveDoubt { transaction, verdict } => {
@@ -272,10 +276,11 @@ impl Machine {
     }
 
     fn overrides_in_force(&self, now: Timestamp) -> Vec<Override> {
-        self.overrides.iter().filter(|o| now < o.until).cloned().collect()
+        let (early, _) = self.readings(now);
+        self.overrides.iter().filter(|o| early < o.until).cloned().collect()
     }
 
-    fn gates_of(&self, cells: &Selector) -> Vec<(Cell, crate::domain::gate::GateState)> {
+    pub(super) fn gates_of(&self, cells: &Selector) -> Vec<(Cell, crate::domain::gate::GateState)> {
         self.cells
             .iter()
             .filter(|c| cells.matches(&c.cell))
@@ -414,12 +419,12 @@ impl Machine {
         now: Timestamp,
         out: &mut Decision,
     ) -> Result<Done, Fault> {
-        if !self.untold.contains_key(&transaction) {
-            return Err(Fault::NotFound("pre-accepted transaction with an untold result"));
-        }
         if let Some(slot) = self.live.find(transaction) {
             let state = self.live.get(slot).state;
             return Err(Fault::WrongState { what: "the transaction", state: state.to_string() });
+        }
+        if !self.untold.contains_key(&transaction) {
+            return Err(Fault::NotFound("pre-accepted transaction with an untold result"));
         }
         self.push(out, Change::ResultTold { transaction, how, by: o.by.clone(), at: now });
         Ok(Done::Transaction(transaction, State::Applied))

@@ -331,7 +331,8 @@ pub trait Upstream: Send + Sync {
 pub trait Clock: Send + Sync {
     /// Both readings.
     fn now(&self) -> Now;
-    /// Returns at or after `at` by the wall clock (also when a driven clock jumps past it).
+    /// Returns at or after `at` by the wall clock (also when a driven clock jumps past it), or
+    /// when as much time has passed as was left, should the wall clock have been set back.
     fn sleep_until(&self, at: Timestamp) -> Later<'_, ()>;
     /// Whether a driver moves this clock.
     fn is_virtual(&self) -> bool;

@@ -174,12 +174,15 @@ pub const QUEUE: usize = 4096;
 /// Puts an engine together. `recovered` is what recovery decided and has not committed yet.
 #[must_use]
 pub fn assemble(
-    machine: Machine,
+    mut machine: Machine,
     recovered: Decision,
     journal: Box<dyn Journal>,
     outlet: Box<dyn Outlet>,
     clock: Arc<dyn Clock>,
 ) -> Parts {
+    if clock.is_virtual() {
+        machine.follow_driver();
+    }
     let (queue_in, queue) = mpsc::channel(QUEUE);
     let (commits, batches) = blocking::sync_channel(BATCHES_WAITING);
     let (due_in, due) = watch::channel(None);
@@ -218,7 +221,7 @@ impl Stepper {
                 next = if inputs < BATCH_INPUTS { self.queue.try_recv().ok() } else { None };
             }
             let now = self.clock.now();
-            self.machine.dispatch(now.wall, &mut decision);
+            self.machine.dispatch(now, &mut decision);
             self.machine.forget_sealed_keys();
             if !self.hand_over_with(decision, deliveries, inputs as u64) || self.closing {
                 break;
@@ -237,7 +240,11 @@ impl Stepper {
                 self.machine.step(now, event, out);
             }
             Input::Told(event) => self.machine.step(now, event, out),
-            Input::Read(look) => deliveries.push(look(&self.machine, now)),
+            Input::Read(look) => {
+                // Whoever looks sees the state at the machine's time.
+                let now = Now { wall: self.machine.time_at(now), ..now };
+                deliveries.push(look(&self.machine, now));
+            }
             Input::Close => self.closing = true,
         }
     }

@@ -35,6 +35,8 @@ pub struct Limits {
     pub window_length_max: Duration,
     /// The longest that an operator's closing lasts.
     pub override_length_max: Duration,
+    /// How far the wall clock may jump and still be believed. `None`: however far.
+    pub clock_jump_max: Option<Duration>,
 }
 
 /// Everything the machine must know besides the changes. The same changes under other settings

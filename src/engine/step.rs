@@ -95,7 +95,7 @@ impl Machine {
         if self.quarantined {
             return self.look_only(event, out);
         }
-        let at = now.wall.max(self.last_at);
+        let at = self.read_clock(now);
         self.last_at = at;
         self.run_agenda(at, out);
         match event {

@@ -17,6 +17,7 @@ mod calendar;
 mod check;
 mod content;
 mod deadlines;
+mod ended;
 mod history;
 mod lookup;
 pub mod openapi;

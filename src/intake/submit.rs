@@ -5,7 +5,7 @@ use super::answer::{self, Answered};
 use super::check::{self, Asking};
 use super::receipt::Receipt;
 use super::tally::Quotas;
-use super::{Caller, Shared, State};
+use super::{Caller, Shared, State, ended};
 use crate::domain::identity::contains_identity_number;
 use crate::domain::ids::{InstitutionCode, TransactionId};
 use crate::domain::time::Monotonic;
@@ -112,7 +112,7 @@ pub(super) struct Standing {
     responses(
         (status = 200, description = "Taken back", body = Standing),
         (status = 404, description = "Not there, or not yours", body = problem::ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "It has been sent", body = problem::ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "It has been sent, or has ended", body = problem::ProblemBody, content_type = "application/problem+json"),
     ),
     security(("key" = []))
 )]
@@ -128,7 +128,9 @@ pub(super) async fn withdraw(
     let transaction = super::own_partition(&state, &id)?;
     let asked: WithdrawBody = read_json(&state, &head.headers, body).await?;
     let reason = impersonal(&asked.reason, "/reason")?;
-    let reply = state.engine.withdraw(institution.code.clone(), transaction, reason).await;
+    let code = institution.code.clone();
+    let reply = state.engine.withdraw(code.clone(), transaction, reason).await;
+    let reply = ended::or_wrong_state(&state, code, transaction, reply).await?;
     match reply {
         Reply::Done(Done::Transaction(seq, standing)) => {
             let id = TransactionId::new(state.partition, seq);

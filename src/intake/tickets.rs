@@ -1,8 +1,7 @@
 //! The counter's open tickets, and closing one by hand.
 
-use super::answer;
 use super::submit::{impersonal, read_json};
-use super::{Caller, Page, Shared};
+use super::{Caller, Page, Shared, answer, ended};
 use crate::domain::cell::Operation;
 use crate::domain::ids::{Business, TicketId, TransactionId};
 use crate::domain::money::Money;
@@ -147,7 +146,9 @@ pub(super) async fn close(
         return Err(Problem::fields(vec![FieldError { pointer: "/how".to_owned(), detail }]));
     };
     let (by, reason) = (impersonal(&asked.by, "/by")?, impersonal(&asked.reason, "/reason")?);
+    let code = institution.clone();
     let reply = state.engine.close_ticket(institution, ticket.seq, how, by, reason).await;
+    let reply = ended::or_wrong_state(&state, code, ticket.seq, reply).await?;
     match reply {
         Reply::Done(Done::Ticket(seq, standing)) => {
             let id = TicketId::new(state.partition, seq);

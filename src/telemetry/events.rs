@@ -357,6 +357,23 @@ pub struct Standing {
     pub gates: Vec<(UpstreamName, GateState)>,
     /// The phase of each window.
     pub windows: Vec<Phase>,
+    /// How far the clock is ahead of where it should be, in milliseconds, while it is not
+    /// believed.
+    pub clock_jump_ms: Option<i64>,
+}
+
+/// The clock is no longer believed, or is believed again. `ahead_ms` is how far it is ahead of
+/// where it should be.
+pub fn clock_turned(ahead_ms: Option<i64>) {
+    match ahead_ms {
+        Some(ahead_ms) => tracing::error!(
+            code = "clock_jumped",
+            ahead_ms,
+            "the clock was set and is not believed, what windows closed stays closed until it is \
+             set right or an operator accepts it"
+        ),
+        None => tracing::warn!(code = "clock_believed", "the clock is believed again"),
+    }
 }
 
 /// Publishes how things stand. An imbalance of the books is a defect of ours and said loudly.
@@ -367,6 +384,8 @@ pub fn stands(standing: &Standing) {
         tracing::error!(count = %items, fen = %fen, "the books do not balance");
     }
     count(|series| {
+        let ahead = standing.clock_jump_ms.unwrap_or(0);
+        series.clock_jump.set(difference(i128::from(ahead)) / 1000.0);
         series.imbalance.set(difference(items));
         series.imbalance_yuan.set(difference(fen) / 100.0);
         for &state in State::ALL {

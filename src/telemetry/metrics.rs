@@ -78,6 +78,8 @@ catalogue! {
         "Always 1; the labels name the build";
     VIRTUAL_CLOCK Kind::Gauge, "holdover_virtual_clock", &[],
         "1 while the daemon's clock is moved by a driver";
+    CLOCK_JUMP Kind::Gauge, "holdover_clock_jump_seconds", &[],
+        "How far the clock is ahead of where it should be (behind: negative); 0 while it is believed";
     HTTP_REQUESTS Kind::Counter, "holdover_http_requests_total",
         &["listener", "route", "method", "code"], "Requests answered, by class of status code";
     HTTP_SECONDS_NAME Kind::Histogram(HTTP_SECONDS), "holdover_http_request_duration_seconds",
@@ -244,6 +246,7 @@ pub(super) struct Series {
     pub(super) oldest_deliverable: Gauge,
     pub(super) oldest_blocked: Gauge,
     pub(super) oldest_in_doubt: Gauge,
+    pub(super) clock_jump: Gauge,
     pub(super) imbalance: Gauge,
     pub(super) imbalance_yuan: Gauge,
     windows: Vec<Gauge>,
@@ -289,6 +292,7 @@ impl Series {
             oldest_deliverable: gauge!(BACKLOG_OLDEST, "class" => "deliverable"),
             oldest_blocked: gauge!(BACKLOG_OLDEST, "class" => "blocked"),
             oldest_in_doubt: gauge!(IN_DOUBT_OLDEST),
+            clock_jump: gauge!(CLOCK_JUMP),
             imbalance: gauge!(IMBALANCE),
             imbalance_yuan: gauge!(IMBALANCE_YUAN),
             windows: each(

@@ -24,6 +24,7 @@ crate::domain::cell::words!(
 
 /// The names of fields in log lines. Whoever logs uses these, so that lines can be searched.
 pub const FIELDS: &[&str] = &[
+    "ahead_ms",
     "attempt",
     "batch",
     "business",

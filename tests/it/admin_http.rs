@@ -166,7 +166,7 @@ fn body_of(route: &Route) -> Value {
         }
         "told" => json!({"how": "telephone"}),
         "resolve" => json!({"verdict": "not_applied"}),
-        "end" | "cancel" | "redrive" | "skip" | "ask" => json!({}),
+        "end" | "cancel" | "redrive" | "skip" | "ask" | "trust-clock" => json!({}),
         other => panic!("no body for {other}"),
     }
 }
@@ -207,7 +207,7 @@ async fn a_call_is_made_only_with_its_scope_and_only_by_a_person() {
         }
     }
     assert_eq!(needed.iter().sum::<usize>(), ROUTES.len());
-    assert_eq!(needed[2], 3, "restore, release and resolve");
+    assert_eq!(needed[2], 4, "restore, release, resolve and trust-clock");
 }
 
 #[tokio::test]
@@ -358,9 +358,10 @@ async fn every_act_that_needs_no_look_reaches_the_engine_as_its_own_command() {
         let Event::Order(_, order) = event else { return Reply::Unavailable };
         Reply::Done(match &order.command {
             Command::DeclareWindow(window) => Done::Window(Arc::new((**window).clone())),
-            Command::CloseGate { .. } | Command::ExtendGate { .. } | Command::OpenGate { .. } => {
-                Done::Gates(Vec::new())
-            }
+            Command::CloseGate { .. }
+            | Command::ExtendGate { .. }
+            | Command::OpenGate { .. }
+            | Command::TrustClock => Done::Gates(Vec::new()),
             _ => Done::Transaction(Seq(7), Standing::Waiting),
         })
     });
@@ -379,6 +380,7 @@ async fn every_act_that_needs_no_look_reaches_the_engine_as_its_own_command() {
             "close" => "CloseGate",
             "extend" => "ExtendGate",
             "open" => "OpenGate",
+            "trust-clock" => "TrustClock",
             "told" => "ResultTold",
             "redrive" => "Redrive",
             "skip" => "Skip",

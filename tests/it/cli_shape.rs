@@ -28,8 +28,27 @@ const BOUND: Duration = Duration::from_secs(20);
 
 /// Every verb means the same under every noun.
 const VERBS: &[&str] = &[
-    "ask", "cancel", "check", "close", "create", "declare", "end", "extend", "list", "open",
-    "redrive", "release", "resolve", "restore", "revoke", "show", "skip", "tail", "told", "verify",
+    "ask",
+    "cancel",
+    "check",
+    "close",
+    "create",
+    "declare",
+    "end",
+    "extend",
+    "list",
+    "open",
+    "redrive",
+    "release",
+    "resolve",
+    "restore",
+    "revoke",
+    "show",
+    "skip",
+    "tail",
+    "told",
+    "trust-clock",
+    "verify",
 ];
 
 fn walk(command: &Command, path: &str, visit: &mut dyn FnMut(&Command, &str)) {
@@ -72,7 +91,7 @@ fn no_secret_is_ever_the_value_of_an_argument() {
 fn what_cannot_be_taken_back_needs_a_flag_that_says_so() {
     let destructive = [
         ("window", &["end", "cancel", "restore", "release"][..]),
-        ("gate", &["close", "open"]),
+        ("gate", &["close", "open", "trust-clock"]),
         ("dead-letter", &["skip"]),
         ("in-doubt", &["resolve"]),
         ("key", &["revoke"]),

@@ -15,33 +15,48 @@ use holdover::engine::event::{
     Command, Done, Event, Fault, Live, Order, Reply, ReplyTo, Submission,
 };
 use holdover::engine::machine::Machine;
+use holdover::engine::settings::Settings;
 use holdover::engine::step::{Decision, Effect, SendOrder};
 use std::time::Duration;
 
-struct Bench {
-    machine: Machine,
-    now: Timestamp,
-    out: Vec<SendOrder>,
+pub(crate) struct Bench {
+    pub(crate) machine: Machine,
+    /// The true time.
+    pub(crate) now: Timestamp,
+    /// How far the wall clock is wrong, in milliseconds.
+    pub(crate) ahead_ms: i64,
+    pub(crate) out: Vec<SendOrder>,
     asks: Vec<Seq>,
-    replies: Vec<(u64, Reply)>,
+    pub(crate) replies: Vec<(u64, Reply)>,
     next: u64,
 }
 
-fn at(text: &str) -> Timestamp {
+pub(crate) fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
 impl Bench {
     fn new(now: &str) -> Self {
-        let machine = Machine::new(settings(), Box::new(NoRuns));
-        let (out, asks, replies) = (Vec::new(), Vec::new(), Vec::new());
-        Self { machine, now: at(now), out, asks, replies, next: 0 }
+        Self::with(settings(), now)
     }
 
-    fn step(&mut self, event: Event) {
+    pub(crate) fn with(settings: Settings, now: &str) -> Self {
+        let machine = Machine::new(settings, Box::new(NoRuns));
+        let (out, asks, replies) = (Vec::new(), Vec::new(), Vec::new());
+        Self { machine, now: at(now), ahead_ms: 0, out, asks, replies, next: 0 }
+    }
+
+    /// What the two clocks show.
+    fn reads(&self) -> Now {
+        let true_ms = self.now.as_millis();
+        let monotonic = Monotonic(u64::try_from(true_ms).unwrap());
+        Now { wall: Timestamp::from_millis(true_ms + self.ahead_ms), monotonic }
+    }
+
+    pub(crate) fn step(&mut self, event: Event) {
         let mut decision = Decision::default();
-        self.machine.step(Now { wall: self.now, monotonic: Monotonic(0) }, event, &mut decision);
-        self.machine.dispatch(self.now, &mut decision);
+        self.machine.step(self.reads(), event, &mut decision);
+        self.machine.dispatch(self.reads(), &mut decision);
         for effect in decision.effects {
             match effect {
                 Effect::Send(order) => self.out.push(*order),
@@ -54,7 +69,7 @@ impl Bench {
         assert_eq!((books.difference(), books.amount_difference()), (0, 0));
     }
 
-    fn set(&mut self, now: &str) {
+    pub(crate) fn set(&mut self, now: &str) {
         self.now = at(now);
         self.step(Event::Tick);
     }
@@ -73,35 +88,35 @@ impl Bench {
         self.ask(|reply| Event::Submit(reply, Box::new(submission)))
     }
 
-    fn accepted(&mut self, submission: Submission) -> Seq {
+    pub(crate) fn accepted(&mut self, submission: Submission) -> Seq {
         match self.submit(submission) {
             Some(Reply::Accepted { transaction, duplicate: false, .. }) => transaction,
             other => panic!("not accepted: {other:?}"),
         }
     }
 
-    fn order(&mut self, command: Command) -> Option<Reply> {
+    pub(crate) fn order(&mut self, command: Command) -> Option<Reply> {
         let (by, reason) = ("operator".to_owned(), "because".to_owned());
         let order = Order { by, reason, command };
         self.ask(|reply| Event::Order(reply, Box::new(order)))
     }
 
-    fn settle(&mut self, outcome: Outcome<holdover::engine::ports::Answer>) -> Seq {
+    pub(crate) fn settle(&mut self, outcome: Outcome<holdover::engine::ports::Answer>) -> Seq {
         let order = self.out.remove(0);
         let (transaction, attempt) = (order.transaction, order.attempt);
         self.step(Event::Settled { transaction, attempt, outcome });
         transaction
     }
 
-    fn probe(&mut self, upstream: &str, good: bool) {
+    pub(crate) fn probe(&mut self, upstream: &str, good: bool) {
         self.step(Event::Probed { upstream: upstream.parse().unwrap(), good });
     }
 
-    fn state(&self, transaction: Seq) -> Option<State> {
+    pub(crate) fn state(&self, transaction: Seq) -> Option<State> {
         self.machine.transaction(transaction).map(|view| view.state)
     }
 
-    fn sent(&self) -> Vec<u64> {
+    pub(crate) fn sent(&self) -> Vec<u64> {
         self.out.iter().map(|order| order.transaction.0).collect()
     }
 }
@@ -126,11 +141,11 @@ fn row(cells: Selector, disposition: Disposition) -> Row {
     }
 }
 
-fn upstream(name: &str) -> Selector {
+pub(crate) fn upstream(name: &str) -> Selector {
     Selector { upstream: vec![name.parse().unwrap()], ..Selector::default() }
 }
 
-fn window(disposition: Disposition) -> Window {
+pub(crate) fn window(disposition: Disposition) -> Window {
     let planned =
         Interval::new(at("2022-08-12T19:00:00+08:00"), at("2022-08-15T06:00:00+08:00")).unwrap();
     Window {

@@ -84,7 +84,7 @@ impl World {
         let mut decision = Decision::default();
         let now = Now { wall: self.now, monotonic: Monotonic(0) };
         self.machine.step(now, event, &mut decision);
-        self.machine.dispatch(self.now, &mut decision);
+        self.machine.dispatch(Now { wall: self.now, monotonic: Monotonic(0) }, &mut decision);
         // One in forty commits never reaches the disk: the process dies there.
         if self.crashing && self.rng.u32(..40) == 0 {
             let kept = self.rng.usize(..=decision.changes.len());

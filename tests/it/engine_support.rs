@@ -70,6 +70,7 @@ pub(crate) fn settings() -> Settings {
             commit_records_max: 4096,
             window_length_max: Duration::from_secs(60 * 24 * 3600),
             override_length_max: Duration::from_secs(7 * 24 * 3600),
+            clock_jump_max: None,
         },
         retry: RetryPolicy {
             first: Duration::from_secs(1),

@@ -292,7 +292,7 @@ fn line(business: &str, operation: Operation) -> Line {
     }
 }
 
-fn catalogue() -> Catalogue {
+pub(crate) fn catalogue() -> Catalogue {
     let settlement = Line {
         normal: Disposition::PassOrTicket,
         needs_amount: true,

@@ -184,6 +184,8 @@ fn the_rest() {
         events::index_lost(reason);
     }
     events::index_away();
+    events::clock_turned(Some(-7_200_000));
+    events::clock_turned(None);
     events::index_ready(Seq(4), "rebuilt");
     let mut books = Books::default();
     books.accept(Money::default());
@@ -193,6 +195,7 @@ fn the_rest() {
         in_flight: vec![(agency(), 3)],
         gates: vec![(agency(), GateState::Verifying), (agency(), GateState::Verifying)],
         windows: vec![Phase::Active],
+        clock_jump_ms: Some(-7_200_000),
         ..Standing::default()
     });
 }
@@ -252,6 +255,7 @@ fn every_event_is_counted_and_logged_with_known_names() {
         ("holdover_window_state{state=\"active\"}", 1.0),
         ("holdover_ledger_imbalance_transactions", 0.0),
         ("holdover_virtual_clock", 1.0),
+        ("holdover_clock_jump_seconds", -7200.0),
         ("holdover_store_sync_duration_seconds_bucket{le=\"0.0025\"}", 1.0),
         ("holdover_store_sync_errors_total", 1.0),
         ("holdover_index_rebuilds_total{reason=\"hanging\"}", 1.0),

@@ -265,11 +265,7 @@ fn dead_letter_round(site: &Site, daemon: &Daemon, cli: &Cli) {
     cli.fails(2, "--yes", &[["dead-letter", "skip", &two].as_slice(), &because].concat());
     cli.does(&[["dead-letter", "skip", "--yes", &two].as_slice(), &because].concat());
     assert_eq!(cli.state(&two), "withdrawn");
-    cli.fails(
-        3,
-        "open transaction",
-        &[["dead-letter", "redrive", &two].as_slice(), &because].concat(),
-    );
+    cli.fails(4, "is withdrawn", &[["dead-letter", "redrive", &two].as_slice(), &because].concat());
 }
 
 fn doubt_round(site: &Site, daemon: &Daemon, cli: &Cli) {
@@ -295,11 +291,7 @@ fn doubt_round(site: &Site, daemon: &Daemon, cli: &Cli) {
     cli.until(&asked, "applied");
     cli.does(&[resolve(&lost, "applied").as_slice(), &because, &yes].concat());
     assert_eq!(cli.state(&lost), "applied");
-    cli.fails(
-        3,
-        "open transaction",
-        &[resolve(&lost, "refused").as_slice(), &because, &yes].concat(),
-    );
+    cli.fails(4, "is applied", &[resolve(&lost, "refused").as_slice(), &because, &yes].concat());
     assert_eq!(cli.ids(&["in-doubt", "list"]), [""; 0]);
 }
 
@@ -323,6 +315,7 @@ fn refusals(site: &Site, daemon: &Daemon, cli: &Cli) {
     cli.fails(6, "personal_data_in_text", &[close.as_slice(), &[&reason]].concat());
     cli.fails(2, "reason_missing", &[close.as_slice(), &[" "]].concat());
     cli.fails(3, "not_found", &["transaction", "show", "txn_00000000000zzzzz"]);
+    cli.fails(4, "is believed", &["gate", "trust-clock", "--yes", "--reason", "it is right"]);
     cli.fails(2, "", &["transaction", "show", "nothing"]);
 }
 

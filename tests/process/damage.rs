@@ -172,6 +172,7 @@ fn settings() -> Settings {
             commit_records_max: 4096,
             window_length_max: Duration::from_secs(60 * 24 * 3600),
             override_length_max: Duration::from_secs(7 * 24 * 3600),
+            clock_jump_max: None,
         },
         partition: 0,
         zone: config.zone,

@@ -1,0 +1,231 @@
+//! Whether the wall clock is believed.
+//!
+//! Wall and monotonic time are read together. As long as both have advanced by the same amount
+//! since the last reading, give or take the allowed jump, the wall clock is believed and the
+//! machine's time is what it shows. When they part, somebody has set the clock: the machine's
+//! time then goes on from the last believed reading at the pace of monotonic time, and the
+//! *doubt* lasts until the two agree again or a person says that the clock is right.
+//!
+//! While in doubt, what closes a gate holds if either time says so, and nothing that a window
+//! has closed is opened by probes or by the plan; see `flow.rs`.
+//!
+//! Nothing of this is journaled. A process that starts has no earlier reading to compare with
+//! and believes what it finds, but for a clock behind its own journal, which it refuses.
+
+use super::event::{Done, Fault, Reply, ReplyTo};
+use super::machine::Machine;
+use super::step::{Decision, Effect};
+use crate::domain::cell::{Cell, Selector};
+use crate::domain::gate::GateState;
+use crate::domain::ids::WindowId;
+use crate::domain::time::{Now, Timestamp};
+use crate::domain::window::{self, Lock};
+use std::time::Duration;
+
+/// A change of the doubt that is large enough to look at every gate again.
+const WORTH_A_LOOK: Duration = Duration::from_secs(1);
+
+/// The wall clock and the time that monotonic time makes of the last believed reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doubt {
+    /// What the wall clock shows.
+    pub shows: Timestamp,
+    /// What it should show; the machine's time while in doubt.
+    pub expected: Timestamp,
+}
+
+impl Doubt {
+    /// How far the wall clock stands ahead of where it should, in milliseconds.
+    #[must_use]
+    pub fn ahead_ms(&self) -> i64 {
+        self.shows.as_millis().saturating_sub(self.expected.as_millis())
+    }
+
+    /// What the wall clock will show when the machine's time is `at`.
+    fn on_the_wall(&self, at: Timestamp) -> Timestamp {
+        Timestamp::from_millis(at.as_millis().saturating_add(self.ahead_ms()))
+    }
+}
+
+/// Compares the two clocks.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// How far they may part at once. `None`: whatever the clock shows is right.
+    jump_max: Option<Duration>,
+    believed: Option<Now>,
+    read: Now,
+    doubt: Option<Doubt>,
+}
+
+impl Watch {
+    pub(super) fn new(jump_max: Option<Duration>) -> Self {
+        Self { jump_max, believed: None, read: Now::default(), doubt: None }
+    }
+
+    /// The time that a reading stands for, and the doubt about it.
+    fn judge(&self, now: Now) -> Option<Doubt> {
+        let (max, last) = (self.jump_max?, self.believed?);
+        let passed = now.monotonic.0.saturating_sub(last.monotonic.0);
+        let expected = last.wall.after(Duration::from_millis(passed));
+        let apart = now.wall.since(expected).max(expected.since(now.wall));
+        (apart > max).then_some(Doubt { shows: now.wall, expected })
+    }
+
+    /// Takes in a reading; whether gates must be looked at again because of it.
+    fn take_in(&mut self, now: Now) -> bool {
+        let before = self.doubt;
+        self.doubt = self.judge(now);
+        self.read = now;
+        if self.doubt.is_none() {
+            self.believed = Some(now);
+        }
+        match (before, self.doubt) {
+            (None, None) => false,
+            (Some(old), Some(new)) => {
+                let moved = old.ahead_ms().abs_diff(new.ahead_ms());
+                Duration::from_millis(moved) >= WORTH_A_LOOK
+            }
+            (Some(_), None) | (None, Some(_)) => true,
+        }
+    }
+
+    /// Believes the latest reading.
+    fn believe(&mut self) {
+        self.believed = Some(self.read);
+        self.doubt = None;
+    }
+}
+
+impl Machine {
+    /// The machine's clock is moved by a driver: it jumps by design and is believed.
+    pub fn follow_driver(&mut self) {
+        self.clock = Watch::new(None);
+    }
+
+    /// The machine's time at a reading, without taking it in.
+    #[must_use]
+    pub fn time_at(&self, now: Now) -> Timestamp {
+        self.clock.judge(now).map_or(now.wall, |doubt| doubt.expected).max(self.last_at)
+    }
+
+    /// What is wrong with the wall clock, if anything is.
+    #[must_use]
+    pub fn clock_doubt(&self) -> Option<Doubt> {
+        self.clock.doubt
+    }
+
+    /// Takes in a reading; the machine's time, which never runs backwards.
+    pub(super) fn read_clock(&mut self, now: Now) -> Timestamp {
+        let time = self.time_at(now);
+        self.gates_dirty |= self.clock.take_in(now);
+        time
+    }
+
+    /// What the wall clock shows, or will show, at the machine's time `at`.
+    pub(super) fn on_the_wall(&self, at: Timestamp) -> Timestamp {
+        self.clock.doubt.map_or(at, |doubt| doubt.on_the_wall(at))
+    }
+
+    /// The machine's time when the wall clock shows `shown`, as far as that is known.
+    fn off_the_wall(&self, shown: Timestamp) -> Timestamp {
+        let ahead = self.clock.doubt.map_or(0, |doubt| doubt.ahead_ms());
+        Timestamp::from_millis(shown.as_millis().saturating_sub(ahead))
+    }
+
+    /// The earlier and the later of the machine's time and what the wall clock shows while it
+    /// is not believed.
+    pub(super) fn readings(&self, now: Timestamp) -> (Timestamp, Timestamp) {
+        let shows = self.clock.doubt.map_or(now, |doubt| doubt.shows);
+        (now.min(shows), now.max(shows))
+    }
+
+    /// The lock on `cell` as the windows put it: at the machine's time, else at the later time
+    /// that the wall clock shows. A window closes until somebody restores it, so that what is
+    /// closed at the earlier reading is closed at the later one too.
+    pub(super) fn lock_of(&self, cell: &Cell, now: Timestamp) -> Option<(&WindowId, Lock)> {
+        let windows = || self.windows.iter().map(AsRef::as_ref);
+        let (_, late) = self.readings(now);
+        window::lock(windows(), cell, now).or_else(|| window::lock(windows(), cell, late))
+    }
+
+    /// What a window makes of the gate of `cell`; `None` where no window closes it.
+    pub(super) fn gate_by_windows(&self, cell: &Cell, now: Timestamp) -> Option<GateState> {
+        let (_, lock) = self.lock_of(cell, now)?;
+        let windows = || self.windows.iter().map(AsRef::as_ref);
+        let at = |at| window::lock(windows(), cell, at).map(|(_, lock)| lock);
+        // A closed gate that both times explain alike is closed by the window and nothing else,
+        // except that no probe may open it now.
+        let agreed = self.clock.doubt.is_none_or(|doubt| at(doubt.shows) == at(now));
+        Some(match lock {
+            Lock::Stopped if agreed => GateState::ClosedByWindow,
+            Lock::AwaitingRelease if agreed => GateState::AwaitingRelease,
+            Lock::Verifying if self.clock.doubt.is_none() => GateState::Verifying,
+            Lock::Stopped | Lock::Verifying | Lock::AwaitingRelease => GateState::ClosedByClock,
+        })
+    }
+
+    /// The next instant of the machine's time at which a gate may turn by plan.
+    pub(super) fn next_gate_edge(&self, now: Timestamp) -> Option<Timestamp> {
+        let after = |at: Timestamp| {
+            let edges = self.windows.iter().filter_map(move |w| w.next_edge(at));
+            let lapses = self.overrides.iter().map(|o| o.until).filter(move |&until| at < until);
+            edges.chain(lapses).min()
+        };
+        let by_wall = self.clock.doubt.and_then(|d| after(d.shows)).map(|at| self.off_the_wall(at));
+        after(now).into_iter().chain(by_wall).min()
+    }
+
+    /// An operator says that the clock is right as it is. Machine time follows it from here;
+    /// where it shows an earlier time, machine time stands until it has caught up.
+    pub(super) fn trust_clock(&mut self, reply: ReplyTo, now: Timestamp, out: &mut Decision) {
+        let Some(doubt) = self.clock.doubt else {
+            let state = "believed".to_owned();
+            let fault = Fault::WrongState { what: "the clock", state };
+            out.effects.push(Effect::Reply(reply, Reply::Invalid(fault)));
+            return;
+        };
+        self.clock.believe();
+        self.last_at = now.max(doubt.shows);
+        self.gates_dirty = true;
+        self.run_agenda(self.last_at, out);
+        let done = Done::Gates(self.gates_of(&Selector::default()));
+        self.when_quiet(reply, done, &|_| false, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::Monotonic;
+
+    fn now(wall_s: i64, monotonic_s: u64) -> Now {
+        Now {
+            wall: Timestamp::from_millis(wall_s * 1000),
+            monotonic: Monotonic(monotonic_s * 1000),
+        }
+    }
+
+    #[test]
+    fn a_clock_that_parts_from_monotonic_time_is_doubted_until_it_comes_back() {
+        let mut watch = Watch::new(Some(Duration::from_secs(60)));
+        // Drifting and being slewed are no jumps, however far they lead in the end.
+        for (wall, monotonic) in [(1000, 0), (1050, 20), (1100, 45), (1090, 70)] {
+            watch.take_in(now(wall, monotonic));
+            assert_eq!(watch.doubt, None, "{wall} after {monotonic} s");
+        }
+        assert!(watch.take_in(now(8300, 80)));
+        assert_eq!(watch.doubt.map(|d| d.ahead_ms()), Some(7_200_000));
+        assert!(!watch.take_in(now(8301, 81)), "the same doubt is no news");
+        assert!(watch.take_in(now(1020, 90)), "another jump is");
+        assert_eq!(watch.doubt.map(|d| d.expected.as_millis()), Some(1_110_000));
+        assert!(watch.take_in(now(1121, 100)));
+        assert_eq!(watch.doubt, None);
+    }
+
+    #[test]
+    fn a_driven_clock_is_never_doubted() {
+        let mut watch = Watch::new(None);
+        assert!(!watch.take_in(now(1000, 0)) && !watch.take_in(now(9000, 1)));
+        assert_eq!(watch.doubt, None);
+    }
+}
