@@ -19,7 +19,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Places of live transactions looked at in one go on the step thread: well below a millisecond.
+/// Places of live transactions looked at in one go on the engine's thread: well below a millisecond.
 const LOOK_AT: u32 = 16_384;
 /// Records forwarded before their commit is waited for. Bounds the payloads in memory.
 const FORWARD_AT_ONCE: usize = 128;

@@ -55,6 +55,9 @@ pub use crate::engine::settings::Sabotage;
 pub(super) const PARTITION: u16 = 0;
 /// How often index and backlog are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the journal's own work is looked at: at 40 MB a second a segment of 64 MiB is full in
+/// less than two seconds, and its successor is made in small pieces.
+const UPKEEP_EVERY: Duration = Duration::from_millis(25);
 /// How often free space is looked at: submissions must not eat the reserve between two looks.
 const LOOK_AT_SPACE_EVERY: Duration = Duration::from_millis(100);
 
@@ -185,7 +188,7 @@ struct Started {
     index: Index,
     disk_reserve: Arc<AtomicBool>,
     upstreams: HashMap<UpstreamName, Arc<dyn Upstream>>,
-    /// The last state, once the step thread has ended.
+    /// The last state, once the engine's thread has ended.
     final_state: std::sync::mpsc::Receiver<Machine>,
     /// Records are lost: what is left is only looked at.
     quarantined: bool,
@@ -241,13 +244,14 @@ fn start_engine(
     let journal = Box::new(Timed(opened.journal));
     let parts = run::assemble(machine, recovered, journal, outlet, clock.clone());
     drop(dispatch.engine.set(parts.handle.clone()));
-    let (stepper, committer) = (parts.stepper, parts.committer);
+    let worker = parts.worker;
     let (last_state, final_state) = std::sync::mpsc::sync_channel(1);
-    tasks.spawn_thread(Kind::Engine, "step", move || {
+    tasks.spawn_thread(Kind::Store, "engine", move || {
+        let (machine, ended) = worker.run();
         // The receiver is gone only when the start failed halfway.
-        drop(last_state.send(stepper.run()));
+        drop(last_state.send(machine));
+        ended
     });
-    tasks.spawn_thread(Kind::Store, "commit", move || committer.run());
     let (engine, pulse, due) = (parts.handle, parts.pulse, parts.due);
     Ok(Started { engine, pulse, due, index, disk_reserve, upstreams, final_state, quarantined })
 }
@@ -325,24 +329,20 @@ impl Daemon {
     /// Watches free space, does the journal's upkeep, and renews the gauges.
     fn keep_the_disk(&self, upkeep: journal::Upkeep) {
         self.keep_the_reserve();
+        self.keep_the_journal(upkeep);
         let folder = self.config.data.folder.clone();
         let (engine, metrics) = (self.engine.clone(), self.metrics.clone());
         self.tasks.keep_running(Kind::Upkeep, "disk", move || {
-            let (folder, upkeep) = (folder.clone(), upkeep.clone());
+            let folder = folder.clone();
             let (engine, metrics) = (engine.clone(), metrics.clone());
             async move {
                 let mut clock_jump_ms = None;
                 loop {
-                    let work = upkeep.clone();
                     let at = folder.clone();
                     let looked = tokio::task::spawn_blocking(move || {
-                        let worked = work.run_once();
-                        (worked, journal::files::free_bytes(&at), used_bytes(&at))
+                        (journal::files::free_bytes(&at), used_bytes(&at))
                     });
-                    let (worked, free, used) = looked.await.map_err(std::io::Error::other)?;
-                    if let Err(error) = worked {
-                        tracing::warn!(%error, "the journal's upkeep could not be done");
-                    }
+                    let (free, used) = looked.await.map_err(std::io::Error::other)?;
                     events::store_measured(used?, free?);
                     match engine.read(standing).await {
                         Some(seen) => {
@@ -357,6 +357,24 @@ impl Daemon {
                     metrics.upkeep();
                     real_sleep(LOOK_EVERY).await;
                 }
+            }
+        });
+    }
+
+    /// Does the journal's work beside the commits.
+    fn keep_the_journal(&self, upkeep: journal::Upkeep) {
+        self.tasks.keep_running(Kind::Upkeep, "journal", move || {
+            let upkeep = upkeep.clone();
+            async move {
+                loop {
+                    let work = upkeep.clone();
+                    tokio::task::spawn_blocking(move || work.run_once())
+                        .await
+                        .map_err(std::io::Error::other)??;
+                    real_sleep(UPKEEP_EVERY).await;
+                }
+                #[expect(unreachable_code, reason = "names the type of the error")]
+                std::io::Result::Ok(())
             }
         });
     }
@@ -491,8 +509,8 @@ impl Daemon {
             grace: config.listen.grace,
             ..ServerLimits::default()
         };
-        let submitters = bind(config.listen.submitters).await?;
-        let operators = bind(config.listen.operators).await?;
+        let submitters = bind(config.listen.submitters)?;
+        let operators = bind(config.listen.operators)?;
         let addresses = (submitters.local_addr()?, operators.local_addr()?);
         let intake = observed(intake::router(self.intake_state(keys.clone())), "submitters");
         let admin = observed(admin::router(self.admin_state(keys, acts)?), "operators");
@@ -641,8 +659,8 @@ fn told(finished: Result<(), super::tasks::StillRunning>) {
     }
 }
 
-async fn bind(addr: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(addr).await.with_context(|| format!("{addr} cannot be listened on"))
+fn bind(addr: SocketAddr) -> Result<TcpListener> {
+    server::listen(addr).with_context(|| format!("{addr} cannot be listened on"))
 }
 
 /// One line on standard output for whoever started us: where we listen.

@@ -32,9 +32,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 crate::domain::cell::words!(
     /// What a task is for; it decides what its failure means.
     Kind, "task kind", {
-        /// The step thread and its relatives.
+        /// What wakes the engine.
         Engine = "engine",
-        /// The commit thread and its relatives.
+        /// The engine's thread: it owns the end of the journal.
         Store = "store",
         /// Listeners and connections.
         Intake = "intake",
@@ -137,6 +137,15 @@ impl fmt::Debug for Tasks {
     }
 }
 
+/// Lets the threads that somebody waits for go first. Where the kernel does not allow it, all
+/// threads are equal, which is slower and not wrong.
+fn stand_back() {
+    let thread = rustix::thread::gettid();
+    if let Err(error) = rustix::process::setpriority_process(Some(thread), 10) {
+        tracing::debug!(%error, "a background thread keeps its priority");
+    }
+}
+
 impl Tasks {
     /// Spawns on `runtime`. Probes and upkeep end when `upkeep_over` is cancelled.
     #[must_use]
@@ -212,6 +221,9 @@ impl Tasks {
         let tasks = self.clone();
         let token = self.inner.trackers[kind as usize].token();
         let started = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            if kind == Kind::Upkeep {
+                stand_back();
+            }
             let why = match catch_unwind(AssertUnwindSafe(work)) {
                 Ok(ending) => ending.failure(),
                 Err(panic) => Some(panic_text(panic.as_ref())),

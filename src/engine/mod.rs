@@ -1,7 +1,7 @@
 //! The engine: one owner of the state, a pure step, commit first and perform after.
 //!
 //! ```text
-//!  intake, admin ──Event──► step(now, event) ──Decision──► commit thread ──► journal (fsync)
+//!  intake, admin ──Event──► step(now, event) ──Decision──► journal: append, fdatasync
 //!       ▲                     ▲    │ apply                     │
 //!       └──────Answer─────────┼────┼───────────────────────────┤ only after the commit
 //!                             │    └── state (machine)         ▼

@@ -1,13 +1,13 @@
-//! The engine at work: the queue of events, the step thread, the commit thread.
+//! The engine at work: the queue of inputs, and the one thread that takes them from it.
 //!
 //! ```text
-//!  queue ─► step thread: step each, then dispatch ─► batch ─► commit thread: append (one sync),
-//!           (owns the machine)                                then answers, sends, questions
+//!  queue ─► step each, then dispatch ─► append, with one sync ─► answers, sends, questions ─┐
+//!    ▲                                                                                     │
+//!    └──────────── what was queued meanwhile shares the next sync ◄────────────────────────┘
 //! ```
 //!
-//! While the commit thread waits for the disk, the step thread goes on with what has arrived;
-//! everything that is queued meanwhile shares the next sync. Answers to reads pass through the
-//! same order, so that nobody sees a state that a crash could take back.
+//! Answers to reads wait for the sync like all others, so that nobody sees a state that a crash
+//! could take back.
 
 use super::change::Change;
 use super::event::{Event, Order, Reply, ReplyTo, Submission};
@@ -24,13 +24,12 @@ use crate::domain::time::{CivilDate, Now, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::mpsc as blocking;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Inputs stepped before their changes go to the commit thread, at most.
-const BATCH_INPUTS: usize = 1024;
-/// Keeps the commit thread, which has nothing better to do, from spinning.
+/// Inputs that share one sync, at most.
+const BATCH_INPUTS: u64 = 1024;
+/// Keeps the thread, which has nothing better to do, from spinning.
 #[expect(clippy::disallowed_methods, reason = "a thread of its own, waiting for disk space")]
 fn pause() {
     std::thread::sleep(FULL_RETRY);
@@ -42,16 +41,13 @@ fn pause_briefly() {
     std::thread::sleep(Duration::from_millis(10));
 }
 
-/// Batches that may wait for the commit thread: enough to keep it busy, few enough that a slow
-/// disk makes batches larger instead of longer queues.
-const BATCHES_WAITING: usize = 2;
 /// How soon a full disk is tried again.
 const FULL_RETRY: Duration = Duration::from_millis(500);
 
 type Delivery = Box<dyn FnOnce() + Send>;
 type Look = Box<dyn FnOnce(&Machine, Now) -> Delivery + Send>;
 
-/// What reaches the step thread.
+/// What reaches the engine's thread.
 pub enum Input {
     /// Something happened; `Sender` is where its answer goes.
     Event(Box<dyn FnOnce(ReplyTo) -> Event + Send>, oneshot::Sender<Reply>),
@@ -63,7 +59,7 @@ pub enum Input {
     Close,
 }
 
-/// Where effects go. Called by the commit thread only, after the commit; must not block.
+/// Where effects go. Called by the engine's thread only, after the commit; must not block.
 pub trait Outlet: Send {
     /// Makes an attempt.
     fn send(&mut self, order: SendOrder);
@@ -130,35 +126,26 @@ enum Performance {
     Arrived(Seq, Arc<Cell>, State),
 }
 
-/// The step thread's half.
-pub struct Stepper {
+/// The thread of the engine: owns the state and the end of the journal.
+pub struct Worker {
     machine: Machine,
+    journal: Box<dyn Journal>,
+    outlet: Box<dyn Outlet>,
     queue: mpsc::Receiver<Input>,
-    commits: blocking::SyncSender<Batch>,
     clock: Arc<dyn Clock>,
     pulse: Arc<Pulse>,
     due: watch::Sender<Option<Timestamp>>,
     replies: HashMap<u64, oneshot::Sender<Reply>>,
     next_reply: u64,
+    /// Decided and not committed yet.
+    batch: Batch,
     closing: bool,
 }
 
-/// The commit thread's half.
-pub struct Committer {
-    journal: Box<dyn Journal>,
-    outlet: Box<dyn Outlet>,
-    batches: blocking::Receiver<Batch>,
-    pulse: Arc<Pulse>,
-    changes_max: usize,
-    ack_early: bool,
-}
-
-/// The engine in its parts, ready to be put on two threads.
+/// The engine in its parts, ready to be put on its thread.
 pub struct Parts {
     /// Runs on a thread of its own.
-    pub stepper: Stepper,
-    /// Runs on a thread of its own.
-    pub committer: Committer,
+    pub worker: Worker,
     /// The way in.
     pub handle: Handle,
     /// What others may know.
@@ -167,7 +154,7 @@ pub struct Parts {
     pub due: watch::Receiver<Option<Timestamp>>,
 }
 
-/// Inputs that may wait for the step thread. More than the connections that are served, so that
+/// Inputs that may wait for the engine's thread. More than the connections that are served, so that
 /// a full queue means overload and not a burst.
 pub const QUEUE: usize = 4096;
 
@@ -184,53 +171,65 @@ pub fn assemble(
         machine.follow_driver();
     }
     let (queue_in, queue) = mpsc::channel(QUEUE);
-    let (commits, batches) = blocking::sync_channel(BATCHES_WAITING);
     let (due_in, due) = watch::channel(None);
     let pulse = Arc::new(Pulse::default());
-    let changes_max = machine.settings.limits.commit_records_max;
-    let ack_early = sabotaged!(machine.settings, AckEarly);
-    let mut stepper = Stepper {
+    let mut worker = Worker {
         machine,
+        journal,
+        outlet,
         queue,
-        commits,
         clock,
         pulse: pulse.clone(),
         due: due_in,
         replies: HashMap::new(),
         next_reply: 0,
+        batch: Batch::default(),
         closing: false,
     };
-    stepper.hand_over(recovered, 0);
-    let committer =
-        Committer { journal, outlet, batches, pulse: pulse.clone(), changes_max, ack_early };
+    worker.take_up(recovered);
     let handle = Handle { queue: queue_in, pulse: pulse.clone() };
-    Parts { stepper, committer, handle, pulse, due }
+    Parts { worker, handle, pulse, due }
 }
 
-impl Stepper {
-    /// Steps until [`Handle::close`], or until the commit thread ends; returns the last state.
-    pub fn run(mut self) -> Machine {
+impl Worker {
+    /// Steps and commits until [`Handle::close`], then closes the journal. Returns the last
+    /// state, which is committed where the result is good.
+    ///
+    /// # Errors
+    /// The first failed commit. Nothing that rested on it was answered; the process must exit.
+    pub fn run(mut self) -> (Machine, Result<(), AppendError>) {
+        let worked = self.work();
+        let Self { machine, journal, pulse, .. } = self;
+        let ended = worked.and_then(|()| journal.close());
+        pulse.poisoned.fetch_or(ended.is_err(), Ordering::SeqCst);
+        (machine, ended)
+    }
+
+    fn work(&mut self) -> Result<(), AppendError> {
+        self.commit()?;
         while let Some(first) = self.queue.blocking_recv() {
             let mut decision = Decision::default();
-            let mut deliveries = Vec::new();
-            let mut inputs = 0;
             let mut next = Some(first);
             while let Some(input) = next {
-                inputs += 1;
-                self.take(input, &mut decision, &mut deliveries);
-                next = if inputs < BATCH_INPUTS { self.queue.try_recv().ok() } else { None };
+                self.batch.inputs += 1;
+                self.take(input, &mut decision);
+                let more = self.batch.inputs < BATCH_INPUTS
+                    && decision.changes.len() < self.machine.settings.limits.commit_records_max;
+                next = if more { self.queue.try_recv().ok() } else { None };
             }
             let now = self.clock.now();
             self.machine.dispatch(now, &mut decision);
             self.machine.forget_sealed_keys();
-            if !self.hand_over_with(decision, deliveries, inputs as u64) || self.closing {
+            self.take_up(decision);
+            self.commit()?;
+            if self.closing {
                 break;
             }
         }
-        self.machine
+        Ok(())
     }
 
-    fn take(&mut self, input: Input, out: &mut Decision, deliveries: &mut Vec<Delivery>) {
+    fn take(&mut self, input: Input, out: &mut Decision) {
         let now = self.clock.now();
         match input {
             Input::Event(make, sender) => {
@@ -243,24 +242,16 @@ impl Stepper {
             Input::Read(look) => {
                 // Whoever looks sees the state at the machine's time.
                 let now = Now { wall: self.machine.time_at(now), ..now };
-                deliveries.push(look(&self.machine, now));
+                let delivery = look(&self.machine, now);
+                self.batch.performances.push(Performance::Deliver(delivery));
             }
             Input::Close => self.closing = true,
         }
     }
 
-    fn hand_over(&mut self, decision: Decision, inputs: u64) -> bool {
-        self.hand_over_with(decision, Vec::new(), inputs)
-    }
-
-    fn hand_over_with(
-        &mut self,
-        decision: Decision,
-        deliveries: Vec<Delivery>,
-        inputs: u64,
-    ) -> bool {
-        let mut performances: Vec<Performance> =
-            deliveries.into_iter().map(Performance::Deliver).collect();
+    /// Makes a decision part of the batch.
+    fn take_up(&mut self, decision: Decision) {
+        let performances = &mut self.batch.performances;
         for effect in decision.effects {
             match effect {
                 Effect::Reply(ReplyTo(token), reply) => {
@@ -279,57 +270,32 @@ impl Stepper {
         }
         let arrivals = self.machine.take_arrivals().into_iter();
         performances.extend(arrivals.map(|(seq, cell, to)| Performance::Arrived(seq, cell, to)));
+        self.batch.changes.extend(decision.changes);
         self.pulse.out.store(self.machine.is_busy(), Ordering::SeqCst);
         let due = self.machine.next_due();
         self.pulse.next_due.store(due.map_or(0, Timestamp::as_millis), Ordering::SeqCst);
         self.due.send_if_modified(|known| std::mem::replace(known, due) != due);
-        if decision.changes.is_empty() && performances.is_empty() {
-            self.pulse.left.fetch_add(inputs, Ordering::SeqCst);
-            return true;
-        }
-        self.commits.send(Batch { changes: decision.changes, performances, inputs }).is_ok()
     }
-}
 
-impl Committer {
-    /// Commits until the step thread ends, then closes the journal.
-    ///
-    /// # Errors
-    /// The first failed commit. Nothing that rested on it was answered; the process must exit.
-    pub fn run(mut self) -> Result<(), AppendError> {
-        while let Ok(mut batch) = self.batches.recv() {
-            while batch.changes.len() < self.changes_max {
-                let Ok(more) = self.batches.try_recv() else { break };
-                batch.changes.extend(more.changes);
-                batch.performances.extend(more.performances);
-                batch.inputs += more.inputs;
-            }
-            if self.ack_early {
-                let performances = std::mem::take(&mut batch.performances);
-                self.perform(performances);
-                pause_briefly();
-            }
-            if let Err(error) = self.commit(&batch.changes) {
-                self.pulse.poisoned.store(true, Ordering::SeqCst);
-                return Err(error);
-            }
-            if !batch.changes.is_empty() {
-                self.outlet.committed(&batch.changes);
-            }
-            self.perform(batch.performances);
-            self.pulse.left.fetch_add(batch.inputs, Ordering::SeqCst);
+    /// Makes the batch durable, then performs it.
+    fn commit(&mut self) -> Result<(), AppendError> {
+        let mut batch = std::mem::take(&mut self.batch);
+        if sabotaged!(self.machine.settings, AckEarly) {
+            self.perform(std::mem::take(&mut batch.performances));
+            pause_briefly();
         }
-        let closed = self.journal.close();
-        self.pulse.poisoned.fetch_or(closed.is_err(), Ordering::SeqCst);
-        closed
+        if !batch.changes.is_empty() {
+            self.append(&batch.changes)?;
+            self.outlet.committed(&batch.changes);
+        }
+        self.perform(batch.performances);
+        self.pulse.left.fetch_add(batch.inputs, Ordering::SeqCst);
+        Ok(())
     }
 
     /// Makes changes durable. A full disk is waited for: nothing was written, nothing is
     /// answered, and the state already holds the changes.
-    fn commit(&mut self, changes: &[(Seq, Change)]) -> Result<(), AppendError> {
-        if changes.is_empty() {
-            return Ok(());
-        }
+    fn append(&mut self, changes: &[(Seq, Change)]) -> Result<(), AppendError> {
         loop {
             match self.journal.append(changes) {
                 Err(full @ AppendError::Full(_)) => self.outlet.disk_full(&full),
@@ -459,7 +425,7 @@ impl Handle {
         self.enter(Input::Told(event)).await;
     }
 
-    /// Ends the step thread after what is queued. What comes later is answered as unavailable.
+    /// Ends the engine's thread after what is queued. What comes later is answered as unavailable.
     pub async fn close(&self) {
         self.enter(Input::Close).await;
     }

@@ -1,6 +1,6 @@
 //! Finding transactions, tickets and registered deadlines, page by page, in several short looks.
 //!
-//! A look stands in the way of everything else that the step thread does, so it may touch only so
+//! A look stands in the way of everything else that the engine's thread does, so it may touch only so
 //! many entries; a search that has not found its page by then goes on in the next look. What
 //! stands in a sorted list is walked there. All others are found by trying the numbers after the
 //! cursor one by one, as long as there are fewer of those left than places in memory (with

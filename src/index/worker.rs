@@ -24,8 +24,9 @@ const SCAN_MAX: usize = 4096;
 const FACTS_MAX: usize = 16_384;
 /// Quiet time after which what is known is written.
 const QUIET: Duration = Duration::from_secs(1);
-/// Batches between two requests to sled to write its buffers out.
-const BATCHES_PER_FLUSH: u32 = 64;
+/// Batches between two requests to sled to write its buffers out. With more, what it had not
+/// written yet held the journal's syncs up for 50 ms whenever the file system committed.
+const BATCHES_PER_FLUSH: u32 = 1;
 /// How long the tail rests between two readings. Well below the time that a question waits for
 /// it; at a thousand commits a second, reading after each took 15 % of two cores.
 const BREATH: Duration = Duration::from_millis(20);

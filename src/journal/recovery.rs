@@ -12,7 +12,7 @@ use super::layout::{
 use super::reader::FileReader;
 use super::retire::Retirement;
 use super::scan::{Scan, Task, scan};
-use super::segment::{Segment, Store, make_spare, name_spare};
+use super::segment::{Segment, Spare, Store, name_spare};
 use super::snapshot::{self, Loaded, Snapshots, Stored};
 use super::writer::{FileJournal, Upkeep};
 use super::{OpenError, Opened, Options, RecoveryReport};
@@ -68,7 +68,7 @@ fn begin(files: &dyn Files, names: &[String], options: &Options) -> Result<(), O
     if left.is_some() || !options.init {
         return Err(OpenError::Missing { file: segment_name(Seq(1)) });
     }
-    let spare = make_spare(files, options.segment_bytes.max(4 * HEAD_LENGTH))?;
+    let spare = Spare::whole(None, files, options.segment_bytes.max(4 * HEAD_LENGTH))?;
     let header = SegmentHeader {
         version: VERSION,
         partition: options.partition,
@@ -400,6 +400,7 @@ fn finish(
         runs,
         pending: Mutex::default(),
         spare: Mutex::default(),
+        filled: AtomicU64::new(scan.end),
         segment_bytes: options.segment_bytes.max(4 * HEAD_LENGTH),
         _lock: lock,
     });

@@ -69,7 +69,9 @@ pub(super) struct Store {
     pub(super) moved: RwLock<HashMap<u64, u64>>,
     pub(super) runs: Runs,
     pub(super) pending: Mutex<Vec<Pending>>,
-    pub(super) spare: Mutex<Option<Box<dyn File>>>,
+    pub(super) spare: Mutex<Option<Spare>>,
+    /// How far the segment that is being written is full, in bytes.
+    pub(super) filled: AtomicU64,
     pub(super) segment_bytes: u64,
     /// Kept for its end: the folder is free for another process when this goes.
     pub(super) _lock: Lock,
@@ -196,20 +198,76 @@ impl Store {
     }
 }
 
-/// Makes a file of zeros for a later segment.
-pub(super) fn make_spare(files: &dyn Files, bytes: u64) -> io::Result<Box<dyn File>> {
-    match files.unlink(SPARE) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
+/// A file of zeros for a later segment, in the making. It is made a little faster than the
+/// segment before it fills: all at once, its syncs held commits up for 55 ms.
+pub(super) struct Spare {
+    file: Box<dyn File>,
+    zeroed: u64,
+    bytes: u64,
+}
+
+/// How much of a spare is made before anything is written to the segment before it.
+const LEAD: u64 = 1 << 20;
+
+impl Spare {
+    fn begin(files: &dyn Files, bytes: u64) -> io::Result<Self> {
+        match files.unlink(SPARE) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        Ok(Self { file: files.create(SPARE)?, zeroed: 0, bytes })
     }
-    let file = files.create(SPARE)?;
-    if let Err(error) = zero(file.as_ref(), 0, bytes) {
-        // A spare that is not whole only takes room away.
-        drop(file);
-        files.unlink(SPARE)?;
-        return Err(error);
+
+    /// Zeroes on up to `to`; whether anything was to do. One that fails only takes room away,
+    /// and goes.
+    fn go_on(mut self, files: &dyn Files, to: u64) -> io::Result<(Self, bool)> {
+        let to = to.min(self.bytes);
+        if to <= self.zeroed {
+            return Ok((self, false));
+        }
+        match zero(self.file.as_ref(), self.zeroed, to).and_then(|()| self.file.sync_data()) {
+            Ok(()) => {
+                self.zeroed = to;
+                Ok((self, true))
+            }
+            Err(error) => {
+                drop(self);
+                files.unlink(SPARE)?;
+                Err(error)
+            }
+        }
     }
-    Ok(file)
+
+    /// A whole file of at least `wanted` bytes: of what there is, or a new one.
+    pub(super) fn whole(
+        found: Option<Self>,
+        files: &dyn Files,
+        wanted: u64,
+    ) -> io::Result<Box<dyn File>> {
+        let spare = match found.filter(|spare| spare.bytes >= wanted) {
+            Some(spare) => spare,
+            None => Self::begin(files, wanted)?,
+        };
+        let bytes = spare.bytes;
+        Ok(spare.go_on(files, bytes)?.0.file)
+    }
+}
+
+impl Store {
+    /// Makes as much of the spare as is due by how full the last segment is; whether anything was
+    /// due. The writer that needs it meanwhile waits rather than make another one.
+    pub(super) fn go_on_with_spare(&self) -> io::Result<bool> {
+        let mut held = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = self.files.as_ref();
+        let spare = match held.take() {
+            Some(spare) => spare,
+            None => Spare::begin(files, self.segment_bytes)?,
+        };
+        let due = (self.filled.load(Ordering::Relaxed) / 2 * 3 + LEAD).next_multiple_of(LEAD / 4);
+        let (spare, any) = spare.go_on(files, due)?;
+        *held = Some(spare);
+        Ok(any)
+    }
 }
 
 /// Turns the spare into a segment. What fails before the rename leaves the journal as it was.

@@ -9,7 +9,7 @@ use super::keys::{KeyRow, Keys};
 use super::layout::{HEAD, HEAD_LENGTH, Head, HeadKind, SegmentHeader, VERSION};
 use super::record::{self, Stamp};
 use super::scan::STRIDE;
-use super::segment::{Pending, Segment, Store, make_spare, name_spare};
+use super::segment::{Pending, Segment, Spare, Store, name_spare};
 use crate::domain::ids::Seq;
 use crate::domain::time::Timestamp;
 use crate::engine::change::Change;
@@ -52,16 +52,8 @@ impl Upkeep {
     /// # Errors
     /// The disk's. Nothing is lost by one: what failed stays due.
     pub fn run_once(&self) -> io::Result<bool> {
-        let mut any = self.store.write_pending_runs()?;
-        // Held during the work: the writer waits for a spare in the making rather than make two.
-        let mut spare = self.store.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.is_none() {
-            let file = make_spare(self.store.files.as_ref(), self.store.segment_bytes)?;
-            file.sync_data()?;
-            *spare = Some(file);
-            any = true;
-        }
-        Ok(any)
+        let written = self.store.write_pending_runs()?;
+        Ok(self.store.go_on_with_spare()? || written)
     }
 }
 
@@ -105,20 +97,10 @@ impl FileJournal {
         // Held until the segment has its name: both sides make the spare under the same name.
         let store = Arc::clone(&self.store);
         let mut guard = store.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = guard.take();
-        let usable = made.filter(|file| file.length().is_ok_and(|length| length >= wanted));
-        let spare = match usable {
-            Some(spare) => spare,
-            None => make_spare(self.store.files.as_ref(), wanted).map_err(|error| {
-                if is_full(&error) {
-                    // What is left of the attempt goes with the next one, or with a restart.
-                    drop(self.store.files.unlink(super::segment::SPARE));
-                    AppendError::Full(error)
-                } else {
-                    self.poison(error)
-                }
-            })?,
-        };
+        let made = Spare::whole(guard.take(), self.store.files.as_ref(), wanted);
+        let spare = made.map_err(|error| {
+            if is_full(&error) { AppendError::Full(error) } else { self.poison(error) }
+        })?;
         let header = SegmentHeader {
             version: VERSION,
             partition: self.store.partition,
@@ -210,6 +192,7 @@ impl Journal for FileJournal {
         done.map_err(|error| self.poison(error))?;
         self.publish(changes);
         self.end += length;
+        self.store.filled.store(self.end, Ordering::Relaxed);
         self.next = Seq(self.next.0 + u64::from(count));
         self.store.last.store(self.next.0 - 1, Ordering::Release);
         Ok(())

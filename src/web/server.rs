@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
@@ -61,6 +61,25 @@ impl Default for ServerLimits {
             grace: Duration::from_secs(10),
         }
     }
+}
+
+/// Connections that may wait to be taken. Of 256 that came at once, the usual 128 made up to 86
+/// wait a second for their second try; the kernel lowers it to `net.core.somaxconn`.
+const BACKLOG: u32 = 4096;
+
+/// Listens on `address`.
+///
+/// # Errors
+/// When the address is not ours or is taken.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restart must not wait for the connections of the process before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// How a listener ended.

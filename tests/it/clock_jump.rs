@@ -270,9 +270,8 @@ async fn the_running_engine_doubts_the_clock_of_the_machine_and_not_that_of_a_dr
         let machine = Machine::new(watchful(), Box::new(NoRuns));
         let (journal, outlet) = (Box::new(NoDisk), Box::new(Nowhere));
         let parts = run::assemble(machine, Decision::default(), journal, outlet, clock.clone());
-        let (stepper, committer) = (parts.stepper, parts.committer);
-        let step = std::thread::spawn(move || drop(stepper.run()));
-        let commit = std::thread::spawn(move || committer.run().unwrap());
+        let worker = parts.worker;
+        let running = std::thread::spawn(move || worker.run().1.unwrap());
         let engine = parts.handle;
         engine.read(|_, _| ()).await.unwrap();
         clock.wall_ms.fetch_add(HOURS_2, Ordering::SeqCst);
@@ -284,7 +283,6 @@ async fn the_running_engine_doubts_the_clock_of_the_machine_and_not_that_of_a_dr
         let expected = if is_virtual { "07:00" } else { "05:00" };
         assert_eq!(now, at(&format!("2022-08-15T{expected}:00+08:00")));
         engine.close().await;
-        step.join().unwrap();
-        commit.join().unwrap();
+        running.join().unwrap();
     }
 }

@@ -117,10 +117,9 @@ async fn house(says: Says) -> House {
     let (journal, outlet) = (Box::new(shelf.clone()), Box::new(Nowhere));
     let clock = Arc::new(StillClock(now));
     let parts = run::assemble(machine, Decision::default(), journal, outlet, clock.clone());
-    let (stepper, committer) = (parts.stepper, parts.committer);
-    // Both end when the last way into the engine is dropped.
-    std::thread::spawn(move || drop(stepper.run()));
-    std::thread::spawn(move || committer.run().unwrap());
+    let worker = parts.worker;
+    // It ends when the last way into the engine is dropped.
+    std::thread::spawn(move || worker.run().1.unwrap());
     let engine = parts.handle;
     let keys = folder.path().join("keys.json");
     let submitter = |code| {
