@@ -297,7 +297,7 @@ impl Machine {
     ) -> Result<Done, Fault> {
         let mut list = self.overrides_in_force(now);
         let found = list.iter_mut().find(|known| known.cells == *cells);
-        let known = found.ok_or(Fault::NotFound("override of these cells"))?;
+        let known = found.ok_or(Fault::NotFound("closing by an operator within these cells"))?;
         if until <= now || until.since(now) > self.settings.limits.override_length_max {
             let why = "the end is past, or further away than an override may last";
             return Err(Fault::Invalid(why.to_owned()));
@@ -316,9 +316,10 @@ impl Machine {
     ) -> Result<Done, Fault> {
         let mut list = self.overrides_in_force(now);
         let before = list.len();
-        list.retain(|known| known.cells != *cells);
+        // Opening more than was closed opens what was closed; a wider closing stays.
+        list.retain(|known| !cells.covers(&known.cells));
         if list.len() == before {
-            return Err(Fault::NotFound("override of these cells"));
+            return Err(Fault::NotFound("closing by an operator within these cells"));
         }
         self.push(out, Change::OverridesSet(list));
         self.refresh_gates(now, out);

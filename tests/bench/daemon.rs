@@ -116,11 +116,26 @@ impl Site {
 
     /// Starts the daemon; returns how long it took until `/readyz` said yes.
     pub(crate) fn start(&self) -> Result<(Running, Duration)> {
-        let mut daemon = Running::start(
-            "holdover serve",
-            Command::new(&self.binary).arg("serve").arg("--config").arg(&self.config),
-            &self.folder.join("holdover.log"),
-        )?;
+        self.run(&mut self.serve())
+    }
+
+    /// The same where nothing that is final is kept any longer.
+    pub(crate) fn start_past_retention(&self) -> Result<Running> {
+        let past = self.folder.join("past.toml");
+        let ages = "forward_after = \"0s\"\nretention = \"0s\"\narchive = false\n";
+        std::fs::write(&past, format!("[journal]\n{ages}"))?;
+        Ok(self.run(self.serve().arg("--config").arg(past))?.0)
+    }
+
+    fn serve(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.arg("serve").arg("--config").arg(&self.config);
+        command
+    }
+
+    fn run(&self, command: &mut Command) -> Result<(Running, Duration)> {
+        let log = self.folder.join("holdover.log");
+        let mut daemon = Running::start("holdover serve", command, &log)?;
         let ready = || get(&self.operators, "/readyz", None).is_ok_and(|(status, _)| status == 200);
         let took = daemon.wait_until(START_LIMIT, ready).with_context(|| self.last_words())?;
         Ok((daemon, took))
@@ -168,6 +183,23 @@ impl Site {
     /// The disk that the data take.
     pub(crate) fn disk_bytes(&self) -> Result<u64> {
         folder_bytes(&self.folder.join("data"))
+    }
+
+    /// The disk that the data take once they have not changed for five seconds.
+    pub(crate) fn settled_disk_bytes(&self) -> Result<u64> {
+        let mut seen = self.disk_bytes()?;
+        let (began, mut since) = (Instant::now(), Instant::now());
+        while since.elapsed() < Duration::from_secs(5) {
+            if began.elapsed() > Duration::from_secs(120) {
+                bail!("the data folder still changes after two minutes");
+            }
+            std::thread::sleep(Duration::from_millis(250));
+            let now = self.disk_bytes()?;
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            }
+        }
+        Ok(seen)
     }
 
     /// The plan of an ordinary load on this site.

@@ -644,3 +644,24 @@ fn a_refusal_found_by_asking_while_the_core_comes_up_is_provisional_too() {
     }
     assert_eq!(bench.machine.books().in_state(State::Refused).items, 0);
 }
+
+#[test]
+fn opening_more_than_was_closed_opens_it_and_opening_less_does_not() {
+    let mut bench = Bench::new("2022-08-12T10:00:00+08:00");
+    let transaction = bench.accepted(submission(filing(), 1, 1));
+    bench.settle(Outcome::Applied(answer("ok")));
+    assert_eq!(bench.state(transaction), None);
+    let until = at("2022-08-12T20:00:00+08:00");
+    let of = |pattern: &str| {
+        let business = vec![pattern.to_owned().try_into().unwrap()];
+        Selector { business, ..Selector::default() }
+    };
+    let (family, one) = (of("filing.*"), of("filing.one"));
+    bench.order(Command::CloseGate { cells: family.clone(), until });
+    let less = bench.order(Command::OpenGate { cells: one });
+    assert!(matches!(less, Some(Reply::Invalid(Fault::NotFound(_)))), "{less:?}");
+    assert_eq!(bench.machine.overrides().len(), 1);
+    let more = bench.order(Command::OpenGate { cells: Selector::default() });
+    assert!(matches!(more, Some(Reply::Done(Done::Gates(_)))), "{more:?}");
+    assert!(bench.machine.overrides().is_empty());
+}
