@@ -20,7 +20,7 @@ use metrics_exporter_prometheus::{
     BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock, PoisonError, RwLock};
 
 /// What kind of number a metric is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -479,14 +479,40 @@ pub(super) fn http(
         5 => "5xx",
         _ => OTHER,
     };
-    let route = route.to_owned();
-    counter!(
+    let asked = |known: &&HttpSeries| {
+        (known.listener, known.method, known.code) == (listener, method, code)
+    };
+    let routes = HTTP.read().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = routes.get(route).and_then(|all| all.iter().find(asked)) {
+        known.requests.increment(1);
+        known.seconds.record(seconds);
+        return;
+    }
+    drop(routes);
+    let name = route.to_owned();
+    let requests = counter!(
         HTTP_REQUESTS,
-        "listener" => listener, "route" => route.clone(), "method" => method, "code" => code,
-    )
-    .increment(1);
-    histogram!(
-        HTTP_SECONDS_NAME, "listener" => listener, "route" => route, "method" => method,
-    )
-    .record(seconds);
+        "listener" => listener, "route" => name.clone(), "method" => method, "code" => code,
+    );
+    let duration = histogram!(
+        HTTP_SECONDS_NAME, "listener" => listener, "route" => name, "method" => method,
+    );
+    requests.increment(1);
+    duration.record(seconds);
+    let mut routes = HTTP.write().unwrap_or_else(PoisonError::into_inner);
+    let known = HttpSeries { listener, method, code, requests, seconds: duration };
+    routes.entry(route.to_owned()).or_default().push(known);
+}
+
+/// The series of requests, by route. Looked up by its labels, a series costs several
+/// allocations for each request.
+static HTTP: LazyLock<RwLock<HashMap<String, Vec<HttpSeries>>>> = LazyLock::new(RwLock::default);
+
+/// One of them. As many as there are templates, methods and classes of status.
+struct HttpSeries {
+    listener: &'static str,
+    method: &'static str,
+    code: &'static str,
+    requests: Counter,
+    seconds: Histogram,
 }
