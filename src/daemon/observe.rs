@@ -49,7 +49,7 @@ pub struct Observer {
 impl Observer {
     /// Changes became durable.
     pub fn committed(&self, changes: &[(Seq, Change)]) {
-        self.index.committed();
+        self.index.committed(changes);
         for (seq, change) in changes {
             self.saw(*seq, change);
         }

@@ -30,6 +30,7 @@ pub use store::Sabotage;
 pub use store::Tripwire;
 
 use crate::domain::ids::{InstitutionCode, Seq};
+use crate::engine::change::Change;
 use crate::engine::ports::{IndexUnavailable, Indexed, JournalReader, Listing};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -110,9 +111,10 @@ impl Index {
         Self { shared }
     }
 
-    /// Says that the journal has grown. Never blocks for longer than a flag takes.
-    pub fn committed(&self) {
-        self.shared.ring();
+    /// Says that the journal has grown by `changes`, which are durable. Never blocks for longer
+    /// than it takes to note them down.
+    pub fn committed(&self, changes: &[(Seq, Change)]) {
+        self.shared.ring(changes);
     }
 
     /// Writes what is known and ends the threads; it does not wait for them.

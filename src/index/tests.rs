@@ -7,7 +7,7 @@ use crate::domain::money::Money;
 use crate::domain::policy::{Advice, Disposition};
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
-use crate::engine::change::{Accepted, Change, Sealed, Settlement, Told};
+use crate::engine::change::{Accepted, Sealed, Settlement, Told};
 use crate::engine::ports::ReadError;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -270,7 +270,7 @@ fn what_has_left_the_journal_is_forgotten_and_what_was_forwarded_is_not() {
         world.ends.insert(new, None);
     }
     world.journal.push(Change::Retired { before, at });
-    world.index.committed();
+    world.index.committed(&[]);
     world.journal.1.store(before.0, std::sync::atomic::Ordering::SeqCst);
     world.listed.values_mut().for_each(|listed| listed.retain(|&seq| stays(seq)));
     // An end is forgotten with its transaction.
@@ -292,14 +292,41 @@ fn what_is_committed_now_is_found_at_once() {
     world.ready();
     for n in 0..200 {
         let transaction = world.journal.push(accepted(50));
-        world.index.committed();
+        world.index.committed(&[]);
         assert_eq!(world.index.outcome(transaction), Ok(None));
         let last = world.journal.push(applied(transaction));
-        world.index.committed();
+        world.index.committed(&[]);
         assert_eq!(world.index.outcome(transaction).unwrap().unwrap().last, last);
         let listed = world.index.of_institution(&institution(50), Seq(0), 1000).unwrap();
         assert_eq!(listed.len(), n + 1);
     }
+}
+
+#[test]
+fn what_is_handed_over_as_it_is_committed_is_what_would_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::new(folder.path());
+    let mut random = fastrand::Rng::with_seed(5);
+    for n in 0..3000 {
+        let accepted = accepted(n % 7);
+        let transaction = world.journal.push(accepted.clone());
+        let mut changes = vec![(transaction, accepted)];
+        let mut end = None;
+        if n % 3 != 0 {
+            let change = applied(transaction);
+            let last = world.journal.push(change.clone());
+            changes.push((last, change));
+            end = Some(last);
+        }
+        // Some are only rung for, so that the tail has to read its way to what follows.
+        let told = if random.u8(..8) == 0 { &[][..] } else { &changes[..] };
+        world.index.committed(told);
+        world.listed.entry(n % 7).or_default().push(transaction);
+        world.ends.insert(transaction, end);
+    }
+    world.check();
+    world.written();
+    world.check();
 }
 
 #[test]
@@ -314,7 +341,7 @@ fn a_provisional_refusal_is_an_end_only_once_it_is_confirmed() {
         attempt: AttemptNo(2),
         at: Timestamp::default(),
     });
-    world.index.committed();
+    world.index.committed(&[]);
     world.written();
     assert_eq!(world.index.outcome(one), Ok(None));
     world.journal.push(Change::ProvisionalDecided {
@@ -322,7 +349,7 @@ fn a_provisional_refusal_is_an_end_only_once_it_is_confirmed() {
         confirmed: true,
         at: Timestamp::default(),
     });
-    world.index.committed();
+    world.index.committed(&[]);
     world.written();
     let outcome = world.index.outcome(one).unwrap().unwrap();
     assert_eq!((outcome.state, outcome.last), (State::Refused, first));
@@ -426,7 +453,7 @@ fn too_many_hanging_threads_keep_the_index_away_and_the_journal_is_still_served(
         world.index.status() == Status::Away
     });
     assert_eq!(world.index.outcome(Seq(1)), Err(IndexUnavailable));
-    world.index.committed();
+    world.index.committed(&[]);
     assert!(world.journal.read(Seq(1)).is_ok());
 }
 

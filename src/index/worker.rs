@@ -9,6 +9,7 @@ use super::packed::Checkpoint;
 use super::store::{Pulse, Store, Trouble};
 use super::{Options, SpawnThread, Status};
 use crate::domain::ids::{InstitutionCode, Seq};
+use crate::engine::change::Change;
 use crate::engine::ports::{Indexed, JournalReader, ReadError};
 use crate::telemetry::events;
 use std::ops::ControlFlow;
@@ -22,6 +23,8 @@ use std::time::Duration;
 const SCAN_MAX: usize = 4096;
 /// Steps that are kept in memory before they are written.
 const FACTS_MAX: usize = 16_384;
+/// Steps that wait for the tail: a second of intake at full speed and replay beside it.
+const FRESH_MAX: usize = 131_072;
 /// Quiet time after which what is known is written.
 const QUIET: Duration = Duration::from_secs(1);
 /// Batches between two requests to sled to write its buffers out. With more, what it had not
@@ -47,6 +50,40 @@ pub(super) struct Progress {
     pub(super) rebuilds: u64,
 }
 
+/// The last changes of the journal, boiled down as they were committed, so that a tail which
+/// keeps up need not read them from the files again. One that does not reads the journal.
+#[derive(Default)]
+struct Fresh {
+    steps: Vec<(Seq, Step)>,
+    /// The first change that is covered; meaningless while `next` is 0.
+    first: Seq,
+    /// The one after the last that is covered.
+    next: Seq,
+}
+
+impl Fresh {
+    fn take(&mut self, changes: &[(Seq, Change)]) {
+        let (Some((first, _)), Some((last, _))) = (changes.first(), changes.last()) else { return };
+        if *first != self.next || self.steps.len() >= FRESH_MAX {
+            *self = Self { first: *first, ..Self::default() };
+        }
+        let steps = changes.iter();
+        self.steps.extend(steps.filter_map(|(seq, change)| Some((*seq, boil_down(*seq, change)?))));
+        self.next = last.next();
+    }
+
+    /// Everything after `taken`, where all of it is here: the steps and the last change.
+    fn after(&mut self, taken: Seq) -> Option<(Vec<(Seq, Step)>, Seq)> {
+        if self.next <= taken.next() || taken.next() < self.first {
+            return None;
+        }
+        let mut steps = std::mem::take(&mut self.steps);
+        steps.retain(|(seq, _)| *seq > taken);
+        self.first = self.next;
+        Some((steps, Seq(self.next.0 - 1)))
+    }
+}
+
 struct Inner {
     progress: Progress,
     generation: u64,
@@ -54,6 +91,8 @@ struct Inner {
     rung: bool,
     suspect: bool,
     questions: Option<SyncSender<Question>>,
+    /// What was committed last, boiled down already.
+    fresh: Fresh,
     /// Facts that grow, and facts that are being written.
     growing: Facts,
     writing: Option<Arc<Facts>>,
@@ -88,6 +127,7 @@ impl Shared {
             rung: false,
             suspect: false,
             questions: None,
+            fresh: Fresh::default(),
             growing: Facts::default(),
             writing: None,
             trouble: None,
@@ -111,8 +151,12 @@ impl Shared {
         self.lock().progress
     }
 
-    pub(super) fn ring(&self) {
-        self.lock().rung = true;
+    /// The journal has grown by `changes`.
+    pub(super) fn ring(&self, changes: &[(Seq, Change)]) {
+        let mut inner = self.lock();
+        inner.rung = true;
+        inner.fresh.take(changes);
+        drop(inner);
         self.bell.notify_all();
     }
 
@@ -415,6 +459,9 @@ impl Tail {
         let mut up_to = self.taken;
         if up_to >= self.shared.reader.last() {
             return (steps, up_to);
+        }
+        if let Some(fresh) = self.shared.lock().fresh.after(up_to) {
+            return fresh;
         }
         let scanned = self.shared.reader.scan(self.taken.next(), &mut |seq, change| {
             if let Some(step) = boil_down(seq, &change) {
