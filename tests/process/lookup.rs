@@ -157,6 +157,7 @@ fn f1_every_record_is_found_by_its_id_and_by_its_own_key() {
         let told = answer.json();
         let state = if *number < applied { "applied" } else { "waiting" };
         assert_eq!((&told["id"], &told["state"]), (&json!(id), &json!(state)), "{told}");
+        assert_eq!(told["receipt"], receipt, "{told}");
     }
     random.shuffle(&mut sample);
     for number in &sample[..BY_KEY] {
