@@ -114,6 +114,7 @@ fn timed<T>(times: &mut Vec<Duration>, what: impl FnOnce() -> T) -> T {
 }
 
 /// The time that 99 of 100 do not exceed, after printing it.
+#[expect(clippy::print_stdout, reason = "the times are what this is run for")]
 fn p99(what: &str, mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     let at = |percent: usize| times[(times.len() * percent).div_ceil(100) - 1];

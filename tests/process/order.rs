@@ -158,6 +158,7 @@ fn in_submit_order(log: &Path, submitted: &[u32]) -> Result<Counts, String> {
 
 /// Closes every gate, posts everything, and opens the gates to a core that answers one call in
 /// twenty badly. Gives the number of records of each key.
+#[expect(clippy::print_stdout, reason = "a run at full size is watched")]
 fn hold_and_release(site: &Site, daemon: &Daemon, keys: usize, records: usize) -> Vec<u32> {
     daemon.gates("close");
     let began = Instant::now();
