@@ -19,6 +19,8 @@ mod history;
 mod index;
 mod kill_loop;
 mod long_memory;
+mod lookup;
+mod order;
 mod retention;
 mod rig;
 mod strace;
