@@ -216,8 +216,15 @@ pub(super) fn used_bytes(folder: &std::path::Path) -> std::io::Result<u64> {
     let mut sum = 0;
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        let kind = entry.file_type()?;
-        sum += if kind.is_dir() { used_bytes(&entry.path())? } else { entry.metadata()?.len() };
+        let measured = entry.file_type().and_then(|kind| {
+            if kind.is_dir() { used_bytes(&entry.path()) } else { Ok(entry.metadata()?.len()) }
+        });
+        match measured {
+            Ok(bytes) => sum += bytes,
+            // It went away while we looked.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(sum)
 }

@@ -469,7 +469,19 @@ impl Daemon {
             .ok_or_else(|| anyhow!("the engine has ended"))?;
         let now = self.clock.now().wall;
         for window in &self.config.windows {
-            if known.iter().any(|w| w.id == window.id) || window.planned.end <= now {
+            let id = &window.id;
+            if let Some(declared) = known.iter().find(|w| w.id == *id) {
+                let (version, same) = (declared.version, declared.published == window.published);
+                if !same {
+                    tracing::warn!(
+                        window = %id, version, "the configured window differs from the one that \
+                        was declared, which stays; change it with `holdover window`"
+                    );
+                }
+                continue;
+            }
+            if window.planned.end <= now {
+                tracing::warn!(window = %id, "the configured window is over and is not declared");
                 continue;
             }
             self.declare(window.clone()).await?;

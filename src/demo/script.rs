@@ -19,8 +19,9 @@ pub const UPSTREAMS: [&str; 3] = ["settlement", "agency", "portal"];
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Refusals with one code while the agency is coming up; enough to close its gate again.
-const STUMBLES: u64 = 12;
+/// Refusals with one code while the agency is coming up: enough to close its gate several times,
+/// because a kill may come between them and begin the count anew.
+const STUMBLES: u64 = 40;
 
 /// What is done to the scene.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,7 +3,7 @@
 //! It comes from configuration (`config/default.toml`); nothing in the code knows a business by
 //! name. A *line* is one business and one operation.
 
-use super::cell::{Channel, Class, Operation, words};
+use super::cell::{Channel, Class, Operation, Selector, words};
 use super::ids::{Business, UpstreamName};
 use super::policy::Disposition;
 use std::collections::BTreeMap;
@@ -101,6 +101,19 @@ impl Catalogue {
     #[must_use]
     pub fn line(&self, business: &Business, operation: Operation) -> Option<&Line> {
         self.lines.iter().find(|l| l.business == *business && l.operation == operation)
+    }
+
+    /// The first business or attribute in `cells` that no line has, in words: most likely a
+    /// typing error, for such a selector means nothing.
+    #[must_use]
+    pub fn unknown_in(&self, cells: &Selector) -> Option<String> {
+        let lines = || self.lines.iter();
+        let known = |name: &String| lines().any(|line| line.attributes.contains_key(name));
+        let business = cells.business.iter().find(|p| !lines().any(|l| p.matches(&l.business)));
+        let business =
+            business.map(|pattern| format!("business {}", String::from(pattern.clone())));
+        let attribute = || cells.attributes.keys().find(|name| !known(name));
+        business.or_else(|| attribute().map(|name| format!("attribute {name}")))
     }
 
     /// Whether any line has this business.

@@ -50,6 +50,11 @@ impl Machine {
         now: Timestamp,
         out: &mut Decision,
     ) -> Reply {
+        if !self.settings.catalogue.knows(business) {
+            return Reply::Invalid(Fault::Invalid(format!(
+                "the catalogue has no business {business}"
+            )));
+        }
         match self.deadline(business, original, now) {
             Ok(computed) => {
                 self.tell_if_later(business, &computed, "check", now, out);

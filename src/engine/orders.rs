@@ -24,6 +24,15 @@ const OVERRIDES_MAX: usize = 256;
 
 impl Machine {
     pub(super) fn order(&mut self, reply: ReplyTo, o: Order, now: Timestamp, out: &mut Decision) {
+        if let Command::Restore { cells, .. }
+        | Command::Release { cells, .. }
+        | Command::CloseGate { cells, .. } = &o.command
+            && let Some(unknown) = self.unknown_in(cells)
+        {
+            let fault = Fault::Invalid(format!("there is no {unknown}, see the configuration"));
+            out.effects.push(Effect::Reply(reply, Reply::Invalid(fault)));
+            return;
+        }
         let done = match o.command.clone() {
             Command::DeclareWindow(window) => self.declare(*window, &o, now, out),
             Command::MoveWindowEnd { window, ends_at, if_version } => {
@@ -297,7 +306,9 @@ impl Machine {
     ) -> Result<Done, Fault> {
         let mut list = self.overrides_in_force(now);
         let found = list.iter_mut().find(|known| known.cells == *cells);
-        let known = found.ok_or(Fault::NotFound("closing by an operator within these cells"))?;
+        let known = found.ok_or(Fault::NotFound(
+            "closing of exactly these cells (`gate list` shows those in force)",
+        ))?;
         if until <= now || until.since(now) > self.settings.limits.override_length_max {
             let why = "the end is past, or further away than an override may last";
             return Err(Fault::Invalid(why.to_owned()));
@@ -308,6 +319,14 @@ impl Machine {
         Ok(Done::Gates(self.gates_of(cells)))
     }
 
+    /// The first name in `cells` that nothing has.
+    fn unknown_in(&self, cells: &Selector) -> Option<String> {
+        let upstreams = &self.settings.upstreams;
+        let upstream = cells.upstream.iter().find(|name| !upstreams.contains_key(*name));
+        let upstream = upstream.map(|name| format!("upstream {name}"));
+        upstream.or_else(|| self.settings.catalogue.unknown_in(cells))
+    }
+
     fn open_gate(
         &mut self,
         cells: &Selector,
@@ -316,10 +335,12 @@ impl Machine {
     ) -> Result<Done, Fault> {
         let mut list = self.overrides_in_force(now);
         let before = list.len();
-        // Opening more than was closed opens what was closed; a wider closing stays.
-        list.retain(|known| !cells.covers(&known.cells));
+        // Exactly what was closed: a colleague's closing of other cells is not ours to open.
+        list.retain(|known| known.cells != *cells);
         if list.len() == before {
-            return Err(Fault::NotFound("closing by an operator within these cells"));
+            return Err(Fault::NotFound(
+                "closing of exactly these cells (`gate list` shows those in force)",
+            ));
         }
         self.push(out, Change::OverridesSet(list));
         self.refresh_gates(now, out);

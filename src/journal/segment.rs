@@ -174,10 +174,16 @@ impl Store {
     }
 
     /// Makes the run of a sealed segment anew, from the segment.
-    pub(super) fn rebuild_run(&self, first: Seq, last: Seq) -> io::Result<Run> {
-        let (segment, _) = self.locate(first).ok_or(io::ErrorKind::NotFound)?;
-        let mut keys = self.scan(&segment, Some(last.next()), true)?.keys;
-        keys::write(self.files.as_ref(), first, last, &mut keys)
+    pub(super) fn rebuild_run(&self, first: Seq, last: Seq) -> Result<Run, ReadError> {
+        let (segment, _) = self.locate(first).ok_or(ReadError::Missing(first))?;
+        let mut found = self.scan(&segment, Some(last.next()), true)?;
+        // A run that lacks the keys of damaged records would let them be used a second time.
+        if let Some(damage) = found.damage.first() {
+            let seq = damage.first;
+            let (file, offset) = (damage.file.clone(), damage.offset);
+            return Err(ReadError::Damaged { seq, file, offset });
+        }
+        Ok(keys::write(self.files.as_ref(), first, last, &mut found.keys)?)
     }
 
     /// Writes the runs that are due. They leave the list only when they are durable.

@@ -646,7 +646,7 @@ fn a_refusal_found_by_asking_while_the_core_comes_up_is_provisional_too() {
 }
 
 #[test]
-fn opening_more_than_was_closed_opens_it_and_opening_less_does_not() {
+fn only_exactly_what_was_closed_is_opened() {
     let mut bench = Bench::new("2022-08-12T10:00:00+08:00");
     let transaction = bench.accepted(submission(filing(), 1, 1));
     bench.settle(Outcome::Applied(answer("ok")));
@@ -658,10 +658,28 @@ fn opening_more_than_was_closed_opens_it_and_opening_less_does_not() {
     };
     let (family, one) = (of("filing.*"), of("filing.one"));
     bench.order(Command::CloseGate { cells: family.clone(), until });
-    let less = bench.order(Command::OpenGate { cells: one });
-    assert!(matches!(less, Some(Reply::Invalid(Fault::NotFound(_)))), "{less:?}");
-    assert_eq!(bench.machine.overrides().len(), 1);
-    let more = bench.order(Command::OpenGate { cells: Selector::default() });
-    assert!(matches!(more, Some(Reply::Done(Done::Gates(_)))), "{more:?}");
+    for cells in [one, Selector::default()] {
+        let other = bench.order(Command::OpenGate { cells });
+        assert!(matches!(other, Some(Reply::Invalid(Fault::NotFound(_)))), "{other:?}");
+        assert_eq!(bench.machine.overrides().len(), 1);
+    }
+    let same = bench.order(Command::OpenGate { cells: family });
+    assert!(matches!(same, Some(Reply::Done(Done::Gates(_)))), "{same:?}");
+    assert!(bench.machine.overrides().is_empty());
+}
+
+#[test]
+fn a_name_that_nothing_has_is_told_and_closes_nothing() {
+    let mut bench = Bench::new("2022-08-12T10:00:00+08:00");
+    let until = at("2022-08-12T20:00:00+08:00");
+    let upstream = Selector { upstream: vec!["bb".parse().unwrap()], ..Selector::default() };
+    let business = vec!["filling.*".to_owned().try_into().unwrap()];
+    let business = Selector { business, ..Selector::default() };
+    let attributes = [("foo".to_owned(), vec!["bar".to_owned()])].into();
+    let attribute = Selector { attributes, ..Selector::default() };
+    for cells in [upstream, business, attribute] {
+        let refused = bench.order(Command::CloseGate { cells, until });
+        assert!(matches!(refused, Some(Reply::Invalid(Fault::Invalid(_)))), "{refused:?}");
+    }
     assert!(bench.machine.overrides().is_empty());
 }
