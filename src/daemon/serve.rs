@@ -31,7 +31,7 @@ use crate::engine::settings::Settings;
 use crate::index::Index;
 use crate::intake;
 use crate::intake::tally::{Quota, Quotas, Tally};
-use crate::journal::{self, Opened};
+use crate::journal::{self, Damage, Opened};
 use crate::telemetry::events;
 use crate::telemetry::metrics::Metrics;
 use crate::web::access::KeyFile;
@@ -329,7 +329,8 @@ impl Daemon {
     /// Watches free space, does the journal's upkeep, and renews the gauges.
     fn keep_the_disk(&self, upkeep: journal::Upkeep) {
         self.keep_the_reserve();
-        self.keep_the_journal(upkeep);
+        self.keep_the_journal(upkeep.clone());
+        self.keep_checking(upkeep);
         let folder = self.config.data.folder.clone();
         let (engine, metrics) = (self.engine.clone(), self.metrics.clone());
         self.tasks.keep_running(Kind::Upkeep, "disk", move || {
@@ -372,6 +373,28 @@ impl Daemon {
                         .await
                         .map_err(std::io::Error::other)??;
                     real_sleep(UPKEEP_EVERY).await;
+                }
+                #[expect(unreachable_code, reason = "names the type of the error")]
+                std::io::Result::Ok(())
+            }
+        });
+    }
+
+    /// Reads the segments that the start did not need to read, one a second, so that damage in
+    /// them is known before somebody needs what is damaged.
+    fn keep_checking(&self, upkeep: journal::Upkeep) {
+        self.tasks.keep_running(Kind::Upkeep, "check", move || {
+            let upkeep = upkeep.clone();
+            async move {
+                loop {
+                    let work = upkeep.clone();
+                    let checked = tokio::task::spawn_blocking(move || work.check_next());
+                    let checked = checked.await.map_err(std::io::Error::other)??;
+                    for damage in checked.into_iter().flatten() {
+                        let Damage { file, offset, first, records } = damage;
+                        events::records_damaged(&file, offset, first, records);
+                    }
+                    real_sleep(LOOK_EVERY).await;
                 }
                 #[expect(unreachable_code, reason = "names the type of the error")]
                 std::io::Result::Ok(())

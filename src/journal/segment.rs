@@ -163,6 +163,21 @@ impl Store {
         Ok(result)
     }
 
+    /// Reads a segment that nobody has read yet, and says what is damaged in it; `None` when all
+    /// have been read.
+    pub(super) fn check_next(&self) -> io::Result<Option<Vec<Damage>>> {
+        let unread = |segment: &&Arc<Segment>| {
+            segment.index.read().unwrap_or_else(PoisonError::into_inner).is_none()
+        };
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(segment) = segments.iter().find(unread) else { return Ok(None) };
+        let after = segments.partition_point(|other| other.first <= segment.first);
+        let next = segments.get(after).map(|next| next.first);
+        self.with_index(segment, next, |_| ())?;
+        let damage = self.damage.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(Some(damage.iter().filter(|damage| damage.file == segment.name).cloned().collect()))
+    }
+
     fn scan(&self, segment: &Segment, next: Option<Seq>, keys: bool) -> io::Result<Scan> {
         scan(&Task {
             file: segment.file.as_ref(),

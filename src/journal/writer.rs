@@ -6,7 +6,7 @@
 //! never writes or syncs again.
 
 use super::keys::{KeyRow, Keys};
-use super::layout::{HEAD, HEAD_LENGTH, Head, HeadKind, SegmentHeader, VERSION};
+use super::layout::{Damage, HEAD, HEAD_LENGTH, Head, HeadKind, SegmentHeader, VERSION};
 use super::record::{self, Stamp};
 use super::scan::STRIDE;
 use super::segment::{Pending, Segment, Spare, Store, name_spare};
@@ -54,6 +54,15 @@ impl Upkeep {
     pub fn run_once(&self) -> io::Result<bool> {
         let written = self.store.write_pending_runs()?;
         Ok(self.store.go_on_with_spare()? || written)
+    }
+
+    /// Reads one of the segments that a snapshot made it unnecessary to read at the start, and
+    /// says what is damaged in it; `None` when all have been read.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn check_next(&self) -> io::Result<Option<Vec<Damage>>> {
+        self.store.check_next()
     }
 }
 

@@ -290,6 +290,16 @@ pub fn store_measured(bytes: u64, free: u64) {
     });
 }
 
+/// A record that was synced is not what was written.
+pub fn records_damaged(file: &str, offset: u64, first: Seq, records: u64) {
+    tracing::error!(
+        code = "records_damaged", file, offset, %first, records,
+        "records are damaged: restore the file from a copy; until then they are not read, sent \
+        or answered"
+    );
+    count(|series| series.damaged.increment(number(records)));
+}
+
 /// Old segments have left the journal, which now begins with `begins`.
 pub fn segments_left(segments: u64, bytes: u64, begins: Seq) {
     tracing::info!(segments, bytes, %begins, "old segments have left the journal");

@@ -136,6 +136,8 @@ catalogue! {
         "Writes or syncs of the journal that failed";
     STORE_BYTES Kind::Gauge, "holdover_store_bytes", &[], "Size of the data folder";
     STORE_FREE Kind::Gauge, "holdover_store_free_bytes", &[], "Free space on the data folder's disk";
+    DAMAGED Kind::Gauge, "holdover_store_damaged_records", &[],
+        "Records that were found damaged since the start";
     READ_ONLY Kind::Gauge, "holdover_store_read_only", &[],
         "1 while nothing is accepted for lack of disk or after a failed sync";
     AUDIT Kind::Counter, "holdover_audit_entries_total", &[], "Entries of the audit log";
@@ -259,6 +261,7 @@ pub(super) struct Series {
     pub(super) sync_errors: Counter,
     pub(super) store_bytes: Gauge,
     pub(super) store_free: Gauge,
+    pub(super) damaged: Gauge,
     pub(super) read_only: Gauge,
     pub(super) audit: Counter,
     logs: Vec<Counter>,
@@ -311,6 +314,7 @@ impl Series {
             sync_errors: counter!(SYNC_ERRORS),
             store_bytes: gauge!(STORE_BYTES),
             store_free: gauge!(STORE_FREE),
+            damaged: gauge!(DAMAGED),
             read_only: gauge!(READ_ONLY),
             audit: counter!(AUDIT),
             logs: each(LEVELS.into_iter(), |level| counter!(LOGS, "level" => level)),

@@ -382,3 +382,35 @@ fn rot_that_comes_while_the_journal_is_open_is_never_served() {
     assert!(matches!(scanned, Err(ReadError::Damaged { seq: Seq(1), .. })));
     assert!(opened.reader.read(Seq(2)).unwrap() == all[1].1);
 }
+
+#[test]
+fn a_key_in_a_damaged_run_of_a_damaged_segment_is_never_unknown() {
+    let (all, files) = small(60);
+    let disk = FaultyDisk::holding(&files);
+    let normal = Options { segment_bytes: 8 << 10, init: false, ..options() };
+    let opened = open(&disk, &normal).unwrap();
+    opened.snapshots.write(Seq(60), std::iter::empty()).unwrap();
+    drop(opened);
+    let (segment, _) = named(&files, ".segment")[0];
+    let (run, _) = named(&files, ".keys")[0];
+    disk.flip(segment, 400 * 8);
+    disk.flip(run, 200 * 8);
+    let opened = open(&disk, &normal).unwrap();
+    let covers = opened.keys.covers();
+    let mut refused = 0;
+    for (seq, change) in all.iter().take_while(|(seq, _)| *seq <= covers) {
+        let Change::Accepted(accepted) = change else { continue };
+        match opened.keys.find(accepted.key_hash) {
+            Ok(found) => assert_eq!(found.map(|entry| entry.transaction), Some(*seq)),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 0);
+    // And the segment is named before anybody asks for what is in it.
+    let mut damaged = Vec::new();
+    while let Some(found) = opened.upkeep.check_next().unwrap() {
+        damaged.extend(found);
+    }
+    assert_eq!(damaged.len(), 1);
+    assert_eq!(&damaged[0].file, segment);
+}
