@@ -38,9 +38,12 @@ pub(super) fn check(out: &Out, args: &CheckConfig) -> Result<Exit, Failure> {
         })
         .collect();
     let good = shown.is_some();
+    if !out.json {
+        // Seen also where what is in force goes to a file.
+        problems.iter().for_each(|problem| out.note(&problem.to_string()));
+    }
     out.data(&json!({ "good": good, "problems": listed, "effective": shown }), || {
-        let lines: String = problems.iter().map(|p| format!("{p}\n")).collect();
-        lines + shown.as_deref().unwrap_or_default()
+        shown.clone().unwrap_or_default()
     });
     Ok(if good { Exit::Success } else { Exit::NotReady })
 }

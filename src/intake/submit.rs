@@ -62,7 +62,12 @@ async fn submit_one(
     let (institution, channels) = caller.with(Scope::Submit)?;
     may_ask(&state.quotas, &institution.code, now.monotonic)?;
     must_be(&head.headers, "application/json")?;
-    let key = head.headers.get("idempotency-key").map(HeaderValue::as_bytes);
+    let mut keys = head.headers.get_all("idempotency-key").iter().map(HeaderValue::as_bytes);
+    let key = keys.next();
+    if keys.next().is_some() {
+        let detail = "there are two headers Idempotency-Key; send one";
+        return Err(Problem::new(Code::IdempotencyKeyMissing, detail));
+    }
     let key = check::header_key(key)?;
     has_room(state)?;
     let body = body::read(body, state.limits.body).await?;
