@@ -307,7 +307,7 @@ impl Machine {
         let mut list = self.overrides_in_force(now);
         let found = list.iter_mut().find(|known| known.cells == *cells);
         let known = found.ok_or(Fault::NotFound(
-            "closing of exactly these cells (`gate list` shows those in force)",
+            "override of exactly these cells",
         ))?;
         if until <= now || until.since(now) > self.settings.limits.override_length_max {
             let why = "the end is past, or further away than an override may last";
@@ -339,7 +339,7 @@ impl Machine {
         list.retain(|known| known.cells != *cells);
         if list.len() == before {
             return Err(Fault::NotFound(
-                "closing of exactly these cells (`gate list` shows those in force)",
+                "override of exactly these cells",
             ));
         }
         self.push(out, Change::OverridesSet(list));
