@@ -407,9 +407,10 @@ impl Daemon {
     fn keep_snapshots(&self, snapshots: journal::Snapshots, settings: Settings) {
         let reader = self.reader.clone();
         let every = self.config.journal.snapshot_every_records;
+        let tasks = self.tasks.clone();
         self.tasks.keep_running(Kind::Upkeep, "snapshots", move || {
             let (reader, settings) = (reader.clone(), settings.clone());
-            let snapshots = snapshots.clone();
+            let (snapshots, tasks) = (snapshots.clone(), tasks.clone());
             async move {
                 let mut last = reader.last();
                 loop {
@@ -420,10 +421,14 @@ impl Daemon {
                     }
                     let (reader, settings) = (reader.clone(), settings.clone());
                     let snapshots = snapshots.clone();
-                    let written = tokio::task::spawn_blocking(move || {
-                        write_snapshot(&snapshots, settings, reader.as_ref(), up_to)
+                    let (tell, told) = tokio::sync::oneshot::channel();
+                    // A thread that stands back: with ten million waiting it takes a minute.
+                    tasks.spawn_thread(Kind::Upkeep, "snapshot", move || {
+                        let written = write_snapshot(&snapshots, settings, reader.as_ref(), up_to);
+                        // Nobody listens any more at the end.
+                        drop(tell.send(written));
                     });
-                    written.await.map_err(anyhow::Error::from)??;
+                    told.await.context("writing a snapshot met a defect")??;
                     tracing::debug!(up_to = up_to.0, "a snapshot was written");
                     last = up_to;
                 }

@@ -306,9 +306,7 @@ impl Machine {
     ) -> Result<Done, Fault> {
         let mut list = self.overrides_in_force(now);
         let found = list.iter_mut().find(|known| known.cells == *cells);
-        let known = found.ok_or(Fault::NotFound(
-            "override of exactly these cells",
-        ))?;
+        let known = found.ok_or(Fault::NotFound("override of exactly these cells"))?;
         if until <= now || until.since(now) > self.settings.limits.override_length_max {
             let why = "the end is past, or further away than an override may last";
             return Err(Fault::Invalid(why.to_owned()));
@@ -338,9 +336,7 @@ impl Machine {
         // Exactly what was closed: a colleague's closing of other cells is not ours to open.
         list.retain(|known| known.cells != *cells);
         if list.len() == before {
-            return Err(Fault::NotFound(
-                "override of exactly these cells",
-            ));
+            return Err(Fault::NotFound("override of exactly these cells"));
         }
         self.push(out, Change::OverridesSet(list));
         self.refresh_gates(now, out);

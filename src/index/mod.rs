@@ -117,9 +117,11 @@ impl Index {
         self.shared.ring(changes);
     }
 
-    /// Writes what is known and ends the threads; it does not wait for them.
+    /// Writes what is known and ends the threads. Waits for the writing at most a second: what
+    /// is missing is read from the journal at the next start.
     pub fn stop(&self) {
         self.shared.stop();
+        self.shared.written(Duration::from_secs(1));
     }
 
     /// What it is doing.

@@ -88,6 +88,8 @@ struct Inner {
     progress: Progress,
     generation: u64,
     stopping: bool,
+    /// Tail threads that have not ended.
+    tails: u32,
     rung: bool,
     suspect: bool,
     questions: Option<SyncSender<Question>>,
@@ -124,6 +126,7 @@ impl Shared {
             progress,
             generation: 0,
             stopping: false,
+            tails: 0,
             rung: false,
             suspect: false,
             questions: None,
@@ -167,6 +170,12 @@ impl Shared {
         drop(inner);
         self.bell.notify_all();
         self.alarm.notify_all();
+    }
+
+    /// Waits until what is known has been written, or for so long.
+    pub(super) fn written(&self, limit: Duration) {
+        let waited = self.moved.wait_timeout_while(self.lock(), limit, |inner| inner.tails > 0);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// The way to the read thread, unless it is known not to answer.
@@ -371,8 +380,11 @@ fn begin(shared: &Arc<Shared>, number: u64) -> Generation {
     let id = shared.lock().generation;
     let (tail, read) = (Arc::clone(&generation.tail), Arc::clone(&generation.read));
     let owned = Arc::clone(shared);
+    shared.lock().tails += 1;
     let life = move || {
         owned.live(id, || Tail::open(&owned, id, &folder, tail, read)?.run());
+        owned.lock().tails -= 1;
+        owned.moved.notify_all();
     };
     (shared.spawn)("index-tail", Box::new(life));
     generation
