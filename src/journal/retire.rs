@@ -78,15 +78,14 @@ impl Retirement {
         let files = self.store.files.as_ref();
         let mut left = Left::default();
         while let Some((first, next)) = self.oldest(before) {
-            let segment = {
-                let mut segments =
-                    self.store.segments.write().unwrap_or_else(PoisonError::into_inner);
-                segments.remove(0)
-            };
+            // The file first: where that fails it is tried again, and none behind it goes before.
+            leave(files, first, archive)?;
+            let mut segments = self.store.segments.write().unwrap_or_else(PoisonError::into_inner);
+            let segment = segments.remove(0);
+            drop(segments);
+            self.store.runs.retire(next);
             left.bytes += segment.file.length()?;
             left.segments += 1;
-            self.store.runs.retire(next);
-            leave(files, first, archive)?;
         }
         if left.segments > 0 {
             let first = self.store.first();
@@ -109,15 +108,21 @@ fn leave(files: &dyn Files, first: Seq, archive: bool) -> io::Result<()> {
     if archive {
         files.create_folder(ARCHIVE)?;
         files.sync_folder("")?;
-        files.rename(&name, &format!("{ARCHIVE}/{name}"))?;
+        gone(files.rename(&name, &format!("{ARCHIVE}/{name}")))?;
         // The new name before the old one, so that no cut of the power takes both.
         files.sync_folder(ARCHIVE)?;
     } else {
-        files.unlink(&name)?;
+        gone(files.unlink(&name))?;
     }
     files.sync_folder("")?;
-    match files.unlink(&run_name(first)) {
+    gone(files.unlink(&run_name(first)))?;
+    files.sync_folder("")
+}
+
+/// What is not there any more went in an earlier try.
+fn gone(moved: io::Result<()>) -> io::Result<()> {
+    match moved {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => files.sync_folder(""),
+        Ok(()) | Err(_) => Ok(()),
     }
 }

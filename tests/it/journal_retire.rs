@@ -241,3 +241,31 @@ fn without_an_intact_snapshot_a_journal_that_lost_its_beginning_does_not_open() 
     let damaged = open(&disk).err().unwrap();
     assert!(matches!(&damaged, OpenError::Damaged { file, .. } if file.ends_with(".snapshot")));
 }
+
+#[test]
+fn a_segment_that_could_not_leave_leaves_at_the_next_try_and_none_before_it() {
+    // Which sync of the leaving fails: none, then each of them.
+    for failing in 1..=12 {
+        let disk = FaultyDisk::new();
+        let mut written = Written { all: Vec::new(), acknowledged: 0 };
+        let mut dice = Dice::new(9);
+        let mut opened = open(&disk).unwrap();
+        for _ in 0..3 {
+            written.fill(&mut opened, &mut dice).unwrap();
+        }
+        for _ in 0..2 {
+            opened.snapshots.write(opened.reader.last(), std::iter::empty()).unwrap();
+            written.append(&mut opened, vec![change(&mut dice)]).unwrap();
+        }
+        let before = opened.retirement.older_than(Timestamp::from_millis(i64::MAX));
+        let at = Timestamp::from_millis(1_700_000_000_000);
+        written.append(&mut opened, vec![Change::Retired { before, at }]).unwrap();
+        disk.set_faults(Faults { fail_sync: Some(failing), ..Faults::default() });
+        assert!(opened.retirement.retire(before, true).is_err(), "sync {failing}");
+        disk.set_faults(Faults::default());
+        opened.retirement.retire(before, true).unwrap();
+        assert_eq!(scan(opened.reader.as_ref())[0].0, before, "sync {failing}");
+        drop(opened);
+        check(&disk, &written, &[], &format!("sync {failing}"));
+    }
+}
