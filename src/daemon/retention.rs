@@ -52,8 +52,8 @@ impl Retention {
         let old = now.before(self.ages.forward_after);
         let due = self.retirement.older_than(old);
         if self.forwarded.last().is_none_or(|(before, _)| due > *before) {
-            let any = self.forward(due).await?;
-            self.forwarded.push((due, if any { self.reader.last() } else { Seq(0) }));
+            self.forward(due).await?;
+            self.forwarded.push((due, self.retirement.last_forwarded()));
         }
         let covered = self.retirement.keys_covered();
         let safe = self.forwarded.iter().rposition(|(_, reach)| *reach <= covered);
@@ -84,11 +84,9 @@ impl Retention {
         begins.ok_or_else(|| anyhow!("the engine has ended"))
     }
 
-    /// Has every record before `before` that is still needed written once more; whether there
-    /// was one.
-    async fn forward(&self, before: Seq) -> Result<bool> {
+    /// Has every record before `before` that is still needed written once more.
+    async fn forward(&self, before: Seq) -> Result<()> {
         let mut next = Some(0);
-        let mut any = false;
         while let Some(from) = next {
             let needed = self
                 .engine
@@ -102,11 +100,10 @@ impl Retention {
             needed.sort_unstable();
             for group in needed.chunks(FORWARD_AT_ONCE) {
                 self.forward_these(group.to_vec()).await?;
-                any = true;
             }
             next = rest;
         }
-        Ok(any)
+        Ok(())
     }
 
     async fn forward_these(&self, transactions: Vec<Seq>) -> Result<()> {

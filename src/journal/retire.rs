@@ -57,6 +57,14 @@ impl Retirement {
         self.store.runs.covers(self.store.first())
     }
 
+    /// The last record that holds a forwarded transaction, also one that has ended since or was
+    /// forwarded before a restart: its key must stand in a run before its old segment leaves.
+    #[must_use]
+    pub fn last_forwarded(&self) -> Seq {
+        let moved = self.store.moved.read().unwrap_or_else(PoisonError::into_inner);
+        Seq(moved.values().copied().max().unwrap_or(0))
+    }
+
     /// How far segments may leave so that two snapshots still hold what was in them.
     ///
     /// # Errors

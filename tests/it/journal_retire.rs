@@ -96,7 +96,8 @@ fn leave(disk: &FaultyDisk, written: &mut Written, kept: &mut Vec<Seq>) -> Optio
         let accepted = Arc::clone(written.accepted(transaction).unwrap());
         written.append(&mut opened, vec![Change::Forwarded { transaction, accepted, at }])?;
     }
-    let reach = opened.reader.last();
+    let reach = opened.retirement.last_forwarded();
+    assert_eq!(reach, opened.reader.last());
     assert!(opened.retirement.keys_covered() < reach, "the keys are in no run yet");
     written.fill(&mut opened, &mut dice)?;
     assert!(opened.retirement.keys_covered() >= reach);
@@ -178,6 +179,7 @@ fn what_has_left_is_in_the_archive_and_what_is_needed_is_still_here() {
     check(&disk, &written, &kept, "in good order");
     let opened = open(&disk).unwrap();
     let gone = (1..before.0).map(Seq).find(|seq| !kept.contains(seq)).unwrap();
+    assert!(opened.retirement.last_forwarded() > before, "known after a restart too");
     let error = opened.reader.read(gone).unwrap_err();
     assert!(matches!(error, ReadError::Retired(seq) if seq == gone), "{error}");
     let mut read = Vec::new();
