@@ -85,7 +85,7 @@ fn begin(partition: u16, transaction: Seq, accepted: &Accepted) -> TransactionOu
     TransactionOut {
         id: TransactionId::new(partition, transaction),
         institution: accepted.institution.clone(),
-        cell: accepted.cell.clone(),
+        cell: accepted.cell.as_ref().clone(),
         state: State::Waiting,
         amount: accepted.amount,
         accepted_at: accepted.at,
@@ -255,7 +255,7 @@ mod tests {
         Change::Accepted(Arc::new(Accepted {
             at: at(1),
             institution: "H11010100001".parse().unwrap(),
-            cell: serde_json::from_value(cell).unwrap(),
+            cell: Arc::new(serde_json::from_value(cell).unwrap()),
             ordering_key: OrderingKey(1),
             key_hash: KeyHash(1),
             fingerprint: Fingerprint(1),

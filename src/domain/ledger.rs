@@ -113,6 +113,14 @@ impl Books {
         self.accepted.fen - self.states.iter().map(|e| e.fen).sum::<i128>()
     }
 
+    /// How many transactions are not final.
+    #[must_use]
+    pub fn open_items(&self) -> usize {
+        let open = State::ALL.iter().zip(&self.states).filter(|(state, _)| !state.is_final());
+        let items: u64 = open.map(|(_, entry)| entry.items).sum();
+        usize::try_from(items).unwrap_or(usize::MAX)
+    }
+
     /// The books as plain numbers, for snapshots: accepted, tickets issued, then each state, then
     /// each ticket state, in the order of their words.
     #[must_use]

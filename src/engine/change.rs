@@ -101,7 +101,7 @@ pub struct Accepted {
     /// The submitter.
     pub institution: InstitutionCode,
     /// Its cell.
-    pub cell: Cell,
+    pub cell: Arc<Cell>,
     /// Its ordering key.
     pub ordering_key: OrderingKey,
     /// The hash of institution and idempotency key.
@@ -487,7 +487,7 @@ pub struct Facts {
     /// The submitter.
     pub institution: InstitutionCode,
     /// Its cell.
-    pub cell: Cell,
+    pub cell: Arc<Cell>,
     /// Its ordering key.
     pub ordering_key: OrderingKey,
     /// Its amount.

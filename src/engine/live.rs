@@ -184,6 +184,12 @@ impl LiveSet {
         }
     }
 
+    /// Makes room for so many transactions, so that the look-up does not grow step by step.
+    pub(super) fn reserve(&mut self, transactions: usize) {
+        let entries = &self.entries;
+        self.by_transaction.reserve(transactions, |&slot| scatter(entries.get(slot).transaction.0));
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_transaction.len()
     }
@@ -209,6 +215,11 @@ impl LiveSet {
 
     pub(super) fn extra(&self, slot: Slot) -> Option<&Extra> {
         if self.get(slot).is(HAS_EXTRA) { self.extras.get(&slot) } else { None }
+    }
+
+    /// What few transactions have, each with its slot, in no order.
+    pub(super) fn extras(&self) -> Vec<(Slot, Extra)> {
+        self.extras.iter().map(|(&slot, extra)| (slot, extra.clone())).collect()
     }
 
     pub(super) fn extra_mut(&mut self, slot: Slot) -> &mut Extra {

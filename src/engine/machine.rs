@@ -333,6 +333,7 @@ impl Machine {
             Change::Retired { before, .. } => self.begins = self.begins.max(*before),
             Change::Totals { books, turned_away, epoch, last_at, up_to } => {
                 self.books = Books::from_entries(books).unwrap_or_default();
+                self.live.reserve(self.books.open_items());
                 self.turned_away = *turned_away;
                 self.epoch = *epoch;
                 self.last_at = *last_at;
@@ -454,9 +455,7 @@ impl Machine {
 
     /// Ties what a snapshot's transactions say of one another, which may be entered in any order.
     pub fn link_carried(&mut self) {
-        let slots: Vec<Slot> = self.live.slots().collect();
-        for slot in slots {
-            let Some(extra) = self.live.extra(slot).cloned() else { continue };
+        for (slot, extra) in self.live.extras() {
             let transaction = self.live.get(slot).transaction;
             if let Some(old) = extra.replaces.and_then(|old| self.live.find(old)) {
                 self.live.extra_mut(old).replaced_by = Some(transaction);

@@ -22,8 +22,11 @@ use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Now, Timestamp};
 use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -324,6 +327,20 @@ impl Worker {
     }
 }
 
+/// A question that is in the engine's queue: ends in its reply. Dropping it takes nothing back.
+pub struct Asked(Option<oneshot::Receiver<Reply>>);
+
+impl Future for Asked {
+    type Output = Reply;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply> {
+        match &mut self.0 {
+            Some(reply) => Pin::new(reply).poll(cx).map(|r| r.unwrap_or(Reply::Unavailable)),
+            None => Poll::Ready(Reply::Unavailable),
+        }
+    }
+}
+
 /// The way into the engine. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
@@ -347,12 +364,20 @@ impl Handle {
         sent
     }
 
-    async fn ask(&self, make: impl FnOnce(ReplyTo) -> Event + Send + 'static) -> Reply {
+    async fn begin(&self, make: impl FnOnce(ReplyTo) -> Event + Send + 'static) -> Asked {
         let (tx, rx) = oneshot::channel();
-        if !self.enter(Input::Event(Box::new(make), tx)).await {
-            return Reply::Unavailable;
-        }
-        rx.await.unwrap_or(Reply::Unavailable)
+        let entered = self.enter(Input::Event(Box::new(make), tx)).await;
+        Asked(entered.then_some(rx))
+    }
+
+    async fn ask(&self, make: impl FnOnce(ReplyTo) -> Event + Send + 'static) -> Reply {
+        self.begin(make).await.await
+    }
+
+    /// Puts a submission into the engine's queue, waiting for room there; its reply comes apart,
+    /// so that whoever has many of them can have many under way. See [`Handle::submit`].
+    pub async fn begin_submit(&self, submission: Submission) -> Asked {
+        self.begin(|reply| Event::Submit(reply, Box::new(submission))).await
     }
 
     /// Submits a transaction. Answered when everything the answer rests on is durable; with

@@ -74,7 +74,7 @@ impl Machine {
             transaction: live.transaction,
             facts: Facts {
                 institution: self.institutions[live.institution as usize].clone(),
-                cell: (*self.cells[live.cell as usize].cell).clone(),
+                cell: self.cells[live.cell as usize].cell.clone(),
                 ordering_key: self.live.ordering_key(slot),
                 amount: live.amount,
                 deadline: extra.deadline,
@@ -100,7 +100,7 @@ fn carried_untold(transaction: Seq, untold: &Untold) -> Carried {
         transaction,
         facts: Facts {
             institution: untold.institution.clone(),
-            cell: (*untold.cell).clone(),
+            cell: untold.cell.clone(),
             ordering_key: OrderingKey(0),
             amount: Money::ZERO,
             deadline: None,

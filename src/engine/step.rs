@@ -287,7 +287,7 @@ impl Machine {
             deadline: date,
             deadline_final: is_final,
         };
-        self.accept(reply, s, told, gate, now, out)
+        self.accept(reply, s, told, cell, now, out)
     }
 
     fn accept(
@@ -295,15 +295,16 @@ impl Machine {
         reply: ReplyTo,
         s: Submission,
         told: Told,
-        gate: GateState,
+        cell: u32,
         now: Timestamp,
         out: &mut Decision,
     ) -> Option<Reply> {
         let tickets = told.disposition == Disposition::PassOrTicket;
+        let gate = self.cells[cell as usize].gate;
         let accepted = Arc::new(Accepted {
             at: now,
             institution: s.institution,
-            cell: s.cell,
+            cell: self.cells[cell as usize].cell.clone(),
             ordering_key: s.ordering_key,
             key_hash: s.key_hash,
             fingerprint: s.fingerprint,

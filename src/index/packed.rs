@@ -5,7 +5,7 @@
 //!  c                                         format u8, up to u64, sum u64
 //!  o  block u64 (position / 256)             per outcome: position % 256 u8, state u8,
 //!                                            varint(last - position), varint(zigzag ms delta)
-//!  i  institution 00 first position u64      the later positions as varint deltas, ≤ 256 in all
+//!  i  institution 00 first position u64      the later positions as varint deltas, ≤ 64 in all
 //!  p  position u64                           position u64 of the refusal, upstream's name
 //! ```
 //!
@@ -23,8 +23,9 @@ use std::collections::BTreeMap;
 const FORMAT: u8 = 1;
 /// Outcomes whose positions share the block are stored together.
 pub(super) const BLOCK: u64 = 256;
-/// Positions of one institution that are stored together.
-pub(super) const POSITIONS_MAX: usize = 256;
+/// Positions of one institution that are stored together. Whoever adds one writes all of them
+/// again: with 256, the index wrote four times as much, and the journal's syncs waited for it.
+pub(super) const POSITIONS_MAX: usize = 64;
 
 /// A value that is not what was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

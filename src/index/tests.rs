@@ -80,7 +80,7 @@ fn accepted(number: u64) -> Change {
     Change::Accepted(Arc::new(Accepted {
         at: Timestamp::from_millis(1_660_000_000_000),
         institution: institution(number),
-        cell: Cell {
+        cell: Arc::new(Cell {
             upstream: "agency".parse().unwrap(),
             business: "filing.out_of_area".parse().unwrap(),
             operation: Operation::Apply,
@@ -89,7 +89,7 @@ fn accepted(number: u64) -> Change {
             district: "110101".parse().unwrap(),
             labels: Vec::new(),
             attributes: BTreeMap::new(),
-        },
+        }),
         ordering_key: OrderingKey(1),
         key_hash: KeyHash(2),
         fingerprint: Fingerprint(3),

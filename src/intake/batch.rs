@@ -17,6 +17,8 @@ use super::tally::Quotas;
 use super::{Caller, Shared, State};
 use crate::domain::ids::InstitutionCode;
 use crate::domain::time::{Monotonic, Timestamp};
+use crate::engine::event::{Reply, Submission};
+use crate::engine::run::Asked;
 use crate::web::access::Scope;
 use crate::web::body::BodyLimits;
 use crate::web::problem::{self, Code, Problem};
@@ -26,11 +28,11 @@ use axum::extract::{Request, State as Taken};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
+use memchr::memchr;
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::future::{Future, Pending, pending, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::time::Timeout;
 
@@ -80,17 +82,18 @@ pub(super) async fn submit(
                 return Err(problem.clone());
             }
             taken += 1;
-            let (state, caller) = (Arc::clone(&state), caller.clone());
-            under_way.push_back(Slot::Open(Box::pin(async move {
-                match allowed {
-                    Ok(()) => answer_of(&state, &caller, now.wall, line).await,
-                    Err(problem) => Answered::Problem(problem),
+            let judged = allowed.and_then(|()| judge(&state, &caller, now.wall, &line));
+            under_way.push_back(match judged {
+                Ok(submission) => {
+                    Line::Asked(now.wall, state.engine.begin_submit(submission).await)
                 }
-            })));
+                Err(problem) => Line::Refused(problem),
+            });
         }
         let answered = match next(&mut lines, &mut under_way, window).await {
             Next::Bytes => continue,
-            Next::Answer(answered) => answered,
+            Next::Reply(at, reply) => answer::of(&state, reply, at).await,
+            Next::Refused(problem) => Answered::Problem(problem),
             Next::End => break,
         };
         written += 1;
@@ -136,20 +139,19 @@ impl Allowance {
     }
 }
 
-async fn answer_of(state: &Shared, caller: &Caller, now: Timestamp, line: Bytes) -> Answered {
-    let (institution, channels) = match caller.with(Scope::Submit) {
-        Ok(submitter) => submitter,
-        Err(problem) => return Answered::Problem(problem),
-    };
+/// The submission that a line holds.
+fn judge(
+    state: &State,
+    caller: &Caller,
+    now: Timestamp,
+    line: &Bytes,
+) -> Result<Submission, Problem> {
+    let (institution, channels) = caller.with(Scope::Submit)?;
     if line.len() > state.limits.body.bytes_max {
         let detail = format!("the line has more than {} bytes", state.limits.body.bytes_max);
-        return Answered::Problem(Problem::new(Code::BodyTooLarge, detail));
+        return Err(Problem::new(Code::BodyTooLarge, detail));
     }
-    let asking = Asking { institution, channels, now, wait: None };
-    match check::submission(state, asking, None, &line) {
-        Ok(submission) => answer::of(state, state.engine.submit(submission).await, now).await,
-        Err(problem) => Answered::Problem(problem),
-    }
+    check::submission(state, Asking { institution, channels, now, wait: None }, None, line)
 }
 
 /// The lines of a body, as they arrive; empty ones count for nothing.
@@ -194,7 +196,7 @@ impl Lines {
     /// The next line that has come as a whole.
     fn next(&mut self) -> Option<Bytes> {
         while self.cut.is_none() {
-            let (mut line, whole) = match self.chunk.iter().position(|&byte| byte == b'\n') {
+            let (mut line, whole) = match memchr(b'\n', &self.chunk) {
                 Some(end) => (self.chunk.split_to(end + 1), true),
                 None => (std::mem::take(&mut self.chunk), self.ended),
             };
@@ -270,25 +272,25 @@ fn too_large(limits: BodyLimits) -> Problem {
     Problem::new(Code::BodyTooLarge, format!("the body has more than {} bytes", limits.bytes_max))
 }
 
-enum Slot<F> {
-    Open(Pin<Box<F>>),
-    Done(Answered),
+/// A line under way.
+enum Line {
+    /// Asked at this time; the engine has yet to reply.
+    Asked(Timestamp, Asked),
+    Refused(Problem),
 }
 
 enum Next {
     /// More of the body is there, or its end.
     Bytes,
-    /// The first line under way has its answer.
-    Answer(Answered),
+    /// What the engine replied to the first line under way, which was asked at this time.
+    Reply(Timestamp, Reply),
+    /// The first line under way never reached the engine.
+    Refused(Problem),
     /// Nothing is under way and nothing comes.
     End,
 }
 
-async fn next<F: Future<Output = Answered>>(
-    lines: &mut Lines,
-    under_way: &mut VecDeque<Slot<F>>,
-    window: usize,
-) -> Next {
+async fn next(lines: &mut Lines, under_way: &mut VecDeque<Line>, window: usize) -> Next {
     let is_full = under_way.len() >= window;
     if is_full && !lines.ended {
         lines.forgive();
@@ -297,37 +299,20 @@ async fn next<F: Future<Output = Answered>>(
         if !is_full && !lines.ended && lines.poll_more(cx).is_ready() {
             return Poll::Ready(Next::Bytes);
         }
-        match poll_first(under_way, cx) {
-            Poll::Ready(Some(answered)) => Poll::Ready(Next::Answer(answered)),
-            Poll::Ready(None) if lines.ended => Poll::Ready(Next::End),
-            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        match under_way.pop_front() {
+            None if lines.ended => Poll::Ready(Next::End),
+            None => Poll::Pending,
+            Some(Line::Refused(problem)) => Poll::Ready(Next::Refused(problem)),
+            Some(Line::Asked(at, mut asked)) => match Pin::new(&mut asked).poll(cx) {
+                Poll::Ready(reply) => Poll::Ready(Next::Reply(at, reply)),
+                Poll::Pending => {
+                    under_way.push_front(Line::Asked(at, asked));
+                    Poll::Pending
+                }
+            },
         }
     })
     .await
-}
-
-/// The answer of the first line under way. All of them are driven: a line that waits for room
-/// in the engine's queue must not keep a place there that it does not use.
-fn poll_first<F: Future<Output = Answered>>(
-    lines: &mut VecDeque<Slot<F>>,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Answered>> {
-    let head_open = matches!(lines.front(), Some(Slot::Open(_)));
-    for slot in lines.iter_mut().filter(|_| head_open) {
-        if let Slot::Open(line) = slot
-            && let Poll::Ready(answered) = line.as_mut().poll(cx)
-        {
-            *slot = Slot::Done(answered);
-        }
-    }
-    match lines.pop_front() {
-        None => Poll::Ready(None),
-        Some(Slot::Done(answered)) => Poll::Ready(Some(answered)),
-        Some(open @ Slot::Open(_)) => {
-            lines.push_front(open);
-            Poll::Pending
-        }
-    }
 }
 
 /// The answer to one line of a batch.

@@ -254,7 +254,7 @@ mod tests {
         Arc::new(Accepted {
             at: at(0),
             institution: "H1".parse().unwrap(),
-            cell: Cell {
+            cell: Arc::new(Cell {
                 upstream: "centre".parse::<UpstreamName>().unwrap(),
                 business: "a.b".parse().unwrap(),
                 operation: Operation::Apply,
@@ -263,7 +263,7 @@ mod tests {
                 district: "110105".parse().unwrap(),
                 labels: Vec::new(),
                 attributes: std::collections::BTreeMap::new(),
-            },
+            }),
             ordering_key: OrderingKey(0),
             key_hash: KeyHash(0),
             fingerprint: Fingerprint(0),

@@ -7,6 +7,7 @@
 
 use crate::domain::cell::words;
 use crate::web::problem::FieldError;
+use memchr::memchr2;
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -233,17 +234,17 @@ pub(super) fn inspect<'n>(
 /// The place of the quotation mark that ends the string, and whether it has escapes.
 fn string_end(bytes: &[u8], start: usize) -> (usize, bool) {
     let (mut at, mut escaped) = (start, false);
-    while let Some(&byte) = bytes.get(at) {
-        match byte {
-            b'"' => break,
-            b'\\' => {
+    while let Some(rest) = bytes.get(at..) {
+        match memchr2(b'"', b'\\', rest) {
+            Some(found) if rest.get(found) == Some(&b'\\') => {
                 escaped = true;
-                at += 2;
+                at += found + 2;
             }
-            _ => at += 1,
+            Some(found) => return (at + found, escaped),
+            None => break,
         }
     }
-    (at, escaped)
+    (bytes.len(), escaped)
 }
 
 fn credential_named<'n>(raw: &str, escaped: bool, names: &'n [String]) -> Option<&'n str> {

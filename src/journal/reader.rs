@@ -5,7 +5,7 @@
 
 use super::files::View;
 use super::layout::{HEAD, HEAD_LENGTH, HEAD_MAGIC, Head, HeadKind};
-use super::record::{self, Raw};
+use super::record::{self, Raw, Seen};
 use super::segment::{Segment, Store};
 use crate::domain::ids::Seq;
 use crate::engine::change::Change;
@@ -181,6 +181,7 @@ impl JournalReader for FileReader {
         visit: &mut dyn FnMut(Seq, Change) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
         let last = self.last();
+        let mut seen = Seen::default();
         let mut seq = from.max(self.0.first());
         while seq <= last {
             let (segment, next) = self.0.locate(seq).ok_or(ReadError::Missing(seq))?;
@@ -200,7 +201,7 @@ impl JournalReader for FileReader {
                     walk.near(seq)?;
                 }
                 let raw = walk.record(seq)?;
-                if let Some(change) = raw.change().map_err(unknown)?
+                if let Some(change) = raw.change_among(&mut seen).map_err(unknown)?
                     && visit(seq, change).is_break()
                 {
                     return Ok(());

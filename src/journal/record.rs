@@ -22,6 +22,7 @@ use super::keys::KeyRow;
 use crate::domain::ids::Seq;
 use crate::domain::time::Timestamp;
 use crate::engine::change::Change;
+pub(super) use decode::Seen;
 use tlv::{Fields, Writer};
 
 /// The version of the format that is written.
@@ -135,6 +136,11 @@ impl<'a> Raw<'a> {
     /// # Errors
     /// [`Malformed`] when it is of a newer format, or not what any version of us wrote.
     pub fn change(&self) -> Result<Option<Change>, Malformed> {
+        self.change_among(&mut Seen::default())
+    }
+
+    /// The same on a walk through many records, which has `seen` those before.
+    pub(super) fn change_among(&self, seen: &mut Seen) -> Result<Option<Change>, Malformed> {
         if self.format() != FORMAT {
             return Err(Malformed("the record is of a newer format, a newer version can read it"));
         }
@@ -144,7 +150,7 @@ impl<'a> Raw<'a> {
             algorithm: get::<1>(self.bytes, 11)[0],
             key_id: u32::from_le_bytes(get(self.bytes, 16)),
         };
-        match decode::decode(self.kind(), self.at_time(), seal, &fields)? {
+        match decode::decode(self.kind(), self.at_time(), seal, &fields, seen)? {
             Some(change) => {
                 fields.finish(skippable)?;
                 Ok(Some(change))

@@ -145,7 +145,7 @@ pub fn accepted(d: &mut Dice) -> Accepted {
     Accepted {
         at: d.at(),
         institution: d.institution(),
-        cell: cell(d),
+        cell: Arc::new(cell(d)),
         ordering_key: OrderingKey(d.0.u128(..)),
         key_hash: KeyHash(d.0.u128(..)),
         fingerprint: Fingerprint(d.0.u64(..)),

@@ -13,7 +13,7 @@ use super::files::{Files, RealFiles, View};
 use super::layout::{
     Damage, HEAD, HEAD_LENGTH, Head, HeadKind, SegmentHeader, VERSION, number, snapshot_name,
 };
-use super::record::{self, Raw, Stamp};
+use super::record::{self, Raw, Seen, Stamp};
 use crate::domain::ids::Seq;
 use crate::domain::time::Timestamp;
 use crate::engine::change::Change;
@@ -153,13 +153,15 @@ impl Snapshot for Stored {
         if self.up_to == Seq(0) {
             return Ok(());
         }
-        let read = read(self.files.as_ref(), self.up_to, &mut |raw| match raw.change() {
+        let mut seen = Seen::default();
+        let look = &mut |raw: Raw<'_>| match raw.change_among(&mut seen) {
             Ok(Some(change)) => {
                 visit(&change);
                 true
             }
             Ok(None) | Err(_) => false,
-        })?;
+        };
+        let read = read(self.files.as_ref(), self.up_to, look)?;
         read.map(drop).map_err(|Damage { file, offset, .. }| ReadError::Damaged {
             seq: self.up_to,
             file,

@@ -58,7 +58,7 @@ impl Hall {
         let record = Accepted {
             at: at(),
             institution: institution(seq.0 % 7),
-            cell: s.cell,
+            cell: s.cell.into(),
             ordering_key: OrderingKey(u128::from(seq.0) << 64),
             key_hash: KeyHash(seq.0.into()),
             fingerprint: s.fingerprint,

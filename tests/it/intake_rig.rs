@@ -181,7 +181,7 @@ fn accept(submission: &Submission, now: Timestamp) -> Accepted {
     Accepted {
         at: now,
         institution: submission.institution.clone(),
-        cell: submission.cell.clone(),
+        cell: submission.cell.clone().into(),
         ordering_key: submission.ordering_key,
         key_hash: submission.key_hash,
         fingerprint: submission.fingerprint,

@@ -87,7 +87,7 @@ impl Recorded {
     fn of(accepted: &Accepted) -> Self {
         Self {
             institution: accepted.institution.clone(),
-            cell: accepted.cell.clone(),
+            cell: accepted.cell.as_ref().clone(),
             ordering_key: accepted.ordering_key,
             fingerprint: accepted.fingerprint,
             amount: accepted.amount,
@@ -231,7 +231,7 @@ pub(super) mod tests {
         Change::Accepted(Arc::new(Accepted {
             at: Timestamp::from_millis(1),
             institution: "H11010100100".parse().unwrap(),
-            cell: Cell {
+            cell: Arc::new(Cell {
                 upstream: "settlement".parse().unwrap(),
                 business: "settlement.outpatient".parse().unwrap(),
                 operation: Operation::Request,
@@ -240,7 +240,7 @@ pub(super) mod tests {
                 district: "110101".parse().unwrap(),
                 labels: Vec::new(),
                 attributes: BTreeMap::new(),
-            },
+            }),
             ordering_key: OrderingKey(1),
             key_hash: KeyHash(1),
             fingerprint: Fingerprint(0xfeed),

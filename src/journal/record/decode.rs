@@ -10,7 +10,8 @@ use super::{Malformed, Seal};
 use crate::domain::cell::Cell;
 use crate::domain::deadline::{Extension, Rule};
 use crate::domain::ids::{
-    AttemptNo, Fingerprint, InsuredHash, KeyHash, Label, OrderingKey, Seq, WindowId,
+    AttemptNo, Fingerprint, InstitutionCode, InsuredHash, KeyHash, Label, OrderingKey, Seq,
+    WindowId,
 };
 use crate::domain::ledger::Entry;
 use crate::domain::money::Money;
@@ -20,7 +21,7 @@ use crate::engine::change::{
     Accepted, Carried, Change, Facts, Sealed, Settlement, Told, TurnedAway,
 };
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Reads the change of type `kind`; `None` where there is no such type.
@@ -29,6 +30,7 @@ pub(super) fn decode(
     at: Timestamp,
     seal: Seal,
     f: &Fields<'_>,
+    seen: &mut Seen,
 ) -> Result<Option<Change>, Malformed> {
     let change = match kind {
         STARTED => Change::Started {
@@ -36,8 +38,8 @@ pub(super) fn decode(
             virtual_clock: f.uint(tag::FLAGS)? & VIRTUAL_CLOCK != 0,
             at,
         },
-        ACCEPTED => Change::Accepted(Arc::new(get_accepted(f, at, seal)?)),
-        3 => Change::TurnedAway(Arc::new(get_turned_away(f, at)?)),
+        ACCEPTED => Change::Accepted(Arc::new(get_accepted(f, at, seal, seen)?)),
+        3 => Change::TurnedAway(Arc::new(get_turned_away(f, at, seen)?)),
         4 => Change::AttemptStarted {
             transaction: get_seq(f, tag::TRANSACTION)?,
             attempt: AttemptNo(f.short(tag::ATTEMPT)?),
@@ -68,12 +70,12 @@ pub(super) fn decode(
         },
         FORWARDED => Change::Forwarded {
             transaction: get_seq(f, tag::TRANSACTION)?,
-            accepted: Arc::new(get_accepted(f, get_instant(f, tag::INNER_AT)?, seal)?),
+            accepted: Arc::new(get_accepted(f, get_instant(f, tag::INNER_AT)?, seal, seen)?),
             at,
         },
         RETIRED => Change::Retired { before: get_seq(f, tag::UP_TO)?, at },
         9..=16 => return decode_move(kind, at, f).map(Some),
-        17..=24 => return decode_rare(kind, at, f).map(Some),
+        17..=24 => return decode_rare(kind, at, f, seen).map(Some),
         _ => return Ok(None),
     };
     Ok(Some(change))
@@ -121,7 +123,12 @@ fn decode_move(kind: u8, at: Timestamp, f: &Fields<'_>) -> Result<Change, Malfor
 }
 
 /// The types 17 to 24: what is set as a whole, deadlines, and what only snapshots hold.
-fn decode_rare(kind: u8, at: Timestamp, f: &Fields<'_>) -> Result<Change, Malformed> {
+fn decode_rare(
+    kind: u8,
+    at: Timestamp,
+    f: &Fields<'_>,
+    seen: &mut Seen,
+) -> Result<Change, Malformed> {
     Ok(match kind {
         17 => Change::WindowSet(Arc::new(f.json(tag::VALUE)?)),
         18 => Change::OverridesSet(f.json(tag::VALUE)?),
@@ -149,7 +156,7 @@ fn decode_rare(kind: u8, at: Timestamp, f: &Fields<'_>) -> Result<Change, Malfor
         },
         23 => Change::Carried(Box::new(Carried {
             transaction: get_seq(f, tag::TRANSACTION)?,
-            facts: get_facts(f, at)?,
+            facts: get_facts(f, at, seen)?,
             state: Coded::of(f.code(tag::STATE)?)?,
             attempts: f.short(tag::ATTEMPTS)?,
             failures: f.short(tag::FAILURES)?,
@@ -163,7 +170,7 @@ fn decode_rare(kind: u8, at: Timestamp, f: &Fields<'_>) -> Result<Change, Malfor
             }
             let at = f.opt_int(tag::INNER_AT)?.map_or(at, Timestamp::from_millis);
             let inner = Fields::parse(f.bytes(tag::INNER)?, false)?;
-            let registered = decode_rare(kind, at, &inner)?;
+            let registered = decode_rare(kind, at, &inner, seen)?;
             inner.finish(false)?;
             Change::DeadlineCarried { id: get_seq(f, tag::ID)?, registered: Box::new(registered) }
         }
@@ -198,6 +205,56 @@ fn get_entry(bytes: &[u8]) -> Result<Entry, Malformed> {
     let (items, fen) = bytes.split_first_chunk::<8>().ok_or(WRONG)?;
     let fen = fen.try_into().map_err(|_| WRONG)?;
     Ok(Entry { items: u64::from_le_bytes(*items), fen: i128::from_le_bytes(fen) })
+}
+
+/// Institutions and cells that were read before, so that a long walk makes each of them once.
+/// Bounded by how many there are of them.
+#[derive(Default)]
+pub(in crate::journal) struct Seen {
+    institutions: HashMap<Box<[u8]>, InstitutionCode>,
+    cells: HashMap<Box<[u8]>, Arc<Cell>>,
+    /// The stored form of the cell that is looked for.
+    wanted: Vec<u8>,
+}
+
+/// The fields that make a cell.
+const CELL: [u8; 8] = [
+    tag::UPSTREAM,
+    tag::BUSINESS,
+    tag::OPERATION,
+    tag::CLASS,
+    tag::CHANNEL,
+    tag::DISTRICT,
+    tag::LABELS,
+    tag::ATTRIBUTES,
+];
+
+impl Seen {
+    fn institution(&mut self, f: &Fields<'_>) -> Result<InstitutionCode, Malformed> {
+        let stored = f.bytes(tag::INSTITUTION)?;
+        if let Some(known) = self.institutions.get(stored) {
+            return Ok(known.clone());
+        }
+        let read: InstitutionCode = f.name(tag::INSTITUTION)?;
+        self.institutions.insert(stored.into(), read.clone());
+        Ok(read)
+    }
+
+    fn cell(&mut self, f: &Fields<'_>) -> Result<Arc<Cell>, Malformed> {
+        self.wanted.clear();
+        for tag in CELL {
+            // Absent and empty mean the same for each of them.
+            let stored = f.opt_bytes(tag).unwrap_or_default();
+            self.wanted.extend_from_slice(&stored.len().to_le_bytes());
+            self.wanted.extend_from_slice(stored);
+        }
+        if let Some(known) = self.cells.get(self.wanted.as_slice()) {
+            return Ok(known.clone());
+        }
+        let read = Arc::new(get_cell(f)?);
+        self.cells.insert(self.wanted.as_slice().into(), read.clone());
+        Ok(read)
+    }
 }
 
 fn get_cell(f: &Fields<'_>) -> Result<Cell, Malformed> {
@@ -272,7 +329,12 @@ fn get_extension(f: &Fields<'_>) -> Result<Option<Extension>, Malformed> {
     }))
 }
 
-fn get_accepted(f: &Fields<'_>, at: Timestamp, seal: Seal) -> Result<Accepted, Malformed> {
+fn get_accepted(
+    f: &Fields<'_>,
+    at: Timestamp,
+    seal: Seal,
+    seen: &mut Seen,
+) -> Result<Accepted, Malformed> {
     let flags = f.uint(tag::FLAGS)?;
     let bring = f
         .list(tag::BRING)?
@@ -281,8 +343,8 @@ fn get_accepted(f: &Fields<'_>, at: Timestamp, seal: Seal) -> Result<Accepted, M
         .collect::<Result<_, _>>()?;
     Ok(Accepted {
         at,
-        institution: f.name(tag::INSTITUTION)?,
-        cell: get_cell(f)?,
+        institution: seen.institution(f)?,
+        cell: seen.cell(f)?,
         ordering_key: OrderingKey(f.wide(tag::ORDERING_KEY)?),
         key_hash: KeyHash(f.wide(tag::KEY_HASH)?),
         fingerprint: Fingerprint(f.uint(tag::FINGERPRINT)?),
@@ -310,11 +372,15 @@ fn get_accepted(f: &Fields<'_>, at: Timestamp, seal: Seal) -> Result<Accepted, M
     })
 }
 
-fn get_turned_away(f: &Fields<'_>, at: Timestamp) -> Result<TurnedAway, Malformed> {
+fn get_turned_away(
+    f: &Fields<'_>,
+    at: Timestamp,
+    seen: &mut Seen,
+) -> Result<TurnedAway, Malformed> {
     Ok(TurnedAway {
         at,
-        institution: f.name(tag::INSTITUTION)?,
-        cell: get_cell(f)?,
+        institution: seen.institution(f)?,
+        cell: Cell::clone(&*seen.cell(f)?),
         amount: get_money(f)?,
         row: get_row(f)?,
         resume_at: opt_instant(f, tag::RESUME_AT)?,
@@ -345,11 +411,11 @@ fn get_settlement(f: &Fields<'_>, seal: Seal) -> Result<Settlement, Malformed> {
     })
 }
 
-fn get_facts(f: &Fields<'_>, at: Timestamp) -> Result<Facts, Malformed> {
+fn get_facts(f: &Fields<'_>, at: Timestamp, seen: &mut Seen) -> Result<Facts, Malformed> {
     let flags = f.uint(tag::FLAGS)?;
     Ok(Facts {
-        institution: f.name(tag::INSTITUTION)?,
-        cell: get_cell(f)?,
+        institution: seen.institution(f)?,
+        cell: seen.cell(f)?,
         ordering_key: OrderingKey(f.wide(tag::ORDERING_KEY)?),
         amount: get_money(f)?,
         deadline: f.opt_int(tag::DEADLINE)?.map(get_date).transpose()?,

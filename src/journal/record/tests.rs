@@ -49,6 +49,51 @@ proptest! {
     }
 }
 
+/// A walk makes each cell once: two that differ in one part only must stay two.
+#[test]
+fn a_walk_confuses_no_two_cells_and_no_two_institutions() {
+    use crate::domain::cell::{Channel, Class, Operation};
+    let Change::Accepted(first) = sample::change(&mut sample::Dice::new(4), 2) else {
+        panic!("kind 2 is an accepted transaction")
+    };
+    let mut first = (*first).clone();
+    let mut cell = (*first.cell).clone();
+    (cell.upstream, cell.business) = ("ab".parse().unwrap(), "c".parse().unwrap());
+    cell.operation = Operation::Apply;
+    (cell.class, cell.channel) = (Class::Hall, Channel::Hall);
+    cell.district = "d".parse().unwrap();
+    (cell.labels, cell.attributes) =
+        (vec!["l".parse().unwrap()], [("a".into(), "b".into())].into());
+    let edits: [fn(&mut crate::domain::cell::Cell); 10] = [
+        |_| {},
+        |c| (c.upstream, c.business) = ("a".parse().unwrap(), "bc".parse().unwrap()),
+        |c| c.business = "cd".parse().unwrap(),
+        |c| c.operation = Operation::Handle,
+        |c| c.class = Class::Portal,
+        |c| c.channel = Channel::Online,
+        |c| c.district = "e".parse().unwrap(),
+        |c| c.labels.clear(),
+        |c| c.labels.push("m".parse().unwrap()),
+        |c| c.attributes = [("a".into(), "c".into())].into(),
+    ];
+    let mut seen = Seen::default();
+    for round in 0..2 {
+        for edit in edits {
+            for institution in ["H1", "H2"] {
+                let mut edited = cell.clone();
+                edit(&mut edited);
+                first.cell = edited.into();
+                first.institution = institution.parse().unwrap();
+                let change = Change::Accepted(first.clone().into());
+                let mut bytes = Vec::new();
+                encode(&mut bytes, STAMP, Seq(1), &change, Timestamp::default());
+                let read = Raw::at(&bytes).unwrap().change_among(&mut seen).unwrap();
+                assert_eq!(read, Some(change), "round {round}");
+            }
+        }
+    }
+}
+
 fn accepted(flags: u8, version: u8, kind: Option<u8>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let change = sample::change(&mut sample::Dice::new(4), 2);
