@@ -5,9 +5,9 @@
 //!
 //! No rule of the product lives here; only here is anything constructed.
 
-use super::clock::{Stopwatch, SystemClock, real_sleep};
+use super::clock::{Stopwatch, real_sleep};
 use super::dispatch::{Dispatch, DispatchOutlet};
-use super::driven::{DrivenClock, Due, DueSource};
+use super::driven::{self, Due, DueSource};
 use super::observe::{Observer, Timed, standing};
 use super::parts::{
     intake_counters, observe, observed, open_journal, open_vault, settings, size, start_index,
@@ -120,7 +120,8 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     let tasks = Tasks::new(runtime, shutdown.token(Phase::Store));
     tasks.spawn(Kind::Upkeep, "signals", shutdown.clone().follow_signals());
     let due = DueSource::later();
-    let clock = clock(&options, &due, &tasks).await?;
+    let clock = driven::clock(options.clock, &due, &tasks, &shutdown).await;
+    let clock = clock.context("the driver of the clock cannot be reached")?;
     let metrics = observe(&config, clock.is_virtual())?;
     let opened = open_journal(&config, &options, clock.as_ref())?;
     let vault: Arc<dyn Vault> = Arc::new(
@@ -254,16 +255,6 @@ fn start_engine(
     });
     let (engine, pulse, due) = (parts.handle, parts.pulse, parts.due);
     Ok(Started { engine, pulse, due, index, disk_reserve, upstreams, final_state, quarantined })
-}
-
-async fn clock(options: &ServeOptions, due: &DueSource, tasks: &Tasks) -> Result<Arc<dyn Clock>> {
-    Ok(match options.clock {
-        None => Arc::new(SystemClock::new()),
-        Some(driver) => {
-            let clock = DrivenClock::connect(driver, due.clone(), tasks).await;
-            Arc::new(clock.context("the driver of the clock cannot be reached")?)
-        }
-    })
 }
 
 impl Daemon {
