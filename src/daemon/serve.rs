@@ -532,6 +532,9 @@ impl Daemon {
     async fn listen(&self, acts: &TaskTracker) -> Result<()> {
         let config = &self.config;
         let keys = KeyFile::open(&config.data.api_keys_file).context("the API keys")?;
+        for lack in keys.lacks(self.clock.now().wall) {
+            events::no_key(lack.scope.as_str(), &lack);
+        }
         let keys = Arc::new(keys);
         let limits = ServerLimits {
             connections_max: usize::try_from(config.listen.connections_max).unwrap_or(usize::MAX),

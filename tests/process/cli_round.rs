@@ -377,11 +377,37 @@ fn damaged_logs(site: &Site, cli: &Cli, head: &str) {
 
 fn configurations(folder: &Path, cli: &Cli) {
     let good = folder.join("holdover.toml");
-    cli.does(&["check-config", good.to_str().unwrap()]);
+    let found = cli.does(&["check-config", good.to_str().unwrap()]);
+    assert_eq!(found["problems"], json!([]), "{found}");
     let bad = folder.join("bad.toml");
     std::fs::write(&bad, "[limits]\npayload_bytes_max = -1\n").unwrap();
     let found = cli.ends(5, &["check-config", bad.to_str().unwrap()]);
     assert_eq!(found["good"], false, "{found}");
+    let closed = folder.join("closed.toml");
+    std::fs::write(&closed, "[data]\napi_keys_file = \"nobody.json\"\n").unwrap();
+    let found = cli.does(&["check-config", good.to_str().unwrap(), closed.to_str().unwrap()]);
+    for (place, scope) in ["submit", "operate"].into_iter().enumerate() {
+        let problem = &found["problems"][place];
+        assert_eq!(problem["severity"], "warning", "{found}");
+        let why = problem["why"].as_str().unwrap();
+        assert!(
+            why.contains(&format!("nobody may {scope}")) && why.contains("key create"),
+            "{why}"
+        );
+    }
+}
+
+#[test]
+fn a_daemon_that_nobody_can_call_says_so_and_what_to_do() {
+    let site = Site::new("[data]\napi_keys_file = \"nobody.json\"\n");
+    let daemon = site.start();
+    let (said, ready) = (daemon.said(), daemon.ready().unwrap());
+    for scope in ["submit", "operate"] {
+        assert!(said.contains(&format!("nobody may {scope}")), "{said}");
+        assert!(ready.text().contains(&format!("note: no_key_may_{scope}")), "{}", ready.text());
+    }
+    assert!(said.contains("holdover key create --keys"), "{said}");
+    assert_eq!(ready.status, 200);
 }
 
 #[test]
