@@ -380,9 +380,15 @@ fn configurations(folder: &Path, cli: &Cli) {
     let found = cli.does(&["check-config", good.to_str().unwrap()]);
     assert_eq!(found["problems"], json!([]), "{found}");
     let bad = folder.join("bad.toml");
-    std::fs::write(&bad, "[limits]\npayload_bytes_max = -1\n").unwrap();
+    std::fs::write(&bad, "[limits]\nsubmission_bytes_max = -1\n").unwrap();
     let found = cli.ends(5, &["check-config", bad.to_str().unwrap()]);
     assert_eq!(found["good"], false, "{found}");
+    let first = folder.join("first.toml");
+    let not_yet = folder.join("not-yet").display().to_string();
+    let data = format!("[data]\nfolder = \"{not_yet}\"\napi_keys_file = \"../keys.json\"\n");
+    std::fs::write(&first, data).unwrap();
+    let found = cli.does(&["check-config", good.to_str().unwrap(), first.to_str().unwrap()]);
+    assert_eq!(found["problems"], json!([]), "beside a folder that is not there yet: {found}");
     let closed = folder.join("closed.toml");
     std::fs::write(&closed, "[data]\napi_keys_file = \"nobody.json\"\n").unwrap();
     let found = cli.does(&["check-config", good.to_str().unwrap(), closed.to_str().unwrap()]);
