@@ -576,7 +576,7 @@ impl Daemon {
             partition: PARTITION,
             zone: self.config.zone,
             limits: intake::Limits {
-                body: BodyLimits { bytes_max: size(limits.payload_bytes_max), timeout },
+                body: BodyLimits { bytes_max: size(limits.submission_bytes_max), timeout },
                 batch: BodyLimits { bytes_max: size(limits.batch_bytes_max), timeout },
                 batch_lines_max: usize::try_from(limits.batch_lines_max).unwrap_or(usize::MAX),
                 wait_max: self.config.listen.wait_max,

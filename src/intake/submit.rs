@@ -35,6 +35,7 @@ use std::time::Duration;
         (status = 202, description = "Accepted and durable", body = Receipt<'static>,
             headers(("Location" = String), ("Idempotency-Replayed" = Option<String>))),
         (status = 409, description = "business_suspended: turned away by policy", body = problem::ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "The body has more bytes than one submission may have", body = problem::ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "Wrong fields, or the key was used for other content", body = problem::ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "Not available now", body = problem::ProblemBody, content_type = "application/problem+json"),
         (status = 507, description = "The disk's reserve has been reached", body = problem::ProblemBody, content_type = "application/problem+json"),
