@@ -3,6 +3,8 @@
 //! that scripts rest on.
 
 use crate::rig::{Client, Daemon, HOLDOVER, Site, Submitter, wait_for};
+use holdover::daemon::driven::ClockServer;
+use holdover::daemon::tasks::Tasks;
 use holdover::domain::identity::synthetic_resident;
 use holdover::domain::time::{CivilDate, Timestamp};
 use serde_json::{Value, json};
@@ -10,6 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio_util::sync::CancellationToken;
 
 const BOUND: Duration = Duration::from_secs(20);
 
@@ -401,6 +404,27 @@ fn configurations(folder: &Path, cli: &Cli) {
             "{why}"
         );
     }
+}
+
+#[test]
+fn the_example_of_a_window_is_declared_as_it_stands() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let tasks = Tasks::new(runtime.handle().clone(), CancellationToken::new());
+    // A week before: the calendar of the example's year must be known for ever.
+    let start = "2026-06-08T09:00:00+08:00".parse().unwrap();
+    let clock = runtime.block_on(ClockServer::bind(start, &tasks)).unwrap();
+    let site = Site::new("");
+    let daemon = site.start_with(&["--clock", &clock.addr().to_string()]);
+    let cli = Cli::new(&site, &daemon, "operator.key", &site.operator);
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/config/window.example.toml");
+    let because = ["--reason", "the agency moves to new machines"];
+    let declare = ["window", "declare", "move-2026-06", "--file", example];
+    let declared = cli.does(&[declare.as_slice(), &because].concat());
+    assert_eq!(declared["phase"], "scheduled", "{declared}");
+    let shown = cli.does(&["window", "show", "move-2026-06"]);
+    assert_eq!(shown["policy"].as_array().map(Vec::len), Some(7), "{shown}");
+    assert_eq!(shown["deadlines"]["rule"], "first_full_working_day", "{shown}");
+    assert_eq!(shown["restore_by"], "probes", "{shown}");
 }
 
 #[test]
