@@ -4,10 +4,10 @@
 //! engine journals it before this page shows it. The list tells nobody anything.
 
 use super::State;
-use super::look::{self, Wanted};
+use super::look::{self, Of};
 use super::refusal::Refusal;
 use super::types::{DeadlineChecked, DeadlineOut, Page};
-use crate::domain::ids::{Business, DeadlineId, InstitutionCode};
+use crate::domain::ids::{Business, DeadlineId};
 use crate::domain::time::CivilDate;
 use crate::domain::time::Now;
 use crate::engine::event::Reply;
@@ -21,26 +21,14 @@ use std::sync::Arc;
 
 type Shared = Extract<Arc<State>>;
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Query {
-    institution: Option<InstitutionCode>,
-    business: Option<Business>,
-    cursor: Option<String>,
-    limit: Option<usize>,
-}
-
 pub(super) async fn list(
     Extract(state): Shared,
     uri: Uri,
 ) -> Result<Json<Page<DeadlineOut>>, Refusal> {
-    let query: Query = look::query(&uri)?;
-    let wanted = Wanted::new(&state, query.cursor.as_deref(), query.limit)?;
+    let of: Of = look::query(&uri)?;
+    let search = of.wanted(&state)?.search(None);
     let look = move |machine: &Machine, now: Now, search| {
-        let fits = |view: &DeadlineView| {
-            query.institution.as_ref().is_none_or(|code| *code == view.institution)
-                && query.business.as_ref().is_none_or(|business| *business == view.business)
-        };
+        let fits = |view: &DeadlineView| of.fits(&view.institution, &view.business);
         let computed = |view: DeadlineView| {
             Some((machine.deadline(&view.business, view.original, now.wall).ok(), view))
         };
@@ -55,7 +43,7 @@ pub(super) async fn list(
         original: view.original,
         computed,
     };
-    look::page(&state, wanted.search(None), look, show).await
+    look::page(&state, search, look, show).await
 }
 
 #[derive(Debug, Deserialize)]

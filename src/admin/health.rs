@@ -1,7 +1,9 @@
 //! `/livez`, `/readyz`, `/metrics`: for machines, without a key.
 //!
 //! Ready means: submissions can be taken durably. A window is no reason against it; a proxy
-//! that took us out of service during a stop would defeat the product.
+//! that took us out of service during a stop would defeat the product. Nor is a file of API keys
+//! in which a scope is missing: a restart mends nothing, and a key that is made now is known
+//! within a second. That is a note beside the answer.
 
 use super::State;
 use super::types::ReadyOut;
@@ -20,16 +22,19 @@ pub(super) async fn ready(Extract(state): Extract<Arc<State>>, uri: Uri) -> Resp
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let clock = if state.clock.is_virtual() { "virtual" } else { "real" }.to_owned();
+    let now = state.clock.now().wall;
+    let notes: Vec<String> =
+        state.keys.lacks(now).iter().map(|lack| format!("no_key_may_{}", lack.scope)).collect();
     let verbose = uri.query().is_some_and(|q| q.split('&').any(|p| p.starts_with("verbose")));
     if verbose {
-        let now = state.clock.now().wall;
         let audit_head = state.audit.head();
-        return (status, Json(ReadyOut { ready, reasons, clock, now, audit_head })).into_response();
+        let out = ReadyOut { ready, reasons, notes, clock, now, audit_head };
+        return (status, Json(out)).into_response();
     }
     let word = if ready { "ready" } else { "not ready" };
     let mut text = format!("{word} ({clock} clock)\n");
-    for reason in reasons {
-        text.push_str(&reason);
+    for line in reasons.into_iter().chain(notes.into_iter().map(|note| format!("note: {note}"))) {
+        text.push_str(&line);
         text.push('\n');
     }
     (status, text).into_response()

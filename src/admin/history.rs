@@ -226,52 +226,17 @@ fn settle(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::{AttemptNo, Fingerprint, InsuredHash, KeyHash, OrderingKey};
-    use crate::domain::money::Money;
+    use crate::domain::ids::AttemptNo;
     use crate::domain::outcome::{DoubtReason, TransientReason};
-    use crate::domain::policy::Advice;
-    use crate::engine::change::{Sealed, Told};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_millis(seconds * 1000)
     }
 
     fn accepted(disposition: Disposition) -> Change {
-        let cell = serde_json::json!({
-            "upstream": "agency", "business": "filing.other", "operation": "handle",
-            "class": "hall", "channel": "hall", "district": "110101", "labels": [],
-            "attributes": {},
-        });
-        let told = Told {
-            disposition,
-            advice: Advice::None,
-            row: None,
-            resume_at: None,
-            alternative: None,
-            bring: Vec::new(),
-            deadline: None,
-            deadline_final: false,
-        };
-        Change::Accepted(Arc::new(Accepted {
-            at: at(1),
-            institution: "H11010100001".parse().unwrap(),
-            cell: Arc::new(serde_json::from_value(cell).unwrap()),
-            ordering_key: OrderingKey(1),
-            key_hash: KeyHash(1),
-            fingerprint: Fingerprint(1),
-            insured: InsuredHash(1),
-            amount: Money::ZERO,
-            occurred_at: at(0),
-            received_from_person_at: None,
-            deadline: None,
-            replaces: None,
-            depends_on: None,
-            self_contained: true,
-            needs_credential: false,
-            ticket_after: None,
-            told,
-            sealed: Sealed { algorithm: 1, key_id: 1, bytes: bytes::Bytes::new() },
-        }))
+        let mut accepted = Accepted::sample();
+        accepted.told.disposition = disposition;
+        Change::Accepted(Arc::new(accepted))
     }
 
     fn settled(attempt: u32, settlement: Settlement) -> Change {

@@ -3,7 +3,7 @@
 use super::State;
 use super::refusal::Refusal;
 use super::types::{GateOut, Page, TicketOut, TransactionOut, UpstreamOut};
-use crate::domain::ids::{Seq, TransactionId};
+use crate::domain::ids::{Business, InstitutionCode, Seq, TransactionId};
 use crate::domain::state::State as Standing;
 use crate::domain::time::Now;
 use crate::engine::machine::Machine;
@@ -13,6 +13,7 @@ use crate::web::problem::Problem;
 use axum::Json;
 use axum::extract::Query;
 use axum::http::Uri;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::ops::ControlFlow;
 
@@ -42,6 +43,29 @@ pub(super) fn transaction(state: &State, text: &str) -> Result<Seq, Refusal> {
         .filter(|id| id.partition == state.partition)
         .map(|id| id.seq)
         .ok_or_else(|| Problem::not_found("transaction").into())
+}
+
+/// The query of a listing that is cut down by submitter and business.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Of {
+    institution: Option<InstitutionCode>,
+    business: Option<Business>,
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+impl Of {
+    /// What of a page was asked for.
+    pub(super) fn wanted(&self, state: &State) -> Result<Wanted, Refusal> {
+        Wanted::new(state, self.cursor.as_deref(), self.limit)
+    }
+
+    /// Whether something of `institution` and `business` belongs into the listing.
+    pub(super) fn fits(&self, institution: &InstitutionCode, business: &Business) -> bool {
+        self.institution.as_ref().is_none_or(|code| code == institution)
+            && self.business.as_ref().is_none_or(|wanted| wanted == business)
+    }
 }
 
 /// What of a page was asked for.

@@ -530,6 +530,8 @@ pub struct ReadyOut {
     pub ready: bool,
     /// Why not.
     pub reasons: Vec<String>,
+    /// What a person should see to, ready or not.
+    pub notes: Vec<String>,
     /// Whose clock it runs on: `real` or `virtual`.
     pub clock: String,
     /// What its clock says.

@@ -2,9 +2,11 @@
 
 use super::exit::Failure;
 use crate::admin::types::GateOut;
-use crate::domain::cell::{BusinessPattern, Channel, Class, Operation, Selector};
+use crate::domain::cell::{BusinessPattern, Channel, Class, Operation, Selector, UnknownWord};
 use crate::domain::ids::{District, Label, UpstreamName};
 use crate::domain::time::Timestamp;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use std::str::FromStr;
 
 /// Reads an instant with its offset; seconds may be left out.
 pub(super) fn instant(text: &str) -> Result<Timestamp, String> {
@@ -15,6 +17,15 @@ pub(super) fn instant(text: &str) -> Result<Timestamp, String> {
         (Some(_) | None, _) => Err(crate::domain::time::InvalidInstant),
     };
     whole.or_else(|_| padded()).map_err(|error| error.to_string())
+}
+
+/// Reads one of `words`, which the help lists.
+pub(super) fn one_of<T>(words: &'static [T]) -> impl TypedValueParser<Value = T>
+where
+    T: Copy + Into<&'static str> + FromStr<Err = UnknownWord> + Send + Sync + 'static,
+{
+    let words = words.iter().map(|&word| -> &'static str { word.into() });
+    PossibleValuesParser::new(words).try_map(|text| text.parse())
 }
 
 /// Why something is done. Goes into the audit log.
@@ -35,13 +46,13 @@ pub(super) struct Cells {
     #[arg(long, value_name = "BUSINESS", value_parser = pattern)]
     business: Vec<BusinessPattern>,
     /// Operations
-    #[arg(long, value_name = "OPERATION")]
+    #[arg(long, value_name = "OPERATION", value_parser = one_of(Operation::ALL))]
     operation: Vec<Operation>,
     /// Classes of submitters
-    #[arg(long, value_name = "CLASS")]
+    #[arg(long, value_name = "CLASS", value_parser = one_of(Class::ALL))]
     class: Vec<Class>,
     /// Channels
-    #[arg(long, value_name = "CHANNEL")]
+    #[arg(long, value_name = "CHANNEL", value_parser = one_of(Channel::ALL))]
     channel: Vec<Channel>,
     /// Districts
     #[arg(long, value_name = "DISTRICT")]

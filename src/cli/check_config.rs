@@ -2,10 +2,11 @@
 
 use super::exit::{Exit, Failure};
 use super::out::Out;
-use crate::config::{self, Severity};
+use crate::config::{self, Data, Problem, Severity};
 use crate::daemon::clock::SystemClock;
+use crate::web::access::KeyFile;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 
 /// Checks a configuration.
 #[derive(Debug, Clone, clap::Args)]
@@ -15,12 +16,48 @@ pub(super) struct CheckConfig {
     files: Vec<PathBuf>,
 }
 
+/// What stands against calling a daemon with the API keys of `data`, as they are now. Never an
+/// error of the configuration.
+fn about_keys(data: &Data) -> Vec<Problem> {
+    let file = once_started(data);
+    let whys: Vec<String> = match KeyFile::open(&file) {
+        Ok(keys) => keys.lacks(SystemClock::wall()).iter().map(ToString::to_string).collect(),
+        Err(error) => vec![error.to_string()],
+    };
+    let problem = |why| Problem {
+        key: "data.api_keys_file".to_owned(),
+        value: None,
+        why,
+        severity: Severity::Warning,
+    };
+    whys.into_iter().map(problem).collect()
+}
+
+/// Where the key file is once the daemon has made its folder: until then a `..` behind the folder
+/// leads nowhere.
+fn once_started(data: &Data) -> PathBuf {
+    if data.folder.exists() {
+        return data.api_keys_file.clone();
+    }
+    let mut file = PathBuf::new();
+    for part in data.api_keys_file.components() {
+        match (part, file.components().next_back()) {
+            (Component::ParentDir, Some(Component::Normal(_))) => {
+                file.pop();
+            }
+            (part, _) => file.push(part),
+        }
+    }
+    file
+}
+
 /// `holdover check-config`: the problems, or what is in force.
 pub(super) fn check(out: &Out, args: &CheckConfig) -> Result<Exit, Failure> {
     let files: Vec<&std::path::Path> = args.files.iter().map(PathBuf::as_path).collect();
     let (problems, shown) = match config::load(&files) {
         Ok(config) => {
-            let problems = config::check(&config);
+            let mut problems = config::check(&config);
+            problems.extend(about_keys(&config.data));
             let wrong = problems.iter().any(|p| p.severity == Severity::Error);
             let shown = (!wrong).then(|| config::render(&config, SystemClock::wall()));
             (problems, shown)

@@ -4,7 +4,7 @@
 //! A new key is printed once and stored nowhere; the file has only its hash.
 
 use super::Run;
-use super::args::instant;
+use super::args::{instant, one_of};
 use super::exit::{Exit, Failure};
 use super::out::{Table, plain};
 use crate::daemon::clock::SystemClock;
@@ -58,7 +58,7 @@ pub(super) struct Create {
     #[arg(long, value_name = "CODE", requires = "class", requires = "district")]
     institution: Option<InstitutionCode>,
     /// Its class
-    #[arg(long, value_name = "CLASS", requires = "institution")]
+    #[arg(long, value_name = "CLASS", requires = "institution", value_parser = one_of(Class::ALL))]
     class: Option<Class>,
     /// Its district
     #[arg(long, value_name = "DISTRICT", requires = "institution")]
@@ -67,13 +67,13 @@ pub(super) struct Create {
     #[arg(long, value_name = "LABEL", requires = "institution")]
     label: Vec<Label>,
     /// A channel that it may name; may be repeated
-    #[arg(long, value_name = "CHANNEL", requires = "institution")]
+    #[arg(long, value_name = "CHANNEL", requires = "institution", value_parser = one_of(Channel::ALL))]
     channel: Vec<Channel>,
     /// It opted in to settling on credit
     #[arg(long, requires = "institution")]
     credit: bool,
-    /// What the key may do: submit, read, operate, approve; may be repeated
-    #[arg(long, value_name = "SCOPE", required = true)]
+    /// What the key may do; may be repeated
+    #[arg(long, value_name = "SCOPE", required = true, value_parser = one_of(Scope::ALL))]
     scope: Vec<Scope>,
     /// From when on it is no longer good
     #[arg(long, value_name = "INSTANT", value_parser = instant)]

@@ -12,6 +12,7 @@ mod check_config;
 mod client;
 mod dead_letter;
 mod deadline;
+mod examples;
 mod exit;
 mod gate;
 mod in_doubt;
@@ -49,22 +50,9 @@ pub struct Surroundings {
     pub color: bool,
 }
 
-const EXAMPLES: &str = "\
-Examples:
-  holdover window list
-  holdover window extend stop-2022-08 --until 2022-08-15T12:00+08:00 --reason \"the core is late\"
-  holdover window restore stop-2022-08 --upstream settlement --confirm stop-2022-08 --reason \"...\"
-  holdover gate close --upstream agency --until 2022-08-15T09:00+08:00 --yes --reason \"...\"
-  holdover transaction list --state in_doubt --json
-  holdover ledger check
-
-Exit codes:
-  0 success, 1 failure, 2 usage, 3 not found, 4 conflict, 5 not ready or a red check,
-  6 refused by policy or for want of a scope, 7 the daemon cannot be reached";
-
 /// Takes medical insurance transactions while the core is away, and replays them in order.
 #[derive(Debug, Parser)]
-#[command(name = "holdover", version, after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(name = "holdover", version, after_help = examples::ALL, arg_required_else_help = true)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -72,63 +60,71 @@ pub struct Cli {
     noun: Noun,
 }
 
+/// What every command takes stands apart from what it is about.
+const EVERYWHERE: &str = "Everywhere";
+
 #[derive(Debug, clap::Args)]
 struct Global {
     /// Address of the daemon's operators' listener [env: HOLDOVER_ADMIN]
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "URL")]
     admin: Option<String>,
     /// File that holds the operator's API key; - reads standard input [env: HOLDOVER_KEY_FILE]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// Print data as one JSON value
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     json: bool,
     /// No colour, whatever the terminal can do
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     no_color: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Noun {
     /// Planned stops of the core
-    #[command(subcommand)]
+    #[command(subcommand, before_help = examples::WINDOW)]
     Window(window::Verb),
     /// Gates: may effects start in a cell
-    #[command(subcommand)]
+    #[command(subcommand, before_help = examples::GATE)]
     Gate(gate::Verb),
     /// Accepted transactions
-    #[command(subcommand)]
+    #[command(subcommand, before_help = examples::TRANSACTION)]
     Transaction(transaction::Verb),
     /// Open tickets
-    #[command(subcommand)]
+    #[command(subcommand, before_help = examples::TICKET)]
     Ticket(ticket::Verb),
     /// Deadlines and their extensions
-    #[command(subcommand)]
+    #[command(subcommand, before_help = examples::DEADLINE)]
     Deadline(deadline::Verb),
     /// The books, in items and in money
+    #[command(before_help = examples::LEDGER)]
     Ledger(ledger::Ledger),
     /// Transactions given up after sure failures
-    #[command(subcommand)]
+    #[command(subcommand, before_help = examples::DEAD_LETTER)]
     DeadLetter(dead_letter::Verb),
     /// Transactions whose attempt may or may not have taken effect
-    #[command(subcommand)]
+    #[command(subcommand, before_help = examples::IN_DOUBT)]
     InDoubt(in_doubt::Verb),
     /// API keys
-    #[command(subcommand)]
+    #[command(subcommand, before_help = examples::KEY)]
     Key(key::Verb),
     /// The log of operators' acts
-    #[command(subcommand)]
+    #[command(subcommand, before_help = examples::AUDIT)]
     Audit(audit::Verb),
     /// Play the stop of August 2022 on real processes in about a minute
+    #[command(before_help = examples::DEMO)]
     Demo(crate::demo::DemoArgs),
     /// Run the daemon
+    #[command(before_help = examples::SERVE)]
     Serve(serve::ServeArgs),
     /// Run a simulated core, for demos, tests and benchmarks
+    #[command(before_help = examples::SIMULATE_CORE)]
     SimulateCore(simulate_core::Simulate),
     /// The journal on disk
-    #[command(subcommand)]
+    #[command(subcommand, before_help = examples::JOURNAL)]
     Journal(journal::Journal),
     /// Check a configuration file
+    #[command(before_help = examples::CHECK_CONFIG)]
     CheckConfig(check_config::CheckConfig),
 }
 

@@ -25,7 +25,7 @@ pub struct ServeArgs {
     /// to any core and nothing is written until the damaged files are restored
     #[arg(long)]
     pub quarantine: bool,
-    /// Run on the clock of a driver at this address; refused on real data
+    /// Run on the clock of a driver at this address, and end with it; refused on real data
     #[arg(long, value_name = "ADDRESS")]
     pub clock: Option<SocketAddr>,
     /// Begin a journal in a data folder that exists and has none

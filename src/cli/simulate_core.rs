@@ -1,11 +1,9 @@
 //! `holdover simulate-core`: runs the simulated core as a process of its own.
 
 use super::exit::{Exit, Failure};
-use crate::daemon::clock::SystemClock;
-use crate::daemon::driven::{DrivenClock, Due, DueSource};
+use crate::daemon::driven::{self, Due, DueSource};
 use crate::daemon::shutdown::{Phase, Shutdown};
 use crate::daemon::tasks::{Kind, Tasks};
-use crate::engine::ports::Clock;
 use crate::upstream::scripted::{self, SimulateCore};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +14,7 @@ use std::time::Duration;
 pub(super) struct Simulate {
     #[command(flatten)]
     options: SimulateCore,
-    /// Run on the clock of a driver at this address
+    /// Run on the clock of a driver at this address, and end with it
     #[arg(long, value_name = "ADDRESS")]
     clock: Option<SocketAddr>,
 }
@@ -28,12 +26,7 @@ pub(super) async fn simulate(args: Simulate) -> Result<Exit, Failure> {
     let tasks = Tasks::new(runtime, shutdown.token(Phase::Store));
     tasks.spawn(Kind::Upkeep, "signals", shutdown.clone().follow_signals());
     let due = DueSource::later();
-    let clock: Arc<dyn Clock> = match args.clock {
-        None => Arc::new(SystemClock::new()),
-        Some(driver) => {
-            Arc::new(DrivenClock::connect(driver, due.clone(), &tasks).await.map_err(Failure::of)?)
-        }
-    };
+    let clock = driven::clock(args.clock, &due, &tasks, &shutdown).await.map_err(Failure::of)?;
     let simulated = scripted::Simulated::bind(args.options, clock).map_err(Failure::of)?;
     let next_due = simulated.next_due();
     due.set(Arc::new(move || {

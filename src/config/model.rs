@@ -124,8 +124,8 @@ pub struct Index {
 /// Bounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// One transaction's payload.
-    pub payload_bytes_max: u64,
+    /// One submission's bytes: a whole body, or a line of a batch.
+    pub submission_bytes_max: u64,
     /// One batch's lines.
     pub batch_lines_max: u32,
     /// One batch's bytes.

@@ -150,7 +150,7 @@ fn read_data(mut r: Reader<'_>) -> Data {
 
 fn read_limits(mut r: Reader<'_>) -> Limits {
     let limits = Limits {
-        payload_bytes_max: r.number("payload_bytes_max", KIB..=16 * MIB),
+        submission_bytes_max: r.number("submission_bytes_max", KIB..=16 * MIB),
         batch_lines_max: r.number("batch_lines_max", 1..=1_000_000),
         batch_bytes_max: r.number("batch_bytes_max", KIB..=4 * GIB),
         open_transactions_max: r.number("open_transactions_max", 1..=1_000_000_000),
@@ -158,9 +158,9 @@ fn read_limits(mut r: Reader<'_>) -> Limits {
         window_length_max: r.duration("window_length_max", HOUR..=3660 * DAY),
         override_length_max: r.duration("override_length_max", MINUTE..=366 * DAY),
     };
-    if limits.batch_bytes_max < limits.payload_bytes_max {
+    if limits.batch_bytes_max < limits.submission_bytes_max {
         let shown = Some(limits.batch_bytes_max.to_string());
-        r.error("batch_bytes_max", shown, "must not be below limits.payload_bytes_max");
+        r.error("batch_bytes_max", shown, "must not be below limits.submission_bytes_max");
     }
     r.finish();
     limits

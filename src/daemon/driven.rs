@@ -12,10 +12,12 @@
 //! of the driver, is behind by no more than a message's way, and never goes backwards. Both
 //! readings jump together. One line of JSON a message; a client speaks only when spoken to.
 //!
-//! A client whose driver is gone goes on at the pace of real time; [`DrivenClock::driver_gone`]
-//! lets its process stop. For demonstrations and tests: a daemon with a driven clock says so.
+//! A client whose driver is gone goes on at the pace of real time, and its process stops in good
+//! order ([`clock`]): a driver that was killed leaves nobody behind. For demonstrations and tests:
+//! a daemon with a driven clock says so.
 
-use super::clock::{Stopwatch, real_sleep};
+use super::clock::{Stopwatch, SystemClock, real_sleep};
+use super::shutdown::Shutdown;
 use super::tasks::{Kind, Tasks};
 use crate::domain::time::{Monotonic, Now, Timestamp};
 use crate::engine::ports::{Clock, Later};
@@ -284,6 +286,30 @@ impl Clock for DrivenClock {
     fn is_virtual(&self) -> bool {
         true
     }
+}
+
+/// The clock of a process: the machine's own, or that of `driver`, with which the process ends.
+///
+/// # Errors
+/// When the driver cannot be reached.
+pub async fn clock(
+    driver: Option<SocketAddr>,
+    due: &DueSource,
+    tasks: &Tasks,
+    shutdown: &Shutdown,
+) -> io::Result<Arc<dyn Clock>> {
+    let Some(driver) = driver else { return Ok(Arc::new(SystemClock::new())) };
+    let clock = DrivenClock::connect(driver, due.clone(), tasks).await?;
+    let (followed, shutdown) = (clock.clone(), shutdown.clone());
+    tasks.spawn(Kind::Upkeep, "driver-gone", async move {
+        followed.driver_gone().await;
+        // The end of a stop cuts the connection too, and is no second request.
+        if !shutdown.is_asked() {
+            tracing::warn!("the driver of the clock is gone, stopping");
+            shutdown.ask();
+        }
+    });
+    Ok(Arc::new(clock))
 }
 
 /// The driver's side: owns virtual time and serves it. Cheap to clone.

@@ -5,9 +5,9 @@
 //!
 //! No rule of the product lives here; only here is anything constructed.
 
-use super::clock::{Stopwatch, SystemClock, real_sleep};
+use super::clock::{Stopwatch, real_sleep};
 use super::dispatch::{Dispatch, DispatchOutlet};
-use super::driven::{DrivenClock, Due, DueSource};
+use super::driven::{self, Due, DueSource};
 use super::observe::{Observer, Timed, standing};
 use super::parts::{
     intake_counters, observe, observed, open_journal, open_vault, settings, size, start_index,
@@ -120,7 +120,8 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     let tasks = Tasks::new(runtime, shutdown.token(Phase::Store));
     tasks.spawn(Kind::Upkeep, "signals", shutdown.clone().follow_signals());
     let due = DueSource::later();
-    let clock = clock(&options, &due, &tasks).await?;
+    let clock = driven::clock(options.clock, &due, &tasks, &shutdown).await;
+    let clock = clock.context("the driver of the clock cannot be reached")?;
     let metrics = observe(&config, clock.is_virtual())?;
     let opened = open_journal(&config, &options, clock.as_ref())?;
     let vault: Arc<dyn Vault> = Arc::new(
@@ -254,16 +255,6 @@ fn start_engine(
     });
     let (engine, pulse, due) = (parts.handle, parts.pulse, parts.due);
     Ok(Started { engine, pulse, due, index, disk_reserve, upstreams, final_state, quarantined })
-}
-
-async fn clock(options: &ServeOptions, due: &DueSource, tasks: &Tasks) -> Result<Arc<dyn Clock>> {
-    Ok(match options.clock {
-        None => Arc::new(SystemClock::new()),
-        Some(driver) => {
-            let clock = DrivenClock::connect(driver, due.clone(), tasks).await;
-            Arc::new(clock.context("the driver of the clock cannot be reached")?)
-        }
-    })
 }
 
 impl Daemon {
@@ -541,6 +532,9 @@ impl Daemon {
     async fn listen(&self, acts: &TaskTracker) -> Result<()> {
         let config = &self.config;
         let keys = KeyFile::open(&config.data.api_keys_file).context("the API keys")?;
+        for lack in keys.lacks(self.clock.now().wall) {
+            events::no_key(lack.scope.as_str(), &lack);
+        }
         let keys = Arc::new(keys);
         let limits = ServerLimits {
             connections_max: usize::try_from(config.listen.connections_max).unwrap_or(usize::MAX),
@@ -582,7 +576,7 @@ impl Daemon {
             partition: PARTITION,
             zone: self.config.zone,
             limits: intake::Limits {
-                body: BodyLimits { bytes_max: size(limits.payload_bytes_max), timeout },
+                body: BodyLimits { bytes_max: size(limits.submission_bytes_max), timeout },
                 batch: BodyLimits { bytes_max: size(limits.batch_bytes_max), timeout },
                 batch_lines_max: usize::try_from(limits.batch_lines_max).unwrap_or(usize::MAX),
                 wait_max: self.config.listen.wait_max,

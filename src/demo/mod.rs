@@ -38,6 +38,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// The latest restart that the demo plays: its own arithmetic of dates ends with the month.
@@ -80,6 +81,7 @@ fn instant(text: &str) -> Result<Timestamp, String> {
 
 /// Plays the demo; with `json` nothing but the final object goes to standard output. Fails when
 /// a promise was broken, or the run could not be completed: the object then says where it ended.
+/// A signal ends it without an object.
 #[must_use]
 pub fn run(args: DemoArgs, json: bool) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -103,7 +105,38 @@ pub fn run(args: DemoArgs, json: bool) -> ExitCode {
 fn failed(error: &anyhow::Error) -> ExitCode {
     // Nobody may be listening; the exit code says it too.
     drop(writeln!(std::io::stderr().lock(), "holdover demo: {error:#}"));
-    ExitCode::FAILURE
+    error.downcast_ref().map_or(ExitCode::FAILURE, Interrupted::exit)
+}
+
+/// A signal asked the demo to end before it was over.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted before the end, so nothing was proved; nothing of it runs any more")]
+struct Interrupted(SignalKind);
+
+impl Interrupted {
+    /// Returns with the first such signal.
+    async fn comes() -> anyhow::Error {
+        tokio::select! {
+            came = Self::by(SignalKind::interrupt()) => came,
+            came = Self::by(SignalKind::terminate()) => came,
+            came = Self::by(SignalKind::hangup()) => came,
+        }
+    }
+
+    async fn by(kind: SignalKind) -> anyhow::Error {
+        match signal(kind) {
+            Ok(mut signals) => {
+                signals.recv().await;
+                Self(kind).into()
+            }
+            Err(error) => anyhow::Error::new(error).context("signals cannot be listened to"),
+        }
+    }
+
+    /// The exit code by which shells tell the signal.
+    fn exit(&self) -> ExitCode {
+        u8::try_from(128 + self.0.as_raw_value()).map_or(ExitCode::FAILURE, ExitCode::from)
+    }
 }
 
 /// The folder of a run; removed at the end unless somebody wants to keep it.
@@ -143,6 +176,17 @@ async fn play(args: DemoArgs, json: bool) -> anyhow::Result<Report> {
         bail!("--restore-at must lie between {earliest} and {}", PLANNED_END.after(LATEST));
     }
     let folder = Folder::new(args.keep.clone())?;
+    let ended = tokio::select! {
+        biased;
+        interrupted = Interrupted::comes() => Err(interrupted),
+        proved = prove(&args, folder.path.clone(), json) => proved,
+    };
+    // Whoever still runs was killed just now; the folder is removed when nobody writes there.
+    processes::all_gone().await;
+    ended
+}
+
+async fn prove(args: &DemoArgs, folder: PathBuf, json: bool) -> anyhow::Result<Report> {
     let tasks = Tasks::new(tokio::runtime::Handle::current(), CancellationToken::new());
     let setting = Setting {
         plan: Plan {
@@ -150,7 +194,7 @@ async fn play(args: DemoArgs, json: bool) -> anyhow::Result<Report> {
             transactions: args.transactions,
             agency_back: args.restore_at,
         },
-        folder: folder.path.clone(),
+        folder,
         #[cfg(feature = "sabotage")]
         sabotage: args.sabotage.clone(),
         #[cfg(not(feature = "sabotage"))]

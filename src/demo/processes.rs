@@ -1,12 +1,14 @@
 //! The processes of the demo: one daemon and three simulated cores, started from this very
 //! program, each on free loopback ports, all under the driver's clock.
 //!
-//! Every child ends with the demo, whatever happens to it. What they print goes to files in the
-//! demo's folder.
+//! Every child ends with the demo, whatever happens to it: it is killed when its handle goes away,
+//! and stops by itself when the demo was killed and with it the clock (`daemon::driven`). What
+//! they print goes to files in the demo's folder.
 
 use super::client::Http;
 use crate::daemon::clock::{Stopwatch, real_sleep};
 use anyhow::{Context, bail};
+use rustix::process::WaitOptions;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -193,4 +195,18 @@ pub(super) async fn stop(child: &mut Child) -> anyhow::Result<()> {
         bail!("the daemon stopped with {status}");
     }
     Ok(())
+}
+
+/// Waits until every process that was started here is gone, once their handles are: those that
+/// still ran have been killed.
+pub(super) async fn all_gone() {
+    let patience = Stopwatch::start();
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) => {}
+            Ok(None) if patience.elapsed() < STOP_MAX => real_sleep(LOOK_AGAIN).await,
+            // None is left, or a disk keeps one that is beyond our reach.
+            Ok(None) | Err(_) => return,
+        }
+    }
 }

@@ -46,7 +46,7 @@ impl Screen {
         }
     }
 
-    /// Everything has happened.
+    /// Takes the bar away.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -60,5 +60,12 @@ impl Screen {
         }
         // Nobody reads any more: the exit code still says how it went.
         drop(writeln!(stdout().lock(), "{line}"));
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // A run that was broken off leaves no half of a bar behind.
+        self.finish();
     }
 }

@@ -530,3 +530,44 @@ impl Accepted {
         }
     }
 }
+
+#[cfg(test)]
+impl Accepted {
+    /// An application over 0.00 that is held, for the tests of whoever reads changes.
+    pub(crate) fn sample() -> Self {
+        let cell = serde_json::json!({
+            "upstream": "agency", "business": "filing.out_of_area", "operation": "apply",
+            "class": "hall", "channel": "hall", "district": "110101", "labels": [],
+            "attributes": {},
+        });
+        Self {
+            at: Timestamp::default(),
+            institution: "H11010100001".parse().unwrap(),
+            cell: Arc::new(serde_json::from_value(cell).unwrap()),
+            ordering_key: OrderingKey(1),
+            key_hash: KeyHash(1),
+            fingerprint: Fingerprint(1),
+            insured: InsuredHash(1),
+            amount: Money::ZERO,
+            occurred_at: Timestamp::default(),
+            received_from_person_at: None,
+            deadline: None,
+            replaces: None,
+            depends_on: None,
+            self_contained: true,
+            needs_credential: false,
+            ticket_after: None,
+            told: Told {
+                disposition: Disposition::Hold,
+                advice: Advice::None,
+                row: None,
+                resume_at: None,
+                alternative: None,
+                bring: Vec::new(),
+                deadline: None,
+                deadline_final: false,
+            },
+            sealed: Sealed { algorithm: 1, key_id: 1, bytes: bytes::Bytes::new() },
+        }
+    }
+}

@@ -1,13 +1,10 @@
 //! The index under everything that sled may do wrong, over a journal in memory.
 
 use super::*;
-use crate::domain::cell::{Cell, Channel, Class, Operation};
-use crate::domain::ids::{AttemptNo, Fingerprint, InsuredHash, KeyHash, OrderingKey};
-use crate::domain::money::Money;
-use crate::domain::policy::{Advice, Disposition};
+use crate::domain::ids::AttemptNo;
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
-use crate::engine::change::{Accepted, Sealed, Settlement, Told};
+use crate::engine::change::{Accepted, Settlement};
 use crate::engine::ports::ReadError;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -77,43 +74,11 @@ fn institution(number: u64) -> InstitutionCode {
 }
 
 fn accepted(number: u64) -> Change {
+    let at = Timestamp::from_millis(1_660_000_000_000);
     Change::Accepted(Arc::new(Accepted {
-        at: Timestamp::from_millis(1_660_000_000_000),
+        at,
         institution: institution(number),
-        cell: Arc::new(Cell {
-            upstream: "agency".parse().unwrap(),
-            business: "filing.out_of_area".parse().unwrap(),
-            operation: Operation::Apply,
-            class: Class::Hospital,
-            channel: Channel::System,
-            district: "110101".parse().unwrap(),
-            labels: Vec::new(),
-            attributes: BTreeMap::new(),
-        }),
-        ordering_key: OrderingKey(1),
-        key_hash: KeyHash(2),
-        fingerprint: Fingerprint(3),
-        insured: InsuredHash(4),
-        amount: Money::default(),
-        occurred_at: Timestamp::default(),
-        received_from_person_at: None,
-        deadline: None,
-        replaces: None,
-        depends_on: None,
-        self_contained: true,
-        needs_credential: false,
-        ticket_after: None,
-        told: Told {
-            disposition: Disposition::Hold,
-            advice: Advice::None,
-            row: None,
-            resume_at: None,
-            alternative: None,
-            bring: Vec::new(),
-            deadline: None,
-            deadline_final: false,
-        },
-        sealed: Sealed { algorithm: 1, key_id: 1, bytes: bytes::Bytes::new() },
+        ..Accepted::sample()
     }))
 }
 

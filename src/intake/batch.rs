@@ -20,7 +20,7 @@ use crate::domain::time::{Monotonic, Timestamp};
 use crate::engine::event::{Reply, Submission};
 use crate::engine::run::Asked;
 use crate::web::access::Scope;
-use crate::web::body::BodyLimits;
+use crate::web::body::{BodyLimits, too_large};
 use crate::web::problem::{self, Code, Problem};
 use crate::web::server::RequestId;
 use axum::body::{Body, HttpBody};
@@ -178,7 +178,7 @@ impl Lines {
     fn new(body: Body, limits: BodyLimits, line_bytes_max: usize) -> Result<Self, Problem> {
         let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         if declared > limits.bytes_max {
-            return Err(too_large(limits));
+            return Err(too_large(limits.bytes_max));
         }
         Ok(Self {
             body,
@@ -245,7 +245,7 @@ impl Lines {
                 Some(left) if self.cut.is_none() => (self.bytes_left, self.chunk) = (left, data),
                 // It is read to its end, so that the client comes to the answer.
                 Some(left) => self.bytes_left = left,
-                None => self.stop(too_large(self.limits)),
+                None => self.stop(too_large(self.limits.bytes_max)),
             },
             // Trailers.
             Some(Ok(None)) => {}
@@ -266,10 +266,6 @@ impl Lines {
     fn forgive(&mut self) {
         self.alarm = None;
     }
-}
-
-fn too_large(limits: BodyLimits) -> Problem {
-    Problem::new(Code::BodyTooLarge, format!("the body has more than {} bytes", limits.bytes_max))
 }
 
 /// A line under way.

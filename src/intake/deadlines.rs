@@ -5,7 +5,7 @@
 
 use super::answer;
 use super::check::parse_day;
-use super::submit::{plain, read_json};
+use super::submit::{plain, posted};
 use super::{Caller, Page, Query, Shared, State, missing};
 use crate::domain::deadline::Computed;
 use crate::domain::ids::{Business, DeadlineId};
@@ -14,7 +14,6 @@ use crate::engine::event::{Fault, Reply};
 use crate::engine::machine::Machine;
 use crate::engine::search::Search;
 use crate::engine::view::DeadlineView;
-use crate::web::access::Scope;
 use crate::web::problem::{self, DeadlineMention, FieldError, Problem, rule_word};
 use axum::extract::{Request, State as Taken};
 use axum::http::StatusCode;
@@ -112,11 +111,7 @@ pub(super) async fn register(
     Taken(state): Taken<Shared>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (head, body) = request.into_parts();
-    let now = state.clock.now().wall;
-    let caller = Caller::of(&state, &head.headers, now)?;
-    let institution = caller.with(Scope::Submit)?.0.code.clone();
-    let asked: RegisterBody = read_json(&state, &head.headers, body).await?;
+    let (institution, asked) = posted::<RegisterBody>(&state, request).await?;
     let business = known_business(&state, &asked.business);
     let original = parse_day(&asked.original);
     let (Some(business), Some(original)) = (business.clone(), original) else {
@@ -137,7 +132,7 @@ pub(super) async fn register(
             let deadline = Deadline { id, ..deadline(business, &computed) };
             answer::json_response(StatusCode::CREATED, &deadline)
         }
-        other => Err(answer::problem_of(&state, other, now)),
+        other => Err(answer::problem_of(&state, other, state.clock.now().wall)),
     }
 }
 

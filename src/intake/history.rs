@@ -213,14 +213,8 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::cell::{Cell, Channel, Class, Operation};
-    use crate::domain::ids::{
-        AttemptNo, Fingerprint, InsuredHash, KeyHash, OrderingKey, UpstreamName,
-    };
-    use crate::domain::money::Money;
+    use crate::domain::ids::AttemptNo;
     use crate::domain::outcome::{DoubtReason, TransientReason};
-    use crate::domain::policy::{Advice, Disposition};
-    use crate::engine::change;
 
     struct Listed(Vec<Change>);
 
@@ -251,44 +245,7 @@ mod tests {
     }
 
     fn accepted() -> Arc<Accepted> {
-        Arc::new(Accepted {
-            at: at(0),
-            institution: "H1".parse().unwrap(),
-            cell: Arc::new(Cell {
-                upstream: "centre".parse::<UpstreamName>().unwrap(),
-                business: "a.b".parse().unwrap(),
-                operation: Operation::Apply,
-                class: Class::Hospital,
-                channel: Channel::System,
-                district: "110105".parse().unwrap(),
-                labels: Vec::new(),
-                attributes: std::collections::BTreeMap::new(),
-            }),
-            ordering_key: OrderingKey(0),
-            key_hash: KeyHash(0),
-            fingerprint: Fingerprint(0),
-            insured: InsuredHash(0),
-            amount: Money::ZERO,
-            occurred_at: at(0),
-            received_from_person_at: None,
-            deadline: None,
-            replaces: None,
-            depends_on: None,
-            self_contained: true,
-            needs_credential: false,
-            ticket_after: None,
-            told: change::Told {
-                disposition: Disposition::Pass,
-                advice: Advice::None,
-                row: None,
-                resume_at: None,
-                alternative: None,
-                bring: Vec::new(),
-                deadline: None,
-                deadline_final: false,
-            },
-            sealed: Sealed { algorithm: 1, key_id: 1, bytes: bytes::Bytes::new() },
-        })
+        Arc::new(Accepted::sample())
     }
 
     fn settled(seq: u64, attempt: u32, settlement: Settlement) -> Change {

@@ -35,6 +35,7 @@ use std::time::Duration;
         (status = 202, description = "Accepted and durable", body = Receipt<'static>,
             headers(("Location" = String), ("Idempotency-Replayed" = Option<String>))),
         (status = 409, description = "business_suspended: turned away by policy", body = problem::ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "The body has more bytes than one submission may have", body = problem::ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "Wrong fields, or the key was used for other content", body = problem::ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "Not available now", body = problem::ProblemBody, content_type = "application/problem+json"),
         (status = 507, description = "The disk's reserve has been reached", body = problem::ProblemBody, content_type = "application/problem+json"),
@@ -126,14 +127,9 @@ pub(super) async fn withdraw(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (head, body) = request.into_parts();
-    let now = state.clock.now().wall;
-    let caller = Caller::of(&state, &head.headers, now)?;
-    let (institution, _) = caller.with(Scope::Submit)?;
+    let (code, asked) = posted::<WithdrawBody>(&state, request).await?;
     let transaction = super::own_partition(&state, &id)?;
-    let asked: WithdrawBody = read_json(&state, &head.headers, body).await?;
     let reason = impersonal(&asked.reason, "/reason")?;
-    let code = institution.code.clone();
     let reply = state.engine.withdraw(code.clone(), transaction, reason).await;
     let reply = ended::or_wrong_state(&state, code, transaction, reply).await?;
     match reply {
@@ -141,19 +137,21 @@ pub(super) async fn withdraw(
             let id = TransactionId::new(state.partition, seq);
             answer::json_response(StatusCode::OK, &Standing { id, state: standing })
         }
-        other => Err(answer::problem_of(&state, other, now)),
+        other => Err(answer::problem_of(&state, other, state.clock.now().wall)),
     }
 }
 
-/// The typed JSON body of a small request.
-pub(super) async fn read_json<T: serde::de::DeserializeOwned>(
+/// Who sends a small request, and its typed JSON body. The key must be good for submitting.
+pub(super) async fn posted<T: serde::de::DeserializeOwned>(
     state: &State,
-    headers: &HeaderMap,
-    body: axum::body::Body,
-) -> Result<T, Problem> {
-    must_be(headers, "application/json")?;
+    request: Request,
+) -> Result<(InstitutionCode, T), Problem> {
+    let (head, body) = request.into_parts();
+    let caller = Caller::of(state, &head.headers, state.clock.now().wall)?;
+    let institution = caller.with(Scope::Submit)?.0.code.clone();
+    must_be(&head.headers, "application/json")?;
     let body = body::read(body, state.limits.body).await?;
-    serde_json::from_slice(&body).map_err(|error| {
+    let asked = serde_json::from_slice(&body).map_err(|error| {
         // Never the library's words: they may repeat a value.
         if error.is_data() {
             let detail = "a field is missing, unknown or of the wrong type; see /openapi.json";
@@ -161,7 +159,8 @@ pub(super) async fn read_json<T: serde::de::DeserializeOwned>(
         }
         let (line, column) = (error.line(), error.column());
         Problem::new(Code::Malformed, format!("not JSON: line {line}, column {column}"))
-    })
+    })?;
+    Ok((institution, asked))
 }
 
 /// A short text in words.

@@ -1,6 +1,6 @@
 //! The counter's open tickets, and closing one by hand.
 
-use super::submit::{impersonal, read_json};
+use super::submit::{impersonal, posted};
 use super::{Caller, Page, Shared, answer, ended};
 use crate::domain::cell::Operation;
 use crate::domain::ids::{Business, TicketId, TransactionId};
@@ -12,7 +12,6 @@ use crate::engine::event::{Done, Reply};
 use crate::engine::machine::Machine;
 use crate::engine::search::{Glance, Search};
 use crate::engine::view::TicketView;
-use crate::web::access::Scope;
 use crate::web::problem::{self, Code, FieldError, Problem};
 use axum::extract::{Path, Request, State as Taken};
 use axum::http::StatusCode;
@@ -133,13 +132,9 @@ pub(super) async fn close(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (head, body) = request.into_parts();
-    let now = state.clock.now().wall;
-    let caller = Caller::of(&state, &head.headers, now)?;
-    let institution = caller.with(Scope::Submit)?.0.code.clone();
+    let (institution, asked) = posted::<CloseBody>(&state, request).await?;
     let ticket = id.parse::<TicketId>().ok().filter(|id| id.partition == state.partition);
     let ticket = ticket.ok_or_else(|| Problem::not_found("ticket"))?;
-    let asked: CloseBody = read_json(&state, &head.headers, body).await?;
     let by_hand = [TicketState::ReimbursedManually, TicketState::Waived];
     let Some(how) = by_hand.into_iter().find(|how| how.as_str() == asked.how) else {
         let detail = "expected reimbursed_manually or waived".into();
@@ -157,6 +152,6 @@ pub(super) async fn close(
         Reply::Done(Done::Transaction(..) | Done::Window(_) | Done::Gates(_)) => {
             Err(Problem::new(Code::Internal, "the request met a defect; it is in our log"))
         }
-        other => Err(answer::problem_of(&state, other, now)),
+        other => Err(answer::problem_of(&state, other, state.clock.now().wall)),
     }
 }

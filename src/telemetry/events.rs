@@ -305,6 +305,11 @@ pub fn segments_left(segments: u64, bytes: u64, begins: Seq) {
     tracing::info!(segments, bytes, %begins, "old segments have left the journal");
 }
 
+/// No API key is good for `scope`. `what` says so, and what to do.
+pub fn no_key(scope: &str, what: &impl Display) {
+    tracing::warn!(code = "no_key", scope, "{what}");
+}
+
 // --- index ---
 
 /// An index was given up and will be built anew. `reason` is one of

@@ -16,6 +16,7 @@ use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -177,10 +178,35 @@ fn parse(presented: &str) -> Option<(&str, &str)> {
     Some((id, secret.strip_prefix('_')?))
 }
 
+/// No key is good for something that a daemon is there for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lack {
+    /// What nobody may do.
+    pub scope: Scope,
+    file: PathBuf,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scope, file) = (self.scope, self.file.display());
+        write!(
+            f,
+            "nobody may {scope}: no good key in {file} has that scope; \
+             make one with `holdover key create --keys {file} --scope {scope} …`"
+        )
+    }
+}
+
 struct Entry {
     secret_sha256: [u8; 32],
     expires_at: Option<Timestamp>,
     principal: Arc<Principal>,
+}
+
+impl Entry {
+    fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
 }
 
 /// The table has no key of that id.
@@ -243,8 +269,7 @@ impl KeyFile {
         let entry = table.get(id).ok_or(Unknown)?;
         let hash = digest(&SHA256, secret.as_bytes());
         let same = same_bytes(hash.as_ref(), &entry.secret_sha256);
-        let expired = entry.expires_at.is_some_and(|at| at <= now);
-        Ok((same && !expired).then(|| Arc::clone(&entry.principal)))
+        Ok((same && !entry.is_expired(now)).then(|| Arc::clone(&entry.principal)))
     }
 
     /// Who is named by the value of an `Authorization` header.
@@ -255,6 +280,19 @@ impl KeyFile {
             return None;
         }
         self.verify(key.trim(), now)
+    }
+
+    /// What no key of the file is good for at `now`; a look at the file is part of it.
+    #[must_use]
+    pub fn lacks(&self, now: Timestamp) -> Vec<Lack> {
+        self.look_again();
+        let table = self.read();
+        let may = |scope: Scope| {
+            let mut good = table.values().filter(|key| !key.is_expired(now));
+            good.any(|key| key.principal.may(scope))
+        };
+        let lacking = [Scope::Submit, Scope::Operate].into_iter().filter(|&scope| !may(scope));
+        lacking.map(|scope| Lack { scope, file: self.path.clone() }).collect()
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Table> {

@@ -47,6 +47,8 @@ pub async fn read(body: Body, limits: BodyLimits) -> Result<Bytes, Problem> {
     }
 }
 
-fn too_large(bytes_max: usize) -> Problem {
+/// The answer to a body that has more than `bytes_max`.
+#[must_use]
+pub fn too_large(bytes_max: usize) -> Problem {
     Problem::new(Code::BodyTooLarge, format!("the body has more than {bytes_max} bytes"))
 }

@@ -483,16 +483,21 @@ async fn what_cannot_be_found_or_looked_at_says_so() {
 }
 
 #[tokio::test]
-async fn readiness_names_its_reasons_and_a_clock_that_is_driven() {
+async fn readiness_names_its_reasons_missing_keys_and_a_clock_that_is_driven() {
     let world = world();
     let get = async |path: &str| call(&world.router, "GET", path, None, &Value::Null).await;
     let (status, text) = get("/readyz").await;
     assert_eq!(status, StatusCode::OK);
-    assert_eq!(text, "ready (virtual clock)\n");
+    let notes = "note: no_key_may_submit\nnote: no_key_may_operate\n";
+    assert_eq!(text, format!("ready (virtual clock)\n{notes}"));
+    world.operator(&[Scope::Operate]);
+    let (_, text) = get("/readyz").await;
+    assert_eq!(text, "ready (virtual clock)\nnote: no_key_may_submit\n");
     world.not_ready.lock().unwrap().push("the journal is poisoned".to_owned());
     let (status, body) = get("/readyz?verbose").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(body["reasons"][0], "the journal is poisoned");
+    assert_eq!(body["notes"], json!(["no_key_may_submit"]));
     assert_eq!(body["clock"], "virtual");
     assert_eq!(get("/livez").await.0, StatusCode::OK);
     assert_eq!(get("/metrics").await.1, "holdover_up 1\n");

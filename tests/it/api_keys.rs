@@ -60,6 +60,32 @@ fn a_revoked_key_stops_within_a_second_and_keeps_its_line() {
 }
 
 #[test]
+fn what_nobody_may_do_is_told_until_there_is_a_good_key_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.json");
+    let keys = KeyFile::open(&path).unwrap();
+    let lacking = |now: &str| -> Vec<Scope> {
+        keys.lacks(at(now)).into_iter().map(|lack| lack.scope).collect()
+    };
+    let day = "2022-08-13T00:00:00Z";
+    assert_eq!(lacking(day), [Scope::Submit, Scope::Operate]);
+    let told = keys.lacks(at(day))[0].to_string();
+    let command = format!("holdover key create --keys {} --scope submit", path.display());
+    assert!(told.contains("nobody may submit") && told.contains(&command), "{told}");
+
+    let expires_at = Some(at("2022-08-20T00:00:00Z"));
+    create(&path, NewKey { expires_at, ..new_key() }).unwrap();
+    assert_eq!(lacking(day), [Scope::Operate]);
+    let holder = Holder::Operator { name: "Li Wei".to_owned() };
+    create(&path, NewKey { holder, scopes: vec![Scope::Operate], ..new_key() }).unwrap();
+    assert_eq!(lacking(day), []);
+    assert_eq!(lacking("2022-08-20T00:00:00Z"), [Scope::Submit], "an expired key is no key");
+    let operators = list(&path).unwrap()[1].id.clone();
+    revoke(&path, &operators, at(day)).unwrap();
+    assert_eq!(lacking(day), [Scope::Operate], "nor is a revoked one");
+}
+
+#[test]
 fn the_file_has_no_secret_and_is_closed_to_others() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.json");

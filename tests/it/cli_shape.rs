@@ -75,6 +75,31 @@ fn the_tree_is_a_noun_then_a_known_verb() {
 }
 
 #[test]
+fn the_help_of_every_noun_begins_with_examples_that_can_be_typed() {
+    let mut examples = Vec::new();
+    walk(&command(), "holdover", &mut |command, path| {
+        let help = command.clone().term_width(0).render_help().to_string();
+        if path.split(' ').count() == 2 {
+            assert!(help.starts_with("Example"), "{path}: {help}");
+        }
+        let whole = help.replace("\\\n", " ");
+        let typed = whole.lines().filter_map(|line| line.strip_prefix("  holdover "));
+        examples.extend(typed.map(str::to_owned));
+    });
+    assert!(examples.len() > command().get_subcommands().count());
+    for example in examples {
+        // What stands in quotation marks is one word.
+        let quoted = example.split('"').enumerate();
+        let words = quoted.flat_map(|(place, part)| match place % 2 {
+            0 => part.split_whitespace().collect(),
+            _ => vec![part],
+        });
+        let parsed = command().try_get_matches_from(["holdover"].into_iter().chain(words));
+        assert!(parsed.is_ok(), "holdover {example}: {}", parsed.unwrap_err());
+    }
+}
+
+#[test]
 fn no_secret_is_ever_the_value_of_an_argument() {
     walk(&command(), "holdover", &mut |command, path| {
         for arg in command.get_arguments() {

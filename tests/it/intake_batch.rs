@@ -141,6 +141,43 @@ async fn lines_beyond_the_limit_are_one_answer_and_no_submission() {
     assert!(rig.seen.lock().unwrap().is_empty());
 }
 
+/// A submission of `bytes` in all.
+fn sized(bytes: usize, change: impl Fn(&mut Value)) -> String {
+    let with = |payload: String| {
+        body(|b| {
+            change(b);
+            b["payload"] = json!(payload);
+        })
+    };
+    with("x".repeat(bytes - with(String::new()).len()))
+}
+
+#[tokio::test]
+async fn a_submission_may_have_as_many_bytes_as_the_limit_says_and_not_one_more() {
+    let most = 2000;
+    let limits = Limits { body: BodyLimits { bytes_max: most, ..limits().body }, ..limits() };
+    for (bytes, status) in [(most, 202), (most + 1, 413)] {
+        let told = |body: &Value| {
+            let detail = body["detail"].as_str().unwrap_or_default();
+            assert_eq!(detail.contains("more than 2000 bytes"), status == 413, "{bytes}: {body}");
+        };
+        let rig = rig_within(Script::Accept(None), limits);
+        let whole = sized(bytes, |_| ());
+        let (feed, streamed) = mpsc::channel(1);
+        feed.try_send(Ok(Bytes::from(whole.clone()))).unwrap();
+        drop(feed);
+        for (key, sent) in [("whole", whole.into()), ("streamed", Body::new(Fed(streamed)))] {
+            let answered = rig.submit(key, sent).await;
+            assert_eq!(answered.status, status, "{key}, {bytes} bytes");
+            told(&answered.json());
+        }
+        let line = sized(bytes, |b| b["idempotency_key"] = json!("line"));
+        let answered = send(&rig, (line + "\n").into()).await;
+        assert_eq!(statuses(&answered), [u64::from(status)]);
+        told(&answers(&answered)[0]["problem"]);
+    }
+}
+
 #[tokio::test]
 async fn a_line_or_body_that_is_too_long_is_refused() {
     let rig = rig(Script::Accept(None));

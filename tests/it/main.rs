@@ -10,6 +10,7 @@
 
 mod admin_http;
 mod api_keys;
+mod api_page;
 mod audit;
 mod calendar_feed;
 mod cli_shape;

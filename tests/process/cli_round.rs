@@ -3,6 +3,8 @@
 //! that scripts rest on.
 
 use crate::rig::{Client, Daemon, HOLDOVER, Site, Submitter, wait_for};
+use holdover::daemon::driven::ClockServer;
+use holdover::daemon::tasks::Tasks;
 use holdover::domain::identity::synthetic_resident;
 use holdover::domain::time::{CivilDate, Timestamp};
 use serde_json::{Value, json};
@@ -10,6 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio_util::sync::CancellationToken;
 
 const BOUND: Duration = Duration::from_secs(20);
 
@@ -377,11 +380,64 @@ fn damaged_logs(site: &Site, cli: &Cli, head: &str) {
 
 fn configurations(folder: &Path, cli: &Cli) {
     let good = folder.join("holdover.toml");
-    cli.does(&["check-config", good.to_str().unwrap()]);
+    let found = cli.does(&["check-config", good.to_str().unwrap()]);
+    assert_eq!(found["problems"], json!([]), "{found}");
     let bad = folder.join("bad.toml");
-    std::fs::write(&bad, "[limits]\npayload_bytes_max = -1\n").unwrap();
+    std::fs::write(&bad, "[limits]\nsubmission_bytes_max = -1\n").unwrap();
     let found = cli.ends(5, &["check-config", bad.to_str().unwrap()]);
     assert_eq!(found["good"], false, "{found}");
+    let first = folder.join("first.toml");
+    let not_yet = folder.join("not-yet").display().to_string();
+    let data = format!("[data]\nfolder = \"{not_yet}\"\napi_keys_file = \"../keys.json\"\n");
+    std::fs::write(&first, data).unwrap();
+    let found = cli.does(&["check-config", good.to_str().unwrap(), first.to_str().unwrap()]);
+    assert_eq!(found["problems"], json!([]), "beside a folder that is not there yet: {found}");
+    let closed = folder.join("closed.toml");
+    std::fs::write(&closed, "[data]\napi_keys_file = \"nobody.json\"\n").unwrap();
+    let found = cli.does(&["check-config", good.to_str().unwrap(), closed.to_str().unwrap()]);
+    for (place, scope) in ["submit", "operate"].into_iter().enumerate() {
+        let problem = &found["problems"][place];
+        assert_eq!(problem["severity"], "warning", "{found}");
+        let why = problem["why"].as_str().unwrap();
+        assert!(
+            why.contains(&format!("nobody may {scope}")) && why.contains("key create"),
+            "{why}"
+        );
+    }
+}
+
+#[test]
+fn the_example_of_a_window_is_declared_as_it_stands() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let tasks = Tasks::new(runtime.handle().clone(), CancellationToken::new());
+    // A week before: the calendar of the example's year must be known for ever.
+    let start = "2026-06-08T09:00:00+08:00".parse().unwrap();
+    let clock = runtime.block_on(ClockServer::bind(start, &tasks)).unwrap();
+    let site = Site::new("");
+    let daemon = site.start_with(&["--clock", &clock.addr().to_string()]);
+    let cli = Cli::new(&site, &daemon, "operator.key", &site.operator);
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/config/window.example.toml");
+    let because = ["--reason", "the agency moves to new machines"];
+    let declare = ["window", "declare", "move-2026-06", "--file", example];
+    let declared = cli.does(&[declare.as_slice(), &because].concat());
+    assert_eq!(declared["phase"], "scheduled", "{declared}");
+    let shown = cli.does(&["window", "show", "move-2026-06"]);
+    assert_eq!(shown["policy"].as_array().map(Vec::len), Some(7), "{shown}");
+    assert_eq!(shown["deadlines"]["rule"], "first_full_working_day", "{shown}");
+    assert_eq!(shown["restore_by"], "probes", "{shown}");
+}
+
+#[test]
+fn a_daemon_that_nobody_can_call_says_so_and_what_to_do() {
+    let site = Site::new("[data]\napi_keys_file = \"nobody.json\"\n");
+    let daemon = site.start();
+    let (said, ready) = (daemon.said(), daemon.ready().unwrap());
+    for scope in ["submit", "operate"] {
+        assert!(said.contains(&format!("nobody may {scope}")), "{said}");
+        assert!(ready.text().contains(&format!("note: no_key_may_{scope}")), "{}", ready.text());
+    }
+    assert!(said.contains("holdover key create --keys"), "{said}");
+    assert_eq!(ready.status, 200);
 }
 
 #[test]

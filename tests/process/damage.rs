@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-const CONFIG: &str = "[journal]\nsegment_bytes = 65536\n[limits]\npayload_bytes_max = 16384\n";
+const CONFIG: &str = "[journal]\nsegment_bytes = 65536\n[limits]\nsubmission_bytes_max = 16384\n";
 const SETTLED: Duration = Duration::from_secs(30);
 /// Every how many bytes a bit is flipped.
 const STRIDE: u64 = 97;

@@ -1,10 +1,14 @@
-//! The demo of the real binary: the three ways the stop can end, and one run for each promise
-//! that is broken on purpose.
+//! The demo of the real binary: the three ways the stop can end, one run for each promise that is
+//! broken on purpose, and what a run leaves behind that is broken off.
 //!
 //! The runs are smaller than the one a person watches, and go two at a time.
 
+use crate::rig::{HOLDOVER, signal, wait_for};
 use serde_json::Value;
-use std::process::{Command, Output, Stdio};
+use std::io::{BufRead, BufReader};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,7 +46,7 @@ impl Drop for Turn {
 /// One run, and what it printed.
 fn demo(arguments: &[&str]) -> (Output, Value) {
     let _turn = Turn::take();
-    let child = Command::new(env!("CARGO_BIN_EXE_holdover"))
+    let child = Command::new(HOLDOVER)
         .args(["demo", "--json"])
         .args(if arguments.contains(&"--transactions") {
             &[][..]
@@ -261,14 +265,73 @@ fn an_early_restart_that_is_signed_for_lets_go_early_and_shrinks_no_date() {
 
 #[test]
 fn a_run_says_nothing_of_success_on_the_page_without_having_proved_it() {
-    let output = Command::new(env!("CARGO_BIN_EXE_holdover"))
-        .args(["demo", "--restore-at", "2022-08-12T20:00"])
-        .output()
-        .unwrap();
+    let output =
+        Command::new(HOLDOVER).args(["demo", "--restore-at", "2022-08-12T20:00"]).output().unwrap();
     assert!(!output.status.success());
     assert!(output.stdout.is_empty());
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(errors.contains("--restore-at must lie between"), "{errors}");
+}
+
+/// No process outlives the end of its demo for longer.
+const GONE_MAX: Duration = Duration::from_secs(30);
+
+/// A demo that is in the middle of its stop, with everything that it writes in `temporary`.
+fn in_the_middle(temporary: &Path) -> Child {
+    let mut demo = Command::new(HOLDOVER)
+        .args(["demo", "--transactions", TRANSACTIONS])
+        .env("TMPDIR", temporary)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let begins = lines.find(|line| line.as_ref().unwrap().contains("the stop begins"));
+    assert!(begins.is_some(), "the demo ended before its stop began");
+    let at_work = at_work_in(temporary);
+    assert_eq!(at_work.len(), 4, "a daemon and three cores: {at_work:?}");
+    demo
+}
+
+/// The processes that were told to work on something in `folder`.
+fn at_work_in(folder: &Path) -> Vec<u32> {
+    let named = folder.as_os_str().as_bytes();
+    let of = |entry: std::io::Result<std::fs::DirEntry>| {
+        let entry = entry.ok()?;
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let command = std::fs::read(entry.path().join("cmdline")).ok()?;
+        command.windows(named.len()).any(|part| part == named).then_some(pid)
+    };
+    std::fs::read_dir("/proc").unwrap().filter_map(of).collect()
+}
+
+#[test]
+fn a_demo_that_a_signal_ends_leaves_no_process_and_no_folder() {
+    for (name, code) in [("-INT", 130), ("-TERM", 143), ("-HUP", 129)] {
+        let _turn = Turn::take();
+        let temporary = tempfile::tempdir().unwrap();
+        let mut demo = in_the_middle(temporary.path());
+        signal(demo.id(), name);
+        let ended = wait_for("the end of the demo", GONE_MAX, || demo.try_wait().unwrap());
+        assert_eq!(ended.code(), Some(code), "{name}");
+        assert!(at_work_in(temporary.path()).is_empty(), "{name}");
+        assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "{name}");
+        let said = String::from_utf8(demo.wait_with_output().unwrap().stderr).unwrap();
+        assert!(said.contains("interrupted before the end"), "{name}: {said}");
+    }
+}
+
+#[test]
+fn the_processes_of_a_demo_that_was_killed_stop_by_themselves() {
+    let _turn = Turn::take();
+    let temporary = tempfile::tempdir().unwrap();
+    let mut demo = in_the_middle(temporary.path());
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+    wait_for("the end of the demo's processes", GONE_MAX, || {
+        at_work_in(temporary.path()).is_empty().then_some(())
+    });
 }
 
 /// A run with one promise broken on purpose must fail and name that promise.

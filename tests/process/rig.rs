@@ -198,7 +198,8 @@ fn address(url: &Value) -> SocketAddr {
     url.as_str().and_then(|url| url.strip_prefix("http://")).unwrap().parse().unwrap()
 }
 
-fn signal(pid: u32, name: &str) {
+/// Sends the signal `name`, such as `-TERM`.
+pub(crate) fn signal(pid: u32, name: &str) {
     let sent = Command::new("kill").args([name, &pid.to_string()]).status().unwrap();
     assert!(sent.success(), "the process had already ended");
 }

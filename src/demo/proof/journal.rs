@@ -219,53 +219,25 @@ impl Recount {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::domain::cell::{Channel, Class, Operation};
-    use crate::domain::ids::{AttemptNo, InsuredHash, KeyHash};
+    use crate::domain::ids::AttemptNo;
     use crate::domain::outcome::{DoubtReason, TransientReason};
-    use crate::domain::policy::Advice;
-    use crate::engine::change::{ResolvedBy, Sealed, Told as ToldThen};
+    use crate::engine::change::ResolvedBy;
     use std::sync::Arc;
 
     /// An accept record of 1.00 for the outpatient line.
     pub(in super::super) fn accepted() -> Change {
-        Change::Accepted(Arc::new(Accepted {
+        let mut accepted = Accepted {
             at: Timestamp::from_millis(1),
             institution: "H11010100100".parse().unwrap(),
-            cell: Arc::new(Cell {
-                upstream: "settlement".parse().unwrap(),
-                business: "settlement.outpatient".parse().unwrap(),
-                operation: Operation::Request,
-                class: Class::Hospital,
-                channel: Channel::System,
-                district: "110101".parse().unwrap(),
-                labels: Vec::new(),
-                attributes: BTreeMap::new(),
-            }),
-            ordering_key: OrderingKey(1),
-            key_hash: KeyHash(1),
             fingerprint: Fingerprint(0xfeed),
-            insured: InsuredHash(1),
             amount: Money::from_fen(100).unwrap(),
-            occurred_at: Timestamp::from_millis(1),
-            received_from_person_at: None,
-            deadline: None,
-            replaces: None,
-            depends_on: None,
-            self_contained: true,
-            needs_credential: false,
-            ticket_after: None,
-            told: ToldThen {
-                disposition: Disposition::PassOrTicket,
-                advice: Advice::None,
-                row: None,
-                resume_at: None,
-                alternative: None,
-                bring: Vec::new(),
-                deadline: None,
-                deadline_final: true,
-            },
-            sealed: Sealed { algorithm: 1, key_id: 1, bytes: bytes::Bytes::new() },
-        }))
+            ..Accepted::sample()
+        };
+        let cell = Arc::make_mut(&mut accepted.cell);
+        cell.upstream = "settlement".parse().unwrap();
+        cell.business = "settlement.outpatient".parse().unwrap();
+        accepted.told.disposition = Disposition::PassOrTicket;
+        Change::Accepted(Arc::new(accepted))
     }
 
     fn start(transaction: u64) -> Change {
