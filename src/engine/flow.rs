@@ -11,7 +11,7 @@ use super::machine::{Due, Machine};
 use super::settings::sabotaged;
 use super::step::{Decision, Effect, SendOrder};
 use crate::domain::cell::{Cell, Selector};
-use crate::domain::gate::{GateState, HealthPhase};
+use crate::domain::gate::{GateState, HealthPhase, Probe};
 use crate::domain::ids::{AttemptNo, Seq};
 use crate::domain::outcome::TransientReason;
 use crate::domain::review::cells_of;
@@ -481,7 +481,13 @@ impl Machine {
     }
 
     /// Takes in one probe.
-    pub(super) fn probed(&mut self, index: usize, good: bool, now: Timestamp, out: &mut Decision) {
+    pub(super) fn probed(
+        &mut self,
+        index: usize,
+        probe: Probe,
+        now: Timestamp,
+        out: &mut Decision,
+    ) {
         let name = self.upstreams[index].name.clone();
         let Some(settings) = self.settings.upstreams.get(&name).cloned() else { return };
         let cells: Vec<Arc<crate::domain::cell::Cell>> =
@@ -493,18 +499,18 @@ impl Machine {
         let stopped = |l: &Option<Lock>| matches!(l, Some(Lock::Stopped | Lock::Verifying));
         let wholly_stopped = !locks.is_empty() && locks.iter().all(stopped);
         let needed = settings.health.good_needed as usize;
+        let mut health = self.upstreams[index].health.clone();
         let run = &mut self.upstreams[index].good;
-        if good {
+        if !probe.good {
+            run.clear();
+        } else if health.counts(probe, &settings.health) {
             run.push_back(now);
             while run.len() > needed {
                 run.pop_front();
             }
-        } else {
-            run.clear();
         }
         let proved_since = run.front().copied().filter(|_| run.len() >= needed);
-        let mut health = self.upstreams[index].health.clone();
-        let turn = health.probed(good, !wholly_stopped, &settings.health, now);
+        let turn = health.probed(probe, !wholly_stopped, &settings.health, now);
         let fell = turn.is_some_and(|t| t.from == HealthPhase::Reopening);
         if turn.is_some() {
             self.push(out, Change::HealthSet { upstream: name.clone(), health: health.clone() });

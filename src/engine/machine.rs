@@ -60,7 +60,7 @@ pub(super) struct UpstreamSlot {
     pub(super) out: u64,
     /// Cells with an open gate and something ready, in turn.
     pub(super) turn: VecDeque<u32>,
-    /// When the latest good probes in a row were, oldest first; as many as prove it back.
+    /// When the latest good probes that count were, oldest first; as many as prove it back.
     pub(super) good: VecDeque<Timestamp>,
     /// Refusals that count only when the gate has opened fully.
     pub(super) provisional: BTreeSet<Seq>,

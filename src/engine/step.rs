@@ -104,9 +104,9 @@ impl Machine {
                 self.settled(transaction, attempt, outcome, at, out);
             }
             Event::Found { transaction, finding } => self.found(transaction, finding, at, out),
-            Event::Probed { upstream, good } => {
+            Event::Probed { upstream, probe } => {
                 let index = self.upstream(&upstream);
-                self.probed(index, good, at, out);
+                self.probed(index, probe, at, out);
             }
             Event::Order(reply, order) => self.order(reply, *order, at, out),
             Event::Withdraw { reply, institution, transaction, reason } => {
@@ -684,6 +684,9 @@ impl Machine {
         waiting.sort_unstable();
         for transaction in waiting {
             self.after_failure(transaction, TransientReason::Stopping, now, out);
+        }
+        for upstream in &mut self.upstreams {
+            upstream.health.forget_probes();
         }
         self.gates_dirty = true;
         self.dates_dirty = true;

@@ -4,6 +4,7 @@
 use crate::engine_support::{NoRuns, answer, cell, found, settings, submission};
 use holdover::domain::cell::{Cell, Selector};
 use holdover::domain::deadline::{DeadlineRule, Rule};
+use holdover::domain::gate::Probe;
 use holdover::domain::ids::Seq;
 use holdover::domain::outcome::{DoubtReason, Finding, Outcome, TransientReason};
 use holdover::domain::policy::{Advice, Disposition, Row};
@@ -109,7 +110,8 @@ impl Bench {
     }
 
     pub(crate) fn probe(&mut self, upstream: &str, good: bool) {
-        self.step(Event::Probed { upstream: upstream.parse().unwrap(), good });
+        let probe = Probe { began: self.reads().monotonic, good };
+        self.step(Event::Probed { upstream: upstream.parse().unwrap(), probe });
     }
 
     pub(crate) fn state(&self, transaction: Seq) -> Option<State> {

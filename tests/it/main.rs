@@ -33,6 +33,7 @@ mod journal_retire;
 mod metrics;
 mod notice_policy;
 mod openapi;
+mod probes;
 mod serve_loop;
 mod tidy;
 mod upstream_http;
