@@ -279,7 +279,9 @@ impl Window {
             .min()
     }
 
-    /// Where the window stands at `now`, given every cell that has been seen.
+    /// Where the window stands at `now`, given every cell that has been seen and every other one
+    /// that it stops and nobody has restored (`review::unrestored`): a part that no submission
+    /// came for is not back because of that.
     #[must_use]
     pub fn phase<'a>(&self, cells: impl IntoIterator<Item = &'a Cell>, now: Timestamp) -> Phase {
         if self.cancelled_at.is_some() {
@@ -297,9 +299,13 @@ impl Window {
             false if self.restores.is_empty() && stops => Phase::Verifying,
             true | false => Phase::Completed,
         };
+        if phase != Phase::Completed {
+            return phase;
+        }
         for cell in cells {
             phase = match (self.lock(cell, now), phase) {
                 (Some(Lock::Stopped), _) | (_, Phase::Active) => Phase::Active,
+                (None, _) if self.closes_at(cell, now).is_some() => Phase::Active,
                 (Some(Lock::Verifying), _) | (_, Phase::Verifying) => Phase::Verifying,
                 (Some(Lock::AwaitingRelease), _) => Phase::Replaying,
                 (None, other) => other,

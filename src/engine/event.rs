@@ -380,6 +380,9 @@ pub enum Fault {
         /// Its state.
         state: String,
     },
+    /// The window is over.
+    #[error("window {0} is completed: everything that it stopped is back")]
+    WindowCompleted(WindowId),
     /// Somebody changed it in between.
     #[error("it has been changed since: version {current} now")]
     Changed {

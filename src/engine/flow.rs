@@ -10,11 +10,10 @@ use super::live::{NEEDS_CREDENTIAL, READY, Slot, UNQUEUED};
 use super::machine::{Due, Machine};
 use super::settings::sabotaged;
 use super::step::{Decision, Effect, SendOrder};
-use crate::domain::cell::{Cell, Selector};
+use crate::domain::cell::Selector;
 use crate::domain::gate::{GateState, HealthPhase, Probe};
 use crate::domain::ids::{AttemptNo, Seq};
 use crate::domain::outcome::TransientReason;
-use crate::domain::review::cells_of;
 use crate::domain::state::State;
 use crate::domain::time::{Now, Timestamp};
 use crate::domain::window::{self, Act, Lock, Proof, RestoreBy};
@@ -541,15 +540,14 @@ impl Machine {
             return;
         }
         let name = self.upstreams[index].name.clone();
-        let mut cells: Vec<Cell> =
-            self.cells.iter().filter(|c| c.upstream == index).map(|c| (*c.cell).clone()).collect();
-        for line in &self.settings.catalogue.lines {
-            let known = cells_of(line, &Selector::default());
-            cells.extend(known.into_iter().filter(|cell| cell.upstream == name));
-        }
         for window in self.windows.clone() {
-            let mut waiting = cells
+            let unseen = self.unrestored.get(&window.id).into_iter().flatten();
+            let mut waiting = self
+                .cells
                 .iter()
+                .map(|slot| slot.cell.as_ref())
+                .chain(unseen)
+                .filter(|cell| cell.upstream == name)
                 .filter(|cell| window.lock(cell, now) == Some(Lock::Verifying))
                 .filter_map(|cell| window.row_for(cell))
                 .map(|(_, row)| window.interval_of(row).end)

@@ -85,7 +85,7 @@ impl Bench {
         self.replies.iter().find(|(to, _)| *to == token).map(|(_, reply)| reply.clone())
     }
 
-    fn submit(&mut self, submission: Submission) -> Option<Reply> {
+    pub(crate) fn submit(&mut self, submission: Submission) -> Option<Reply> {
         self.ask(|reply| Event::Submit(reply, Box::new(submission)))
     }
 
@@ -128,7 +128,7 @@ fn tickets(machine: &Machine) -> usize {
     ticketed.iter().filter(|view| machine.open_ticket(view.transaction).is_some()).count()
 }
 
-fn row(cells: Selector, disposition: Disposition) -> Row {
+pub(crate) fn row(cells: Selector, disposition: Disposition) -> Row {
     Row {
         clause: "(二)1".to_owned(),
         cells,
@@ -336,7 +336,7 @@ fn what_policy_refuses_gets_a_number_the_new_date_and_nothing_else() {
     assert!(matches!(bench.submit(refused), Some(Reply::Accepted { .. })), "open again");
 }
 
-fn settlement(number: u128) -> Submission {
+pub(crate) fn settlement(number: u128) -> Submission {
     let mut s = submission(cell("a", "settlement.outpatient"), number, number);
     s.line.normal = Disposition::PassOrTicket;
     s.line.self_contained = false;

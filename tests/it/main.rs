@@ -37,3 +37,4 @@ mod probes;
 mod serve_loop;
 mod tidy;
 mod upstream_http;
+mod windows;
