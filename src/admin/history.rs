@@ -251,6 +251,7 @@ mod tests {
             bring: Vec::new(),
             deadline: None,
             deadline_final: false,
+            kept: false,
         };
         Change::Accepted(Arc::new(Accepted {
             at: at(1),

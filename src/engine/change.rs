@@ -91,6 +91,8 @@ pub struct Told {
     pub deadline: Option<Extension>,
     /// Whether that date was final.
     pub deadline_final: bool,
+    /// Whether it was told as kept, although policy lets it through: its gate was not open.
+    pub kept: bool,
 }
 
 /// A transaction, as accepted. Its identity is the sequence of this change.

@@ -112,6 +112,7 @@ fn accepted(number: u64) -> Change {
             bring: Vec::new(),
             deadline: None,
             deadline_final: false,
+            kept: false,
         },
         sealed: Sealed { algorithm: 1, key_id: 1, bytes: bytes::Bytes::new() },
     }))

@@ -286,6 +286,7 @@ mod tests {
                 bring: Vec::new(),
                 deadline: None,
                 deadline_final: false,
+                kept: false,
             },
             sealed: Sealed { algorithm: 1, key_id: 1, bytes: bytes::Bytes::new() },
         })

@@ -30,6 +30,7 @@ mod journal_conformance;
 mod journal_crash;
 mod journal_format;
 mod journal_retire;
+mod kept;
 mod metrics;
 mod notice_policy;
 mod openapi;

@@ -263,6 +263,7 @@ pub(super) mod tests {
                 bring: Vec::new(),
                 deadline: None,
                 deadline_final: true,
+                kept: false,
             },
             sealed: Sealed { algorithm: 1, key_id: 1, bytes: bytes::Bytes::new() },
         }))
