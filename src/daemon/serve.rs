@@ -502,8 +502,8 @@ impl Daemon {
         for window in &self.config.windows {
             let id = &window.id;
             if let Some(declared) = known.iter().find(|w| w.id == *id) {
-                let (version, same) = (declared.version, declared.published == window.published);
-                if !same {
+                if !declared.says_the_same_as(window) {
+                    let version = declared.version;
                     tracing::warn!(
                         window = %id, version, "the configured window differs from the one that \
                         was declared, which stays; change it with `holdover window`"

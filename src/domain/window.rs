@@ -162,6 +162,17 @@ pub struct Decision {
 }
 
 impl Window {
+    /// Whether `other` was declared with the same words, whatever has been ordered since. A move
+    /// of the end that was published counts, because the public was told.
+    #[must_use]
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        (self.zone, self.published, self.restore_by)
+            == (other.zone, other.published, other.restore_by)
+            && self.notice == other.notice
+            && self.policy == other.policy
+            && self.deadlines == other.deadlines
+    }
+
     /// The row that speaks of `cell`: the narrowest that matches, the earlier one of equals.
     #[must_use]
     pub fn row_for(&self, cell: &Cell) -> Option<(u32, &Row)> {
