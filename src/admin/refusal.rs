@@ -107,6 +107,7 @@ impl From<Fault> for Refusal {
         let detail = fault.to_string();
         let code = match fault {
             Fault::NotFound(_) => Code::NotFound,
+            Fault::WindowCompleted(_) => return Self::ours(OperatorCode::WindowCompleted, detail),
             Fault::WrongState { .. } => Code::WrongState,
             Fault::Changed { .. } => Code::Changed,
             Fault::BeingReplaced => Code::BeingReplaced,
@@ -122,7 +123,9 @@ impl From<Fault> for Refusal {
 }
 
 const fn title_and_next(code: OperatorCode) -> (&'static str, &'static str) {
-    use OperatorCode::{AuditUnavailable, CellsMissing, PersonalDataInText, ReasonMissing};
+    use OperatorCode::{
+        AuditUnavailable, CellsMissing, PersonalDataInText, ReasonMissing, WindowCompleted,
+    };
     match code {
         ReasonMissing => ("A reason is mandatory", "say why, in at most 500 characters"),
         PersonalDataInText => (
@@ -132,6 +135,7 @@ const fn title_and_next(code: OperatorCode) -> (&'static str, &'static str) {
         CellsMissing => {
             ("No cells are named", "name the cells, or set all to true where every cell is meant")
         }
+        WindowCompleted => ("The window is over", "declare a new window for another stop"),
         AuditUnavailable => (
             "The audit log cannot be written",
             "make room on the data folder's disk, restart the daemon, then look whether the act \

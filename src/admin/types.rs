@@ -35,6 +35,8 @@ crate::domain::cell::words!(
         PersonalDataInText = "personal_data_in_text",
         /// No cell is named and `all` is not set.
         CellsMissing = "cells_missing",
+        /// The window is over: everything that it stopped is back.
+        WindowCompleted = "window_completed",
         /// The audit log cannot be written, so nothing is begun.
         AuditUnavailable = "audit_unavailable",
     }
@@ -46,6 +48,7 @@ impl OperatorCode {
     pub const fn status(self) -> u16 {
         match self {
             Self::ReasonMissing | Self::PersonalDataInText | Self::CellsMissing => 422,
+            Self::WindowCompleted => 409,
             Self::AuditUnavailable => 503,
         }
     }

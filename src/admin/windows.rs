@@ -13,11 +13,11 @@ use super::refusal::Refusal;
 use super::text::{self, Reasoned};
 use super::types::OperatorCode;
 use super::types::{Because, DeclareWindow, ForCells, MoveEnd, Page, WindowChanged, WindowOut};
-use crate::domain::cell::{Cell, Selector};
+use crate::domain::cell::Selector;
 use crate::domain::ids::WindowId;
 use crate::domain::policy::{Advice, Row};
 use crate::domain::time::{Interval, Timestamp, Zone};
-use crate::domain::window::{Proof, Window};
+use crate::domain::window::{Phase, Proof, Window};
 use crate::engine::event::{Command, Done, Fault};
 use crate::web::problem::Problem;
 use axum::body::Body;
@@ -31,10 +31,9 @@ use std::sync::Arc;
 type Shared = Extract<Arc<State>>;
 
 pub(super) async fn list(Extract(state): Shared) -> Result<Json<Page<WindowOut>>, Refusal> {
-    let (windows, cells, now) =
-        look::at(&state, |machine, now| (machine.windows(), machine.cells(), now.wall)).await?;
-    let items =
-        windows.iter().map(|window| shown(window, cells.iter().map(AsRef::as_ref), now)).collect();
+    let (windows, now) =
+        look::at(&state, |machine, now| (machine.windows_and_phases(now.wall), now.wall)).await?;
+    let items = windows.iter().map(|(window, phase)| shown(window, *phase, now)).collect();
     Ok(Json(Page { items, next_cursor: None }))
 }
 
@@ -43,7 +42,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Response, Refusal> {
     let seen = see(&state, &id).await?;
-    let out = shown(&seen.window, seen.cells.iter().map(AsRef::as_ref), seen.now);
+    let out = shown(&seen.window, seen.phase, seen.now);
     Ok(with_etag(StatusCode::OK, out.version, Json(out)))
 }
 
@@ -100,6 +99,7 @@ pub(super) async fn extend(
     body: Body,
 ) -> Result<Response, Refusal> {
     let decide = |body: MoveEnd, seen: &Seen| {
+        seen.is_not_over()?;
         let old = seen.window.planned.end;
         let detail = match body.ends_at {
             Some(ends_at) if old < ends_at => return Ok(seen.move_end(ends_at)),
@@ -118,6 +118,7 @@ pub(super) async fn end(
     body: Body,
 ) -> Result<Response, Refusal> {
     let decide = |body: MoveEnd, seen: &Seen| {
+        seen.is_not_over()?;
         let (old, ends_at) = (seen.window.planned.end, body.ends_at.unwrap_or(seen.now));
         if ends_at < old {
             return Ok(seen.move_end(ends_at));
@@ -205,11 +206,19 @@ struct Seen {
     window: Arc<Window>,
     /// The version that the caller's decision rests on.
     version: u32,
-    cells: Vec<Arc<Cell>>,
+    phase: Phase,
     now: Timestamp,
 }
 
 impl Seen {
+    /// Said before anything is said of the body, in which nothing could help.
+    fn is_not_over(&self) -> Result<(), Refusal> {
+        if self.phase == Phase::Completed {
+            return Err(Fault::WindowCompleted(self.window.id.clone()).into());
+        }
+        Ok(())
+    }
+
     fn move_end(&self, ends_at: Timestamp) -> (Value, Command) {
         let (window, if_version) = (self.window.id.clone(), Some(self.version));
         (json!({ "ends_at": ends_at }), Command::MoveWindowEnd { window, ends_at, if_version })
@@ -231,8 +240,8 @@ async fn see(state: &State, id: &str) -> Result<Seen, Refusal> {
     let id: WindowId = id.parse().map_err(|_| Problem::not_found("window"))?;
     look::at(state, move |machine, now| {
         let window = machine.windows().into_iter().find(|window| window.id == id)?;
-        let (version, cells) = (window.version, machine.cells());
-        Some(Seen { window, version, cells, now: now.wall })
+        let (version, phase) = (window.version, machine.phase(&window, now.wall));
+        Some(Seen { window, version, phase, now: now.wall })
     })
     .await?
     .ok_or_else(|| Problem::not_found("window").into())
@@ -245,11 +254,12 @@ async fn changed(
     status: StatusCode,
 ) -> Result<Response, Refusal> {
     let Done::Window(window) = done else { return Err(unexpected()) };
-    // The act took effect; where the engine has ended since, its phase is shown without the
-    // cells that have been seen.
-    let cells = look::at(state, |machine, _| machine.cells()).await.unwrap_or_default();
     let now = state.clock.now().wall;
-    let window = shown(&window, cells.iter().map(AsRef::as_ref), now);
+    let known = window.clone();
+    let phase = look::at(state, move |machine, now| machine.phase(&known, now.wall)).await;
+    // The act took effect; where the engine has ended since, nobody knows which cells it has seen.
+    let phase = phase.unwrap_or_else(|_| window.phase([], now));
+    let window = shown(&window, phase, now);
     let (version, id) = (window.version, window.id.clone());
     let mut response = with_etag(status, version, Json(WindowChanged { window, audit_head }));
     response.extensions_mut().insert(id);
@@ -320,15 +330,11 @@ fn wrong_in(row: &Row, planned: Interval) -> Option<(&'static str, &'static str)
 }
 
 /// A window as it is shown.
-fn shown<'a>(
-    window: &Window,
-    cells: impl IntoIterator<Item = &'a Cell>,
-    now: Timestamp,
-) -> WindowOut {
+fn shown(window: &Window, phase: Phase, now: Timestamp) -> WindowOut {
     WindowOut {
         id: window.id.clone(),
         version: window.version,
-        phase: window.phase(cells, now),
+        phase,
         zone: window.zone,
         starts_at: window.planned.start,
         ends_at: window.planned.end,

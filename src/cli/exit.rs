@@ -43,6 +43,7 @@ pub fn exit_of(code: &str, status: u16) -> Exit {
         return match code {
             OperatorCode::ReasonMissing | OperatorCode::CellsMissing => Exit::Usage,
             OperatorCode::PersonalDataInText => Exit::Refused,
+            OperatorCode::WindowCompleted => Exit::Conflict,
             OperatorCode::AuditUnavailable => Exit::NotReady,
         };
     }

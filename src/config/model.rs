@@ -183,8 +183,6 @@ pub struct Probe {
     pub status: u16,
     /// What a good one's body contains.
     pub contains: Option<String>,
-    /// Between two.
-    pub interval: Duration,
     /// For an answer.
     pub timeout: Duration,
 }

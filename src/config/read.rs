@@ -231,10 +231,10 @@ fn read_upstream(name: &str, mut r: Reader<'_>) -> Option<Upstream> {
             path: r.text("probe_path"),
             status: r.number("probe_status", 200..=599),
             contains: (!contains.is_empty()).then_some(contains),
-            interval: r.duration("probe_interval", 10 * MS..=HOUR),
             timeout: r.duration("probe_timeout", 10 * MS..=HOUR),
         },
         health: HealthPolicy {
+            probe_interval: r.duration("probe_interval", 10 * MS..=HOUR),
             good_needed: r.number("good_needed", 1..=1_000),
             bad_needed: r.number("bad_needed", 1..=1_000),
             ramp: r.duration("ramp", Duration::ZERO..=DAY),
@@ -267,7 +267,7 @@ fn check_upstream(r: &Reader<'_>, u: &Upstream) {
     if u.settle_time <= u.answer_timeout {
         r.error("settle_time", quoted(u.settle_time), "must be above answer_timeout");
     }
-    if u.probe.timeout > u.probe.interval {
+    if u.probe.timeout > u.health.probe_interval {
         r.error("probe_timeout", quoted(u.probe.timeout), "must not be above probe_interval");
     }
     if !u.probe.path.starts_with('/') {

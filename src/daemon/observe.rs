@@ -141,6 +141,6 @@ pub fn standing(machine: &Machine, now: Now) -> Standing {
             .collect(),
         gates: gates.into_iter().map(|gate| (gate.cell.upstream.clone(), gate.state)).collect(),
         clock_jump_ms: machine.clock_doubt().map(|doubt| doubt.ahead_ms()),
-        windows: machine.windows().iter().map(|w| machine.phase(w, now.wall)).collect(),
+        windows: machine.windows_and_phases(now.wall).into_iter().map(|(_, phase)| phase).collect(),
     }
 }

@@ -19,6 +19,7 @@ use super::tasks::{Kind, Tasks};
 use crate::admin;
 use crate::admin::audit::Audit;
 use crate::config::{self, Config};
+use crate::domain::gate::Probe;
 use crate::domain::ids::UpstreamName;
 use crate::domain::time::Timestamp;
 use crate::domain::window::Window;
@@ -293,7 +294,7 @@ impl Daemon {
     fn keep_probing(&self) {
         for (name, upstream) in &self.upstreams {
             let Some(settings) = self.config.upstreams.get(name) else { continue };
-            let interval = settings.probe.interval;
+            let interval = settings.health.probe_interval;
             let timeout = settings.probe.timeout;
             let Some(board) = self.probes.get(name).cloned() else { continue };
             let (name, upstream) = (name.clone(), upstream.clone());
@@ -304,11 +305,13 @@ impl Daemon {
                 async move {
                     loop {
                         board.store(0, Ordering::SeqCst);
-                        let next = clock.now().wall.after(interval);
+                        let began = clock.now();
+                        let next = began.wall.after(interval);
                         let good = tokio::time::timeout(timeout, upstream.probe()).await;
                         let good = good.unwrap_or(false);
                         events::probed(&name, good, clock.now().wall);
-                        engine.tell(Event::Probed { upstream: name.clone(), good }).await;
+                        let probe = Probe { began: began.monotonic, good };
+                        engine.tell(Event::Probed { upstream: name.clone(), probe }).await;
                         board.store(next.as_millis(), Ordering::SeqCst);
                         clock.sleep_until(next).await;
                     }
@@ -490,8 +493,8 @@ impl Daemon {
         for window in &self.config.windows {
             let id = &window.id;
             if let Some(declared) = known.iter().find(|w| w.id == *id) {
-                let (version, same) = (declared.version, declared.published == window.published);
-                if !same {
+                if !declared.says_the_same_as(window) {
+                    let version = declared.version;
                     tracing::warn!(
                         window = %id, version, "the configured window differs from the one that \
                         was declared, which stays; change it with `holdover window`"

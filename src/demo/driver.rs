@@ -257,9 +257,9 @@ impl Run {
     }
 
     async fn kill(&mut self, when: &str) -> anyhow::Result<()> {
-        let at = self.clock.now().wall;
         processes::kill(&mut self.daemon).await?;
-        self.kills += 1;
+        let at = self.clock.now().wall;
+        self.kills.push(at);
         self.screen.say(at, &format!("the daemon is killed (SIGKILL) {when}, and started again"));
         Ok(())
     }

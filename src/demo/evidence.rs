@@ -234,13 +234,14 @@ fn cell_of(line: &Line, id: TransactionId, journal: &Recount) -> anyhow::Result<
 }
 
 /// When `upstream` was let back: by the signed act that the driver gave, else by `needed` good
-/// probes in a row, all of them after the published end.
+/// probes in a row, all of them after the published end and by one daemon: what a daemon has
+/// counted when it is killed is lost.
 #[must_use]
 pub fn restored_at(
     upstream: &UpstreamName,
     published_end: Timestamp,
     needed: u32,
-    acts: &[Act],
+    (acts, kills): (&[Act], &[Timestamp]),
     logs: &Logs,
 ) -> Option<Timestamp> {
     let signed = acts
@@ -248,10 +249,14 @@ pub fn restored_at(
         .filter(|act| !act.is_release && act.cells.upstream.contains(upstream))
         .map(|act| act.at)
         .min();
-    let mut good_in_a_row = 0;
+    let (mut good_in_a_row, mut kills_before) = (0, 0);
     let mut proved = None;
     let probes = logs.probes.get(upstream).map_or(&[][..], Vec::as_slice);
     for &(at, good) in probes.iter().filter(|(at, _)| published_end <= *at) {
+        let kills_by_now = kills.iter().filter(|killed| **killed <= at).count();
+        if std::mem::replace(&mut kills_before, kills_by_now) != kills_by_now {
+            good_in_a_row = 0;
+        }
         good_in_a_row = if good { good_in_a_row + 1 } else { 0 };
         if good_in_a_row >= needed {
             proved = Some(at);
@@ -379,11 +384,15 @@ mod tests {
         ]);
         let probes = probes.map(|(ms, good)| (at(ms), good)).collect();
         logs.probes.insert(agency.clone(), probes);
-        assert_eq!(restored_at(&agency, at(100), 3, &[], &logs), Some(at(140)));
+        let by = |needed, acts: &[Act], kills: &[Timestamp]| {
+            restored_at(&agency, at(100), needed, (acts, kills), &logs)
+        };
+        assert_eq!(by(3, &[], &[]), Some(at(140)));
+        assert_eq!(by(2, &[], &[at(125)]), Some(at(140)), "the killed daemon had counted one");
         let cells = Selector { upstream: vec![agency.clone()], ..Selector::default() };
         let signed = Act { cells, at: at(50), is_release: false };
-        assert_eq!(restored_at(&agency, at(100), 3, &[signed], &logs), Some(at(50)));
-        assert_eq!(restored_at(&agency, at(100), 4, &[], &logs), None);
+        assert_eq!(by(3, &[signed], &[]), Some(at(50)));
+        assert_eq!(by(4, &[], &[]), None);
     }
 
     #[test]

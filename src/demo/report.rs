@@ -44,7 +44,7 @@ pub struct Report {
     /// Transactions that were held and took effect afterwards.
     pub replayed: u64,
     /// Daemons killed.
-    pub kills: u32,
+    pub kills: usize,
     /// Transactions that were ever in doubt.
     pub in_doubt_seen: u64,
     /// The books.

@@ -78,8 +78,8 @@ pub struct Run {
     pub registered: BTreeMap<DeadlineId, Registered>,
     /// What operators did.
     pub acts: Vec<Act>,
-    /// Daemons killed.
-    pub kills: u32,
+    /// When daemons were killed.
+    pub kills: Vec<Timestamp>,
     /// Posts that stayed without an answer.
     pub unanswered: u64,
     /// What should not have happened on the way.
@@ -164,7 +164,7 @@ impl Run {
             tellings: Vec::new(),
             registered: BTreeMap::new(),
             acts: Vec::new(),
-            kills: 0,
+            kills: Vec::new(),
             unanswered: 0,
             findings: Vec::new(),
             completed: false,

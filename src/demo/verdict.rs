@@ -83,7 +83,7 @@ pub(super) fn prove(run: &Run, told: Option<LedgerOut>) -> anyhow::Result<Report
         clients,
         held_peak: run.held_peak,
         replayed: u64::try_from(replayed)?,
-        kills: run.kills,
+        kills: run.kills.len(),
         in_doubt_seen: u64::try_from(doubted)?,
         ledger,
         effects: sums,
@@ -110,7 +110,8 @@ fn restored(
         .iter()
         .filter_map(|(name, upstream)| {
             let needed = upstream.health.good_needed;
-            let at = evidence::restored_at(name, end, needed, &run.acts, logs)?;
+            let acts = (&run.acts[..], &run.kills[..]);
+            let at = evidence::restored_at(name, end, needed, acts, logs)?;
             Some((name.clone(), at))
         })
         .collect()
@@ -174,7 +175,7 @@ fn plot_was_played(run: &Run, journal: &Recount) -> Vec<Broken> {
     let doubted = journal.accepted.values().any(|kept| kept.doubted);
     let ticketed = journal.accepted.values().any(|kept| kept.ticket.is_some());
     [
-        (run.kills >= 2, "the daemon was not killed twice"),
+        (run.kills.len() >= 2, "the daemon was not killed twice"),
         (doubted, "no transaction was ever in doubt"),
         (ticketed, "no settlement became a ticket"),
         (run.registered.len() == run.schedule.registrations.len(), "a registered case is missing"),

@@ -12,12 +12,16 @@
 //!                       └──────────────────────── bad probes ─────────────────────────────┘
 //! ```
 //!
+//! Proof by probes spans time: N good probes in a row count as N only where each began a probe
+//! interval after the one counted before, so that they span N-1 intervals. What a process has
+//! counted ends with it: after a restart, which probes at once, the count begins again.
+//!
 //! While verifying or reopening, refusals are provisional: a core that is just coming up says
 //! no to everything. They count when the gate has opened fully, and are taken back when a burst
 //! of one code closes it again.
 
 use super::cell::{Cell, Selector, words};
-use super::time::Timestamp;
+use super::time::{Monotonic, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -76,7 +80,9 @@ impl GateState {
 /// How an upstream is probed and let back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HealthPolicy {
-    /// Good probes in a row that prove it back. At least 1.
+    /// The time from the beginning of one probe to that of the next.
+    pub probe_interval: Duration,
+    /// Good probes in a row, an interval apart, that prove it back. At least 1.
     pub good_needed: u32,
     /// Bad probes in a row after which it counts as down. At least 1.
     pub bad_needed: u32,
@@ -90,6 +96,24 @@ pub struct HealthPolicy {
     pub burst: u32,
 }
 
+impl HealthPolicy {
+    /// The least time between the beginnings of two good probes that both count. The prober waits
+    /// by the wall clock and this is monotonic time: a wall clock that is slewed gains up to a
+    /// twelfth, and both are cut to milliseconds. A tenth covers either.
+    fn apart(&self) -> Duration {
+        self.probe_interval * 9 / 10
+    }
+}
+
+/// One probe of an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    /// When it began.
+    pub began: Monotonic,
+    /// Whether it was answered well.
+    pub good: bool,
+}
+
 /// The health of one upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
@@ -97,10 +121,13 @@ pub struct Health {
     pub phase: HealthPhase,
     /// When the phase began.
     pub since: Timestamp,
-    /// Good probes in a row.
+    /// Good probes in a row that count.
     pub good: u32,
     /// Bad probes in a row.
     pub bad: u32,
+    /// When the latest good probe that counts began; `None` after a bad one.
+    #[serde(skip)]
+    pub counted: Option<Monotonic>,
     /// The code of the latest refusals during a reopening, and how many came in a row.
     pub refusals: Option<(String, u32)>,
 }
@@ -118,7 +145,14 @@ impl Health {
     /// Working, as of `now`.
     #[must_use]
     pub fn open(now: Timestamp) -> Self {
-        Self { phase: HealthPhase::Open, since: now, good: 0, bad: 0, refusals: None }
+        Self {
+            phase: HealthPhase::Open,
+            since: now,
+            good: 0,
+            bad: 0,
+            counted: None,
+            refusals: None,
+        }
     }
 
     /// Puts the upstream into `phase`.
@@ -135,21 +169,34 @@ impl Health {
         Some(Turn { from, to: phase })
     }
 
+    /// Begins to count afresh: of the probes of a process that has ended nothing is known but
+    /// what phase they led to.
+    pub fn forget_probes(&mut self) {
+        (self.good, self.bad, self.counted) = (0, 0, None);
+    }
+
+    /// Whether `probe`, if it is good, is one more than those counted before.
+    #[must_use]
+    pub fn counts(&self, probe: Probe, policy: &HealthPolicy) -> bool {
+        self.counted.is_none_or(|last| last.after(policy.apart()) <= probe.began)
+    }
+
     /// Takes in one probe. `may_reopen` is false while a window or a signed-only policy forbids
     /// reopening on probes alone.
     pub fn probed(
         &mut self,
-        good: bool,
+        probe: Probe,
         may_reopen: bool,
         policy: &HealthPolicy,
         now: Timestamp,
     ) -> Option<Turn> {
-        if good {
-            self.good = self.good.saturating_add(1);
-            self.bad = 0;
-        } else {
+        let good = probe.good;
+        if !good {
             self.bad = self.bad.saturating_add(1);
-            self.good = 0;
+            (self.good, self.counted) = (0, None);
+        } else if self.counts(probe, policy) {
+            self.good = self.good.saturating_add(1);
+            (self.bad, self.counted) = (0, Some(probe.began));
         }
         match self.phase {
             HealthPhase::Open | HealthPhase::Reopening if self.bad >= policy.bad_needed => {
@@ -252,6 +299,7 @@ mod tests {
 
     fn policy() -> HealthPolicy {
         HealthPolicy {
+            probe_interval: Duration::from_secs(5),
             good_needed: 3,
             bad_needed: 2,
             ramp: Duration::from_secs(60),
@@ -265,14 +313,19 @@ mod tests {
         Timestamp::from_millis(seconds * 1000)
     }
 
+    /// A probe that began after `ms` milliseconds.
+    fn probe(ms: u64, good: bool) -> Probe {
+        Probe { began: Monotonic(ms), good }
+    }
+
     #[test]
     fn three_good_probes_in_a_row_reopen_and_a_bad_one_starts_again() {
         let (p, mut h) = (policy(), Health::open(at(0)));
         let phases: Vec<HealthPhase> = [false, false, true, true, false, true, true, true]
             .iter()
-            .zip(1i64..)
-            .map(|(&good, t)| {
-                h.probed(good, true, &p, at(t));
+            .zip(1u64..)
+            .map(|(&good, n)| {
+                h.probed(probe(n * 5000, good), true, &p, at(0));
                 h.phase
             })
             .collect();
@@ -284,11 +337,27 @@ mod tests {
     }
 
     #[test]
+    fn a_good_probe_counts_an_interval_after_the_one_counted_before() {
+        let (p, mut h) = (policy(), Health::open(at(0)));
+        h.turn(HealthPhase::Verifying, at(0));
+        let mut counted = |ms, good| {
+            h.probed(probe(ms, good), false, &p, at(0));
+            h.good
+        };
+        // Soon after one that counts, and as long after it as two clocks may differ.
+        assert_eq!([0, 40, 4499, 4500].map(|ms| counted(ms, true)), [1, 1, 1, 2]);
+        assert_eq!(counted(5000, false), 0, "a bad one counts whenever it comes");
+        assert_eq!([5040, 6000, 10_040].map(|ms| counted(ms, true)), [1, 1, 2]);
+        h.forget_probes();
+        assert_eq!((h.good, h.phase), (0, HealthPhase::Verifying));
+    }
+
+    #[test]
     fn probes_do_not_reopen_what_only_a_person_may_restore() {
         let (p, mut h) = (policy(), Health::open(at(0)));
         h.turn(HealthPhase::Verifying, at(1));
-        for t in 2..20 {
-            assert_eq!(h.probed(true, false, &p, at(t)), None);
+        for n in 2..20 {
+            assert_eq!(h.probed(probe(n * 5000, true), false, &p, at(2)), None);
         }
     }
 

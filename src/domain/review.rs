@@ -290,6 +290,47 @@ pub fn contradictions(one: &Window, other: &Window, catalogue: &Catalogue) -> Ve
     found
 }
 
+/// Every cell of the catalogue that a row of `window` stops and nobody has restored, whether or
+/// not a submission ever came for it. Where a row names districts or labels, each stands for its
+/// own cells; else one cell stands for all of them.
+#[must_use]
+pub fn unrestored(window: &Window, catalogue: &Catalogue) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for row in window.policy.iter().filter(|row| row.disposition.is_some_and(|d| !d.passes())) {
+        let named = |line: &&Line| {
+            let business = &row.cells.business;
+            business.is_empty() || business.iter().any(|pattern| pattern.matches(&line.business))
+        };
+        for line in catalogue.lines.iter().filter(named) {
+            for near in each_place(&row.cells) {
+                let known = cells_of(line, &near).into_iter();
+                cells.extend(known.filter(|cell| {
+                    let own = window.row_for(cell).is_some_and(|(_, chosen)| chosen == row);
+                    own && window.restored_at(cell).is_none()
+                }));
+            }
+        }
+    }
+    cells
+}
+
+/// One selector for each district and label that `cells` names.
+fn each_place(cells: &Selector) -> Vec<Selector> {
+    let mut places = vec![Selector::default()];
+    if !cells.district.is_empty() {
+        let of = |d: &District| Selector { district: vec![d.clone()], ..Selector::default() };
+        places = cells.district.iter().map(of).collect();
+    }
+    if !cells.label.is_empty() {
+        let with = |place: &Selector| {
+            let place = place.clone();
+            cells.label.iter().map(move |l| Selector { label: vec![l.clone()], ..place.clone() })
+        };
+        places = places.iter().flat_map(with).collect();
+    }
+    places
+}
+
 /// Every cell of `line` that policy can tell apart without knowing the institutions, narrowed
 /// to the district and labels that `near` names.
 #[must_use]

@@ -162,6 +162,17 @@ pub struct Decision {
 }
 
 impl Window {
+    /// Whether `other` was declared with the same words, whatever has been ordered since. A move
+    /// of the end that was published counts, because the public was told.
+    #[must_use]
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        (self.zone, self.published, self.restore_by)
+            == (other.zone, other.published, other.restore_by)
+            && self.notice == other.notice
+            && self.policy == other.policy
+            && self.deadlines == other.deadlines
+    }
+
     /// The row that speaks of `cell`: the narrowest that matches, the earlier one of equals.
     #[must_use]
     pub fn row_for(&self, cell: &Cell) -> Option<(u32, &Row)> {
@@ -279,7 +290,9 @@ impl Window {
             .min()
     }
 
-    /// Where the window stands at `now`, given every cell that has been seen.
+    /// Where the window stands at `now`, given every cell that has been seen and every other one
+    /// that it stops and nobody has restored (`review::unrestored`): a part that no submission
+    /// came for is not back because of that.
     #[must_use]
     pub fn phase<'a>(&self, cells: impl IntoIterator<Item = &'a Cell>, now: Timestamp) -> Phase {
         if self.cancelled_at.is_some() {
@@ -297,9 +310,13 @@ impl Window {
             false if self.restores.is_empty() && stops => Phase::Verifying,
             true | false => Phase::Completed,
         };
+        if phase != Phase::Completed {
+            return phase;
+        }
         for cell in cells {
             phase = match (self.lock(cell, now), phase) {
                 (Some(Lock::Stopped), _) | (_, Phase::Active) => Phase::Active,
+                (None, _) if self.closes_at(cell, now).is_some() => Phase::Active,
                 (Some(Lock::Verifying), _) | (_, Phase::Verifying) => Phase::Verifying,
                 (Some(Lock::AwaitingRelease), _) => Phase::Replaying,
                 (None, other) => other,

@@ -91,6 +91,8 @@ pub struct Told {
     pub deadline: Option<Extension>,
     /// Whether that date was final.
     pub deadline_final: bool,
+    /// Whether it was told as kept, although policy lets it through: its gate was not open.
+    pub kept: bool,
 }
 
 /// A transaction, as accepted. Its identity is the sequence of this change.
@@ -566,6 +568,7 @@ impl Accepted {
                 bring: Vec::new(),
                 deadline: None,
                 deadline_final: false,
+                kept: false,
             },
             sealed: Sealed { algorithm: 1, key_id: 1, bytes: bytes::Bytes::new() },
         }

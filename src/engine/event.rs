@@ -4,7 +4,7 @@ use super::change::{Accepted, Private, TurnedAway};
 use super::ports::Answer;
 use crate::domain::cell::{Cell, Selector};
 use crate::domain::deadline::Computed;
-use crate::domain::gate::GateState;
+use crate::domain::gate::{GateState, Probe};
 use crate::domain::ids::{
     AttemptNo, Business, Fingerprint, InstitutionCode, InsuredHash, KeyHash, OrderingKey, Seq,
     UpstreamName, WindowId,
@@ -218,8 +218,8 @@ pub enum Event {
     Probed {
         /// The upstream.
         upstream: UpstreamName,
-        /// Whether it answered well.
-        good: bool,
+        /// When, and how it went.
+        probe: Probe,
     },
     /// An operator ordered something.
     Order(ReplyTo, Box<Order>),
@@ -380,6 +380,9 @@ pub enum Fault {
         /// Its state.
         state: String,
     },
+    /// The window is over.
+    #[error("window {0} is completed: everything that it stopped is back")]
+    WindowCompleted(WindowId),
     /// Somebody changed it in between.
     #[error("it has been changed since: version {current} now")]
     Changed {

@@ -10,11 +10,10 @@ use super::live::{NEEDS_CREDENTIAL, READY, Slot, UNQUEUED};
 use super::machine::{Due, Machine};
 use super::settings::sabotaged;
 use super::step::{Decision, Effect, SendOrder};
-use crate::domain::cell::{Cell, Selector};
-use crate::domain::gate::{GateState, HealthPhase};
+use crate::domain::cell::Selector;
+use crate::domain::gate::{GateState, HealthPhase, Probe};
 use crate::domain::ids::{AttemptNo, Seq};
 use crate::domain::outcome::TransientReason;
-use crate::domain::review::cells_of;
 use crate::domain::state::State;
 use crate::domain::time::{Now, Timestamp};
 use crate::domain::window::{self, Act, Lock, Proof, RestoreBy};
@@ -481,7 +480,13 @@ impl Machine {
     }
 
     /// Takes in one probe.
-    pub(super) fn probed(&mut self, index: usize, good: bool, now: Timestamp, out: &mut Decision) {
+    pub(super) fn probed(
+        &mut self,
+        index: usize,
+        probe: Probe,
+        now: Timestamp,
+        out: &mut Decision,
+    ) {
         let name = self.upstreams[index].name.clone();
         let Some(settings) = self.settings.upstreams.get(&name).cloned() else { return };
         let cells: Vec<Arc<crate::domain::cell::Cell>> =
@@ -493,18 +498,18 @@ impl Machine {
         let stopped = |l: &Option<Lock>| matches!(l, Some(Lock::Stopped | Lock::Verifying));
         let wholly_stopped = !locks.is_empty() && locks.iter().all(stopped);
         let needed = settings.health.good_needed as usize;
+        let mut health = self.upstreams[index].health.clone();
         let run = &mut self.upstreams[index].good;
-        if good {
+        if !probe.good {
+            run.clear();
+        } else if health.counts(probe, &settings.health) {
             run.push_back(now);
             while run.len() > needed {
                 run.pop_front();
             }
-        } else {
-            run.clear();
         }
         let proved_since = run.front().copied().filter(|_| run.len() >= needed);
-        let mut health = self.upstreams[index].health.clone();
-        let turn = health.probed(good, !wholly_stopped, &settings.health, now);
+        let turn = health.probed(probe, !wholly_stopped, &settings.health, now);
         let fell = turn.is_some_and(|t| t.from == HealthPhase::Reopening);
         if turn.is_some() {
             self.push(out, Change::HealthSet { upstream: name.clone(), health: health.clone() });
@@ -535,15 +540,14 @@ impl Machine {
             return;
         }
         let name = self.upstreams[index].name.clone();
-        let mut cells: Vec<Cell> =
-            self.cells.iter().filter(|c| c.upstream == index).map(|c| (*c.cell).clone()).collect();
-        for line in &self.settings.catalogue.lines {
-            let known = cells_of(line, &Selector::default());
-            cells.extend(known.into_iter().filter(|cell| cell.upstream == name));
-        }
         for window in self.windows.clone() {
-            let mut waiting = cells
+            let unseen = self.unrestored.get(&window.id).into_iter().flatten();
+            let mut waiting = self
+                .cells
                 .iter()
+                .map(|slot| slot.cell.as_ref())
+                .chain(unseen)
+                .filter(|cell| cell.upstream == name)
                 .filter(|cell| window.lock(cell, now) == Some(Lock::Verifying))
                 .filter_map(|cell| window.row_for(cell))
                 .map(|(_, row)| window.interval_of(row).end)

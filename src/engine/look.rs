@@ -63,22 +63,23 @@ impl Machine {
         self.windows.clone()
     }
 
-    /// Where a window stands, as far as cells have been seen.
+    /// Where a window that is known stands.
     #[must_use]
     pub fn phase(&self, window: &Window, now: Timestamp) -> window::Phase {
-        window.phase(self.cells.iter().map(|c| c.cell.as_ref()), now)
+        let seen = self.cells.iter().map(|c| c.cell.as_ref());
+        window.phase(seen.chain(self.unrestored.get(&window.id).into_iter().flatten()), now)
+    }
+
+    /// Every window that is known, and where each stands.
+    #[must_use]
+    pub fn windows_and_phases(&self, now: Timestamp) -> Vec<(Arc<Window>, window::Phase)> {
+        self.windows.iter().map(|window| (window.clone(), self.phase(window, now))).collect()
     }
 
     /// Every operator's override, lapsed ones included until the next change.
     #[must_use]
     pub fn overrides(&self) -> &[Override] {
         &self.overrides
-    }
-
-    /// Every cell that has been seen.
-    #[must_use]
-    pub fn cells(&self) -> Vec<Arc<Cell>> {
-        self.cells.iter().map(|slot| slot.cell.clone()).collect()
     }
 
     /// The gate of every cell that has been seen.

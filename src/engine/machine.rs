@@ -7,24 +7,24 @@
 
 use super::change::{Accepted, Carried, Change, Facts, Settlement};
 use super::clock::Watch;
+use super::event::{Done, ReplyTo};
 use super::live::{
     Live, LiveSet, NEEDS_CREDENTIAL, NONE, NOT_SELF_CONTAINED, PRE_ACCEPTED, READY, Slot, UNQUEUED,
 };
-use super::ports::{KeyEntry, KeyRuns};
+use super::ports::{Answer, KeyEntry, KeyRuns};
 use super::settings::{Settings, sabotaged};
 use crate::domain::cell::Cell;
 use crate::domain::deadline::Extension;
 use crate::domain::gate::{GateState, Health, Override};
-use crate::domain::ids::{Business, InstitutionCode, KeyHash, Seq, UpstreamName};
+use crate::domain::ids::{Business, InstitutionCode, KeyHash, Seq, UpstreamName, WindowId};
 use crate::domain::ledger::Books;
 use crate::domain::outcome::TransientReason;
 use crate::domain::pacing::Pacer;
+use crate::domain::review;
 use crate::domain::state::{Move, State};
 use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Timestamp};
 use crate::domain::window::Window;
-use crate::engine::event::{Done, ReplyTo};
-use crate::engine::ports::Answer;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -60,10 +60,24 @@ pub(super) struct UpstreamSlot {
     pub(super) out: u64,
     /// Cells with an open gate and something ready, in turn.
     pub(super) turn: VecDeque<u32>,
-    /// When the latest good probes in a row were, oldest first; as many as prove it back.
+    /// When the latest good probes that count were, oldest first; as many as prove it back.
     pub(super) good: VecDeque<Timestamp>,
     /// Refusals that count only when the gate has opened fully.
     pub(super) provisional: BTreeSet<Seq>,
+}
+
+impl UpstreamSlot {
+    fn new(name: UpstreamName, health: Health) -> Self {
+        Self {
+            name,
+            health,
+            pacer: Pacer::default(),
+            out: 0,
+            turn: VecDeque::new(),
+            good: VecDeque::new(),
+            provisional: BTreeSet::new(),
+        }
+    }
 }
 
 /// Something that becomes due.
@@ -127,6 +141,8 @@ pub struct Machine {
     pub(super) institution_ids: HashMap<InstitutionCode, u32>,
     pub(super) upstreams: Vec<UpstreamSlot>,
     pub(super) windows: Vec<Arc<Window>>,
+    /// For each window what it stops, as far as the catalogue tells, and nobody has restored.
+    pub(super) unrestored: BTreeMap<WindowId, Vec<Cell>>,
     pub(super) overrides: Vec<Override>,
     /// Dates that somebody was told of or waits for, and the move told last.
     pub(super) dates: BTreeMap<(Business, CivilDate), Option<Extension>>,
@@ -174,15 +190,7 @@ impl Machine {
         let upstreams = settings
             .upstreams
             .keys()
-            .map(|name| UpstreamSlot {
-                name: name.clone(),
-                health: Health::open(Timestamp::default()),
-                pacer: Pacer::default(),
-                out: 0,
-                turn: VecDeque::new(),
-                good: VecDeque::new(),
-                provisional: BTreeSet::new(),
-            })
+            .map(|name| UpstreamSlot::new(name.clone(), Health::open(Timestamp::default())))
             .collect();
         let clock = Watch::new(settings.limits.clock_jump_max);
         Self {
@@ -201,6 +209,7 @@ impl Machine {
             institution_ids: HashMap::new(),
             upstreams,
             windows: Vec::new(),
+            unrestored: BTreeMap::new(),
             overrides: Vec::new(),
             dates: BTreeMap::new(),
             registered: BTreeMap::new(),
@@ -575,6 +584,8 @@ impl Machine {
     }
 
     fn apply_window(&mut self, window: &Arc<Window>) {
+        let unrestored = review::unrestored(window, &self.settings.catalogue);
+        self.unrestored.insert(window.id.clone(), unrestored);
         match self.windows.iter_mut().find(|w| w.id == window.id) {
             Some(known) => *known = window.clone(),
             None => self.windows.push(window.clone()),
@@ -716,15 +727,7 @@ impl Machine {
         // An upstream that configuration no longer has: its cells stay, its gate never opens.
         let mut health = Health::open(self.last_at);
         health.phase = crate::domain::gate::HealthPhase::Down;
-        self.upstreams.push(UpstreamSlot {
-            name: name.clone(),
-            health,
-            pacer: Pacer::default(),
-            out: 0,
-            turn: VecDeque::new(),
-            good: VecDeque::new(),
-            provisional: BTreeSet::new(),
-        });
+        self.upstreams.push(UpstreamSlot::new(name.clone(), health));
         self.upstreams.len() - 1
     }
 

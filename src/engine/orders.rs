@@ -15,7 +15,7 @@ use crate::domain::outcome::{Outcome, TransientReason};
 use crate::domain::review::review;
 use crate::domain::state::State;
 use crate::domain::time::{Interval, Timestamp};
-use crate::domain::window::{Act, Proof, Window};
+use crate::domain::window::{Act, Phase, Proof, Window};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -171,6 +171,19 @@ impl Machine {
         Ok(next)
     }
 
+    /// A window that is over stays what it was: what stops later is another stop, with a notice,
+    /// deadlines and a proof of its own.
+    fn not_over(&self, window: &Window, now: Timestamp) -> Result<(), Fault> {
+        match self.phase(window, now) {
+            Phase::Completed => Err(Fault::WindowCompleted(window.id.clone())),
+            Phase::Scheduled
+            | Phase::Active
+            | Phase::Verifying
+            | Phase::Replaying
+            | Phase::Cancelled => Ok(()),
+        }
+    }
+
     fn move_end(
         &mut self,
         id: &WindowId,
@@ -181,6 +194,7 @@ impl Machine {
         out: &mut Decision,
     ) -> Result<Done, Fault> {
         let mut next = self.next_version(id, if_version, o, now)?;
+        self.not_over(&next, now)?;
         let planned = Interval::new(next.planned.start, ends_at)
             .ok_or_else(|| Fault::Invalid("the new end is not after the start".to_owned()))?;
         self.not_too_long(planned)?;
@@ -226,6 +240,7 @@ impl Machine {
             let state = "not begun; cancel it or move it".to_owned();
             return Err(Fault::WrongState { what: "the window", state });
         }
+        self.not_over(&next, now)?;
         let by = o.by.clone();
         let reason = o.reason.clone();
         next.restores.push(Act { cells: cells.clone(), at: now, by, proof, reason });

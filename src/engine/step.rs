@@ -104,9 +104,9 @@ impl Machine {
                 self.settled(transaction, attempt, outcome, at, out);
             }
             Event::Found { transaction, finding } => self.found(transaction, finding, at, out),
-            Event::Probed { upstream, good } => {
+            Event::Probed { upstream, probe } => {
                 let index = self.upstream(&upstream);
-                self.probed(index, good, at, out);
+                self.probed(index, probe, at, out);
             }
             Event::Order(reply, order) => self.order(reply, *order, at, out),
             Event::Withdraw { reply, institution, transaction, reason } => {
@@ -286,6 +286,7 @@ impl Machine {
             bring: decision.bring,
             deadline: date,
             deadline_final: is_final,
+            kept: is_kept(decision.disposition, gate, s.wait.is_some()),
         };
         self.accept(reply, s, told, cell, now, out)
     }
@@ -301,6 +302,8 @@ impl Machine {
     ) -> Option<Reply> {
         let tickets = told.disposition == Disposition::PassOrTicket;
         let gate = self.cells[cell as usize].gate;
+        // What is not tried at all is a ticket from the beginning.
+        let tried_for = if told.kept { Duration::ZERO } else { s.line.live_limit };
         let accepted = Arc::new(Accepted {
             at: now,
             institution: s.institution,
@@ -317,7 +320,7 @@ impl Machine {
             depends_on: s.depends_on,
             self_contained: s.line.self_contained,
             needs_credential: s.line.needs_credential,
-            ticket_after: tickets.then(|| now.after(s.line.live_limit)),
+            ticket_after: tickets.then(|| now.after(tried_for)),
             told,
             sealed: s.sealed,
         });
@@ -686,6 +689,9 @@ impl Machine {
         for transaction in waiting {
             self.after_failure(transaction, TransientReason::Stopping, now, out);
         }
+        for upstream in &mut self.upstreams {
+            upstream.health.forget_probes();
+        }
         self.gates_dirty = true;
         self.dates_dirty = true;
         self.run_agenda(now, out);
@@ -757,6 +763,22 @@ impl Machine {
         let owner = &self.institutions[self.live.get(slot).institution as usize];
         (owner == institution).then_some(slot)
     }
+}
+
+/// Whether a submission that policy lets through is kept all the same: its gate is closed, or
+/// opens so slowly that only what cannot wait is tried at once.
+fn is_kept(disposition: Disposition, gate: GateState, waited_for: bool) -> bool {
+    let at_once = match gate {
+        GateState::Open => true,
+        GateState::Reopening => waited_for || disposition == Disposition::PassOrTicket,
+        GateState::ClosedByWindow
+        | GateState::AwaitingRelease
+        | GateState::ClosedByOperator
+        | GateState::ClosedByProbe
+        | GateState::ClosedByClock
+        | GateState::Verifying => false,
+    };
+    disposition.passes() && !at_once
 }
 
 /// What the counter is told when the row does not say.

@@ -161,7 +161,7 @@ fn suspended(
 pub(super) fn faulty(fault: &Fault) -> Problem {
     let code = match fault {
         Fault::NotFound(what) => return Problem::not_found(what),
-        Fault::WrongState { .. } => Code::WrongState,
+        Fault::WrongState { .. } | Fault::WindowCompleted(_) => Code::WrongState,
         Fault::Changed { .. } => Code::Changed,
         Fault::BeingReplaced => Code::BeingReplaced,
         Fault::PolicyDemands(_) => Code::PolicyDemands,

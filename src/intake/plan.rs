@@ -7,7 +7,7 @@ use super::answer;
 use super::check::{self, Given};
 use super::{Caller, Query, Shared, missing};
 use crate::domain::catalogue::Line;
-use crate::domain::cell::{Cell, Channel, Operation};
+use crate::domain::cell::{Channel, Operation};
 use crate::domain::ids::{Business, WindowId};
 use crate::domain::policy::{Advice, Disposition};
 use crate::domain::time::{Timestamp, Zone};
@@ -243,10 +243,9 @@ pub(super) async fn windows(
     caller: Caller,
 ) -> Result<Response, Problem> {
     caller.reads()?;
-    let seen = state.engine.read(|machine, now| (machine.windows(), machine.cells(), now.wall));
-    let (windows, cells, now) = seen.await.ok_or_else(answer::unavailable)?;
-    let cells: Vec<&Cell> = cells.iter().map(AsRef::as_ref).collect();
-    let items = windows.iter().map(|w| planned(w, w.phase(cells.iter().copied(), now))).collect();
+    let seen = state.engine.read(|machine, now| machine.windows_and_phases(now.wall));
+    let windows = seen.await.ok_or_else(answer::unavailable)?;
+    let items = windows.iter().map(|(window, phase)| planned(window, *phase)).collect();
     answer::json_response(StatusCode::OK, &PlannedList { items })
 }
 

@@ -157,7 +157,7 @@ impl<'a> Receipt<'a> {
             channel: record.cell.channel,
             amount: record.amount,
             disposition: told.disposition,
-            fund_settled: fund_settled(told.disposition, record.amount),
+            fund_settled: fund_settled(told, record.amount),
             counter_action: told.advice,
             invoice: invoice(told.advice),
             ticket,
@@ -184,8 +184,8 @@ impl Receipt<'_> {
     }
 }
 
-fn fund_settled(disposition: Disposition, amount: Money) -> FundSettled {
-    if disposition.passes() && amount != Money::ZERO {
+fn fund_settled(told: &Told, amount: Money) -> FundSettled {
+    if told.disposition.passes() && !told.kept && amount != Money::ZERO {
         return FundSettled::Unknown;
     }
     FundSettled::False
@@ -212,6 +212,15 @@ fn deadline(record: &Accepted) -> Option<DeadlineMention> {
 
 fn sentence(told: &Told, zone: Zone) -> Message {
     let (zh_first, en_first) = match told.disposition {
+        Disposition::Pass | Disposition::PassOrHold if told.kept => (
+            "已受理并保存，待该部分系统恢复后发送",
+            "Accepted and kept; it is sent when that part of the core is back",
+        ),
+        Disposition::PassOrTicket if told.kept => (
+            "已受理，该部分系统暂不可用，未能结算；凭本回执号日后补办结算",
+            "Accepted, not settled, because that part of the core is away; settle it later with \
+             this number",
+        ),
         Disposition::Pass => ("已受理，正在发送", "Accepted and being sent"),
         Disposition::PassOrTicket => (
             "已受理，正在发送；若未能结算，凭本回执号日后补办结算",
@@ -305,6 +314,7 @@ pub(super) fn refusal_sentence(
         bring: Vec::new(),
         deadline: record.deadline.clone(),
         deadline_final: false,
+        kept: false,
     };
     let Message { zh, en } = sentence(&told, zone);
     let zh = format!("{}；编号{number}。", zh.trim_end_matches('。'));
@@ -325,6 +335,7 @@ mod tests {
             bring: Vec::new(),
             deadline: None,
             deadline_final: false,
+            kept: false,
         }
     }
 
@@ -338,6 +349,15 @@ mod tests {
             "Accepted and kept; it is sent after the restart; \
              the restart is planned for 2022-08-15 06:05."
         );
+    }
+
+    #[test]
+    fn what_is_kept_because_its_gate_is_not_open_is_never_told_as_being_sent() {
+        for &disposition in Disposition::ALL {
+            let kept = Told { kept: true, ..told(disposition, Advice::None) };
+            let Message { zh, en } = sentence(&kept, chrono_tz::UTC);
+            assert!(!zh.contains("正在发送") && !en.contains("being sent"), "{zh} {en}");
+        }
     }
 
     #[test]
@@ -356,11 +376,14 @@ mod tests {
     fn nothing_that_may_still_happen_counts_as_settled() {
         let yuan = Money::from_fen(100).unwrap();
         for &disposition in Disposition::ALL {
-            let settled = fund_settled(disposition, yuan);
+            let mut told = told(disposition, Advice::None);
+            let settled = fund_settled(&told, yuan);
             let expected =
                 if disposition.passes() { FundSettled::Unknown } else { FundSettled::False };
             assert_eq!(settled, expected, "{disposition}");
-            assert_eq!(fund_settled(disposition, Money::ZERO), FundSettled::False);
+            assert_eq!(fund_settled(&told, Money::ZERO), FundSettled::False);
+            told.kept = true;
+            assert_eq!(fund_settled(&told, yuan), FundSettled::False, "{disposition}: not sent");
         }
     }
 }

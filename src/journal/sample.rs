@@ -168,6 +168,7 @@ pub fn accepted(d: &mut Dice) -> Accepted {
             bring: (0..bring).map(|_| d.text()).collect(),
             deadline: d.maybe(extension),
             deadline_final: d.coin(),
+            kept: false,
         },
         sealed: d.sealed(),
     }

@@ -139,6 +139,7 @@ fn every_problem_has_its_exit_code() {
         ("reason_missing", 422, Exit::Usage),
         ("not_found", 404, Exit::NotFound),
         ("wrong_state", 409, Exit::Conflict),
+        ("window_completed", 409, Exit::Conflict),
         ("changed", 412, Exit::Conflict),
         ("unavailable", 503, Exit::NotReady),
         ("audit_unavailable", 503, Exit::NotReady),

@@ -71,7 +71,7 @@ impl JournalReader for Shelf {
 
 /// What the listings answer to every question about an end.
 #[derive(Clone, Copy)]
-struct Says(Result<Option<Indexed>, IndexUnavailable>);
+pub(crate) struct Says(pub(crate) Result<Option<Indexed>, IndexUnavailable>);
 
 impl Listing for Says {
     fn outcome(&self, _: Seq) -> Result<Option<Indexed>, IndexUnavailable> {
@@ -99,19 +99,19 @@ impl Outlet for Nowhere {
 }
 
 /// Both interfaces over one engine whose gates are all closed.
-struct House {
+pub(crate) struct House {
     submitters: axum::Router,
     operators: axum::Router,
     engine: Handle,
     mine: String,
     theirs: String,
-    operator: String,
+    pub(crate) operator: String,
     folder: tempfile::TempDir,
 }
 
 const NOW: &str = "2022-08-13T10:30:00+08:00";
 
-async fn house(says: Says) -> House {
+pub(crate) async fn house(says: Says) -> House {
     let (folder, now, shelf) = (tempfile::tempdir().unwrap(), at(NOW), Shelf::default());
     let machine = Machine::new(settings(), Box::new(NoRuns));
     let (journal, outlet) = (Box::new(shelf.clone()), Box::new(Nowhere));
@@ -127,7 +127,7 @@ async fn house(says: Says) -> House {
     };
     let (mine, theirs) = (submitter("H11010500001"), submitter("H11010500002"));
     let holder = Holder::Operator { name: "Li Na".to_owned() };
-    let scopes = vec![Scope::Operate, Scope::Approve];
+    let scopes = vec![Scope::Read, Scope::Operate, Scope::Approve];
     let created_at = at("2022-08-01T00:00:00Z");
     let operator = create(&keys, NewKey { holder, scopes, created_at, expires_at: None }).unwrap();
     let keys = Arc::new(KeyFile::open(&keys).unwrap());
@@ -179,18 +179,29 @@ impl House {
     /// Status, code and detail of a post.
     async fn post(&self, path: &str, key: &str, mut body: Value) -> (u16, String, String) {
         body["reason"] = json!("as agreed");
+        let (status, told) = self.ask("POST", path, key, body).await;
+        let text = |name: &str| told[name].as_str().unwrap_or_default().to_owned();
+        (status, text("code"), text("detail"))
+    }
+
+    /// Status and body of a request.
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        key: &str,
+        body: Value,
+    ) -> (u16, Value) {
         let of = if path.starts_with("/admin") { &self.operators } else { &self.submitters };
         let request = Request::builder()
-            .method("POST")
+            .method(method)
             .uri(path)
             .header("authorization", format!("Bearer {key}"))
             .header("content-type", "application/json");
         let request = request.body(Body::from(body.to_string())).unwrap();
         let (head, body) = answer(of.clone(), request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        let told: Value = serde_json::from_slice(&body).unwrap();
-        let text = |name: &str| told[name].as_str().unwrap_or_default().to_owned();
-        (head.status.as_u16(), text("code"), text("detail"))
+        (head.status.as_u16(), serde_json::from_slice(&body).unwrap())
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::engine_support::{NoRuns, answer, cell, found, settings, submission};
 use holdover::domain::cell::{Cell, Selector};
 use holdover::domain::deadline::{DeadlineRule, Rule};
+use holdover::domain::gate::Probe;
 use holdover::domain::ids::Seq;
 use holdover::domain::outcome::{DoubtReason, Finding, Outcome, TransientReason};
 use holdover::domain::policy::{Advice, Disposition, Row};
@@ -84,7 +85,7 @@ impl Bench {
         self.replies.iter().find(|(to, _)| *to == token).map(|(_, reply)| reply.clone())
     }
 
-    fn submit(&mut self, submission: Submission) -> Option<Reply> {
+    pub(crate) fn submit(&mut self, submission: Submission) -> Option<Reply> {
         self.ask(|reply| Event::Submit(reply, Box::new(submission)))
     }
 
@@ -109,7 +110,8 @@ impl Bench {
     }
 
     pub(crate) fn probe(&mut self, upstream: &str, good: bool) {
-        self.step(Event::Probed { upstream: upstream.parse().unwrap(), good });
+        let probe = Probe { began: self.reads().monotonic, good };
+        self.step(Event::Probed { upstream: upstream.parse().unwrap(), probe });
     }
 
     pub(crate) fn state(&self, transaction: Seq) -> Option<State> {
@@ -126,7 +128,7 @@ fn tickets(machine: &Machine) -> usize {
     ticketed.iter().filter(|view| machine.open_ticket(view.transaction).is_some()).count()
 }
 
-fn row(cells: Selector, disposition: Disposition) -> Row {
+pub(crate) fn row(cells: Selector, disposition: Disposition) -> Row {
     Row {
         clause: "(二)1".to_owned(),
         cells,
@@ -334,7 +336,7 @@ fn what_policy_refuses_gets_a_number_the_new_date_and_nothing_else() {
     assert!(matches!(bench.submit(refused), Some(Reply::Accepted { .. })), "open again");
 }
 
-fn settlement(number: u128) -> Submission {
+pub(crate) fn settlement(number: u128) -> Submission {
     let mut s = submission(cell("a", "settlement.outpatient"), number, number);
     s.line.normal = Disposition::PassOrTicket;
     s.line.self_contained = false;

@@ -54,6 +54,7 @@ impl Hall {
             bring: Vec::new(),
             deadline: None,
             deadline_final: false,
+            kept: false,
         };
         let record = Accepted {
             at: at(),

@@ -6,6 +6,7 @@
 
 use crate::engine_support::{NoRuns, answer, cell, found, settings, submission};
 use holdover::domain::cell::Selector;
+use holdover::domain::gate::Probe;
 use holdover::domain::ids::{AttemptNo, OrderingKey, Seq, UpstreamName};
 use holdover::domain::money::Money;
 use holdover::domain::outcome::{DoubtReason, Finding, Outcome, TransientReason};
@@ -293,10 +294,10 @@ impl World {
                 self.order(Command::OpenGate { cells });
             }
             94..=96 => {
-                let good = !self.down;
+                let probe = Probe { began: Monotonic(0), good: !self.down };
                 for name in ["a", "b"] {
                     let upstream = name.parse().unwrap();
-                    self.step(Event::Probed { upstream, good });
+                    self.step(Event::Probed { upstream, probe });
                 }
             }
             97 => self.down = self.rng.u8(..4) == 0,
@@ -318,7 +319,8 @@ impl World {
             }
             for name in ["a", "b"] {
                 let upstream = name.parse().unwrap();
-                self.step(Event::Probed { upstream, good: true });
+                let probe = Probe { began: Monotonic(0), good: true };
+                self.step(Event::Probed { upstream, probe });
             }
             while !self.out.is_empty() {
                 self.end_one_call();

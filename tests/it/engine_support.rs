@@ -42,6 +42,8 @@ thread_local! {
 
 pub(crate) fn settings() -> Settings {
     let health = HealthPolicy {
+        // Every good probe counts, so that a test need not wait for the next.
+        probe_interval: Duration::ZERO,
         good_needed: 3,
         bad_needed: 3,
         ramp: Duration::from_secs(60),

@@ -8,8 +8,13 @@ use holdover::domain::cell::Channel;
 use holdover::engine::event::{Fault, Live};
 use holdover::engine::ports::Answer;
 use holdover::web::access::{Scope, create};
+use holdover::web::server::{ServerLimits, serve};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 const ACCEPT: Script = Script::Accept(None);
 
@@ -515,4 +520,60 @@ async fn an_identity_number_in_any_place_never_comes_back_in_an_error() {
         assert!(!format!("{:?}", answered.headers).contains(CANARY));
         assert!(answered.status.as_u16() >= 400 || text.contains("\"problem\""), "{text}");
     }
+}
+
+/// Posts a good submission with these heads over a connection of its own; status and body.
+async fn over_a_socket(address: std::net::SocketAddr, heads: &[(&str, &str)]) -> (u16, Value) {
+    let sent = body(|_| {});
+    let mut text = format!(
+        "POST /v1/transactions HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n",
+        sent.len()
+    );
+    for (name, value) in heads {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    text.push_str(&format!("\r\n{sent}"));
+    let answered = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut answered = String::new();
+        stream.read_to_string(&mut answered).await.unwrap();
+        answered
+    };
+    let answered = tokio::time::timeout(Duration::from_secs(10), answered).await.unwrap();
+    let (head, body) = answered.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap())
+}
+
+#[tokio::test]
+async fn two_keys_of_the_intent_or_of_the_caller_are_refused_and_nothing_is_accepted() {
+    let rig = rig(ACCEPT);
+    let mut other = institution("H11010500002");
+    other.district = "110101".parse().unwrap();
+    let other = create(&rig.keys, key_of(other, &[Channel::System], &[Scope::Submit])).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let limits = ServerLimits::default();
+    let served = tokio::spawn(serve(listener, rig.router.clone(), limits, stop.clone()));
+    let (mine, theirs) = (format!("Bearer {}", rig.key), format!("Bearer {other}"));
+    let (mine, theirs) = (("Authorization", mine.as_str()), ("authorization", theirs.as_str()));
+    let (one, two) = (("Idempotency-Key", "k-1"), ("idempotency-key", "k-2"));
+    for (heads, status, code) in [
+        (vec![mine, one, two], 400, "idempotency_key_missing"),
+        (vec![mine, one, one], 400, "idempotency_key_missing"),
+        (vec![mine, theirs, one], 401, "unauthenticated"),
+        (vec![theirs, mine, one], 401, "unauthenticated"),
+        (vec![mine, mine, one], 401, "unauthenticated"),
+    ] {
+        let answered = over_a_socket(address, &heads).await;
+        assert_eq!((answered.0, &answered.1["code"]), (status, &json!(code)), "{}", answered.1);
+    }
+    assert!(rig.seen.lock().unwrap().is_empty(), "the engine has seen none of them");
+    let (status, receipt) = over_a_socket(address, &[mine, one]).await;
+    assert_eq!(status, 202, "{receipt}");
+    stop.cancel();
+    served.await.unwrap();
 }

@@ -165,6 +165,7 @@ fn told(submission: &Submission) -> Told {
         bring: vec!["materials".to_owned()],
         deadline: None,
         deadline_final: false,
+        kept: false,
     }
 }
 

@@ -247,3 +247,55 @@ fn a_closing_is_answered_when_what_was_begun_is_in_doubt() {
     assert_eq!(daemon.items("in_flight"), 0);
     assert_eq!(daemon.items("in_doubt"), 1);
 }
+
+/// The receipt of an advice posted under `key`, to the byte, and whether it is a repeat.
+fn receipt(daemon: &Daemon, site: &Site, key: &str) -> (String, bool) {
+    let headers = [("Idempotency-Key", key), ("Content-Type", "application/json")];
+    let body = submission(7, false).to_string();
+    let mut client = daemon.client(&site.submitters[0]);
+    let answer = client.request("POST", "/v1/transactions", &headers, body.as_bytes()).unwrap();
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    (answer.text(), answer.header("idempotency-replayed").is_some())
+}
+
+/// Waits until the one cell that has been seen has this gate.
+fn gate_is(daemon: &Daemon, wanted: &str) {
+    wait_for(wanted, Duration::from_secs(10), || {
+        let gates = daemon.look("/admin/v1/gates");
+        (gates["gates"][0]["state"] == wanted).then_some(())
+    });
+}
+
+#[test]
+fn a_receipt_says_what_the_gate_was_and_says_it_again_after_a_kill() {
+    let site = Site::new("");
+    let mut daemon = site.start();
+    let mut given = Vec::new();
+    let mut posts = |daemon: &Daemon, key: &'static str, kept: bool| {
+        let (receipt, repeat) = receipt(daemon, &site, key);
+        assert!(!repeat);
+        let told: Value = serde_json::from_str(&receipt).unwrap();
+        let (zh, en) = (told["message"]["zh"].to_string(), told["message"]["en"].to_string());
+        assert_eq!(zh.contains("已受理并保存，待该部分系统恢复后发送"), kept, "{zh}");
+        assert_eq!(en.contains("Accepted and kept"), kept, "{en}");
+        assert_eq!(en.contains("being sent"), !kept, "{en}");
+        assert_eq!(told["fund_settled"], if kept { "false" } else { "unknown" }, "{told}");
+        assert_eq!((&told["counter_action"], &told["invoice"]), (&json!("none"), &json!("none")));
+        given.push((key, receipt));
+    };
+    posts(&daemon, "open", false);
+    daemon.gates("close");
+    posts(&daemon, "closed", true);
+    daemon.gates("open");
+    posts(&daemon, "opened", false);
+    site.core.script_all(&json!({ "probe_fails": true }));
+    gate_is(&daemon, "closed_by_probe");
+    posts(&daemon, "away", true);
+    daemon.kill();
+    site.core.script_all(&json!({}));
+    daemon = site.start();
+    gate_is(&daemon, "open");
+    for (key, told) in given {
+        assert_eq!(receipt(&daemon, &site, key), (told, true), "{key}");
+    }
+}

@@ -12,6 +12,7 @@ mod books;
 mod broken_disk;
 mod canary;
 mod cli_round;
+mod configured;
 mod damage;
 mod demo;
 mod gates;

@@ -85,6 +85,8 @@ pub(super) const PRE_ACCEPTED: u64 = 4;
 pub(super) const DEADLINE_FINAL: u64 = 8;
 pub(super) const VIRTUAL_CLOCK: u64 = 16;
 pub(super) const YES: u64 = 32;
+/// Older records have not said it, and their receipts stay what they were.
+pub(super) const KEPT: u64 = 64;
 
 pub(super) const STARTED: u8 = 1;
 pub(super) const ACCEPTED: u8 = 2;
@@ -441,6 +443,7 @@ fn put_accepted(w: &mut Writer<'_>, accepted: &Accepted) {
         (accepted.self_contained, SELF_CONTAINED),
         (accepted.needs_credential, NEEDS_CREDENTIAL),
         (accepted.told.deadline_final, DEADLINE_FINAL),
+        (accepted.told.kept, KEPT),
     ] {
         flags |= if set { flag } else { 0 };
     }

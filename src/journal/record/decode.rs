@@ -1,8 +1,8 @@
 //! Changes from their fields. What is not as some version of us wrote it is refused.
 
 use super::change::{
-    ACCEPTED, DEADLINE_FINAL, FORWARDED, NEEDS_CREDENTIAL, PRE_ACCEPTED, RETIRED, SELF_CONTAINED,
-    STARTED, VIRTUAL_CLOCK, YES, tag,
+    ACCEPTED, DEADLINE_FINAL, FORWARDED, KEPT, NEEDS_CREDENTIAL, PRE_ACCEPTED, RETIRED,
+    SELF_CONTAINED, STARTED, VIRTUAL_CLOCK, YES, tag,
 };
 use super::codes::Coded;
 use super::tlv::{Fields, text};
@@ -367,6 +367,7 @@ fn get_accepted(
             bring,
             deadline: get_extension(f)?,
             deadline_final: flags & DEADLINE_FINAL != 0,
+            kept: flags & KEPT != 0,
         },
         sealed: get_sealed(f, seal).ok_or(Malformed("an accept record has no sealed part"))?,
     })

@@ -94,6 +94,18 @@ fn a_walk_confuses_no_two_cells_and_no_two_institutions() {
     }
 }
 
+#[test]
+fn what_was_told_as_kept_is_read_back_and_an_older_record_did_not_say_it() {
+    for kept in [false, true] {
+        let mut accepted = sample::accepted(&mut sample::Dice::new(4));
+        accepted.told.kept = kept;
+        let change = Change::Accepted(std::sync::Arc::new(accepted));
+        let mut bytes = Vec::new();
+        encode(&mut bytes, STAMP, Seq(1), &change, Timestamp::default());
+        assert_eq!(Raw::at(&bytes).unwrap().change().unwrap(), Some(change));
+    }
+}
+
 fn accepted(flags: u8, version: u8, kind: Option<u8>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let change = sample::change(&mut sample::Dice::new(4), 2);
