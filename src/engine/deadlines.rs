@@ -5,8 +5,9 @@ use super::event::{Fault, Reply};
 use super::machine::Machine;
 use super::settings::sabotaged;
 use super::step::Decision;
+use super::view::DeadlineView;
 use crate::domain::deadline::{self, Computed, Extension};
-use crate::domain::ids::{Business, Seq};
+use crate::domain::ids::{Business, InstitutionCode, Seq};
 use crate::domain::time::{CivilDate, Timestamp};
 
 /// The moves of a date as one: from the original to the date that holds, resting on the last
@@ -17,6 +18,36 @@ pub(super) fn as_one_move(computed: &Computed) -> Option<Extension> {
 }
 
 impl Machine {
+    pub(super) fn apply_registered(
+        &mut self,
+        id: Seq,
+        institution: &InstitutionCode,
+        business: &Business,
+        original: CivilDate,
+        at: Timestamp,
+    ) {
+        self.dates.entry((business.clone(), original)).or_default();
+        self.dates_dirty = true;
+        self.registered.insert(
+            id,
+            DeadlineView {
+                id,
+                institution: institution.clone(),
+                business: business.clone(),
+                original,
+                at,
+            },
+        );
+    }
+
+    /// Keeps the latest move told for a date; an earlier one never replaces a later one.
+    pub(super) fn note_told(&mut self, business: &Business, extension: &Extension) {
+        let told = self.dates.entry((business.clone(), extension.from)).or_default();
+        if told.as_ref().is_none_or(|old| old.to < extension.to) {
+            *told = Some(extension.clone());
+        }
+    }
+
     /// A date as it holds at `now`: the later of what was told and what is computed.
     ///
     /// # Errors

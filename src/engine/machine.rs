@@ -584,36 +584,6 @@ impl Machine {
         self.dates_dirty = true;
     }
 
-    fn apply_registered(
-        &mut self,
-        id: Seq,
-        institution: &InstitutionCode,
-        business: &Business,
-        original: CivilDate,
-        at: Timestamp,
-    ) {
-        self.dates.entry((business.clone(), original)).or_default();
-        self.dates_dirty = true;
-        self.registered.insert(
-            id,
-            super::view::DeadlineView {
-                id,
-                institution: institution.clone(),
-                business: business.clone(),
-                original,
-                at,
-            },
-        );
-    }
-
-    /// Keeps the latest move told for a date; an earlier one never replaces a later one.
-    fn note_told(&mut self, business: &Business, extension: &Extension) {
-        let told = self.dates.entry((business.clone(), extension.from)).or_default();
-        if told.as_ref().is_none_or(|old| old.to < extension.to) {
-            *told = Some(extension.clone());
-        }
-    }
-
     /// The attempt of `transaction` is no longer out.
     fn end_attempt(&mut self, transaction: Seq) {
         if let Some(cell) = self.out.remove(&transaction) {
