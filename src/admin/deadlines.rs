@@ -12,6 +12,7 @@ use crate::domain::time::CivilDate;
 use crate::domain::time::Now;
 use crate::engine::event::Reply;
 use crate::engine::machine::Machine;
+use crate::engine::search::Among;
 use crate::engine::view::DeadlineView;
 use axum::Json;
 use axum::extract::State as Extract;
@@ -55,7 +56,7 @@ pub(super) async fn list(
         original: view.original,
         computed,
     };
-    look::page(&state, wanted.search(None), look, show).await
+    look::page(&state, wanted.search(Among::Open), look, show).await
 }
 
 #[derive(Debug, Deserialize)]

@@ -8,7 +8,7 @@ use crate::domain::ids::{Business, InstitutionCode};
 use crate::domain::state::State as Standing;
 use crate::domain::time::Now;
 use crate::engine::machine::Machine;
-use crate::engine::search::Glance;
+use crate::engine::search::{Among, Glance};
 use axum::Json;
 use axum::extract::State as Extract;
 use axum::http::Uri;
@@ -30,7 +30,7 @@ pub(super) async fn list(
 ) -> Result<Json<Page<TicketOut>>, Refusal> {
     let query: Query = look::query(&uri)?;
     let wanted = Wanted::new(&state, query.cursor.as_deref(), query.limit)?;
-    let search = wanted.search(Some(Standing::Ticketed));
+    let search = wanted.search(Among::In(Standing::Ticketed));
     let look = move |machine: &Machine, _: Now, search| {
         let fits = |one: &Glance<'_>| {
             query.institution.as_ref().is_none_or(|code| code == one.institution)

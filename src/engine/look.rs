@@ -5,7 +5,7 @@
 
 use super::live::{PRE_ACCEPTED, Slot};
 use super::machine::Machine;
-use super::view::{GateView, TicketView, TransactionView, UpstreamView};
+use super::view::{GateView, TicketView, TransactionView, Untold, UpstreamView};
 use crate::domain::cell::Cell;
 use crate::domain::gate::{GateState, Override};
 use crate::domain::ids::Seq;
@@ -118,6 +118,12 @@ impl Machine {
     #[must_use]
     pub fn transaction(&self, seq: Seq) -> Option<TransactionView> {
         self.live.find(seq).map(|slot| self.view(slot))
+    }
+
+    /// A transaction that is final and whose result has not been told.
+    #[must_use]
+    pub fn untold(&self, seq: Seq) -> Option<&Untold> {
+        self.untold.get(&seq)?.as_deref()
     }
 
     fn view(&self, slot: Slot) -> TransactionView {

@@ -42,6 +42,28 @@ pub struct TransactionView {
     pub result_told: Option<bool>,
 }
 
+/// A pre-accepted transaction that is final and whose result has not been told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untold {
+    /// The transaction.
+    pub transaction: Seq,
+    /// Its submitter.
+    pub institution: InstitutionCode,
+    /// Its cell.
+    pub cell: Arc<Cell>,
+    /// Where it ended.
+    pub state: State,
+    /// Its amount.
+    pub amount: Money,
+    /// How many attempts there were.
+    pub attempts: u32,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// When it ended. `None` where a snapshot of an older version carried it: that wrote down
+    /// submitter and cell alone, and the rest here is as good as unknown.
+    pub ended_at: Option<Timestamp>,
+}
+
 /// A ticket that is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TicketView {

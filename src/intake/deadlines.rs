@@ -12,7 +12,7 @@ use crate::domain::ids::{Business, DeadlineId};
 use crate::domain::time::{CivilDate, Now, Timestamp, Zone};
 use crate::engine::event::{Fault, Reply};
 use crate::engine::machine::Machine;
-use crate::engine::search::Search;
+use crate::engine::search::{Among, Search};
 use crate::engine::view::DeadlineView;
 use crate::web::access::Scope;
 use crate::web::problem::{self, DeadlineMention, FieldError, Problem, rule_word};
@@ -176,7 +176,7 @@ pub(super) async fn list(
         };
         machine.search_deadlines(search, is_own, |view| Some(dated(view)))
     };
-    let found = state.engine.search(Search::new(after, limit, None), look).await;
+    let found = state.engine.search(Search::new(after, limit, Among::Open), look).await;
     let found = found.ok_or_else(answer::unavailable)?;
     let id = |seq| DeadlineId::new(state.partition, seq);
     let item = |(view, computed): (DeadlineView, Computed)| Deadline {

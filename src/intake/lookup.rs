@@ -12,8 +12,9 @@ use crate::domain::gate::GateState;
 use crate::domain::ids::{Business, InstitutionCode, Seq, TransactionId};
 use crate::domain::money::Money;
 use crate::domain::state::State;
-use crate::domain::time::Zone;
+use crate::domain::time::{Now, Zone};
 use crate::engine::change::Change;
+use crate::engine::machine::Machine;
 use crate::engine::ports::{IndexUnavailable, Indexed, ReadError};
 use crate::engine::view::TransactionView;
 use crate::web::problem::{self, Code, Problem};
@@ -85,10 +86,9 @@ pub(super) async fn one(
 ) -> Result<Response, Problem> {
     let institution = caller.reads()?.code.clone();
     let seq = super::own_partition(&state, &id)?;
-    let look = move |machine: &crate::engine::machine::Machine, _: crate::domain::time::Now| {
-        machine.transaction(seq)
-    };
-    let live = state.engine.read(look).await.ok_or_else(answer::unavailable)?;
+    let look =
+        move |machine: &Machine, _: Now| (machine.transaction(seq), machine.untold(seq).is_some());
+    let (live, untold) = state.engine.read(look).await.ok_or_else(answer::unavailable)?;
     if live.as_ref().is_some_and(|view| view.institution != institution) {
         return Err(Problem::not_found("transaction"));
     }
@@ -117,7 +117,10 @@ pub(super) async fn one(
         attempts: live.as_ref().map(|view| view.attempts),
         gate: live.as_ref().map(|view| view.gate),
         behind: live.as_ref().and_then(|view| view.behind).map(id),
-        result_told: live.as_ref().and_then(|view| view.result_told),
+        result_told: match &live {
+            Some(view) => view.result_told,
+            None => told.record.is_pre_accepted().then_some(!untold),
+        },
         business_status: told.business_status,
         answer: opened.as_deref().and_then(CoreAnswer::of),
         history: told.history,

@@ -155,6 +155,7 @@ fn decode_rare(kind: u8, at: Timestamp, f: &Fields<'_>) -> Result<Change, Malfor
             failures: f.short(tag::FAILURES)?,
             not_before: get_instant(f, tag::NOT_BEFORE)?,
             provisional: f.opt_string(tag::PROVISIONAL)?,
+            ended_at: opt_instant(f, tag::ENDED_AT)?,
         })),
         _ => {
             let kind = f.code(tag::INNER_KIND)?;
