@@ -18,13 +18,16 @@ use std::sync::Arc;
 /// journal, or to the change that made it final.
 #[must_use]
 pub fn by_scan(journal: Arc<dyn JournalReader>) -> History {
-    Arc::new(move |transaction| {
+    Arc::new(move |transaction, is_only_accepted| {
         let mut found = Vec::new();
         match journal.read(transaction) {
             // Where it was forwarded, the place that it had may have left.
             Ok(accepted @ Change::Accepted(_)) => found.push((transaction, accepted)),
             Ok(_) | Err(ReadError::Missing(_) | ReadError::Retired(_)) => return Ok(found),
             Err(error) => return Err(error),
+        }
+        if is_only_accepted {
+            return Ok(found);
         }
         journal.scan(transaction.next(), &mut |seq, change| {
             if change.transaction() != Some(transaction) {

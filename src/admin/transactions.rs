@@ -113,7 +113,7 @@ async fn page(state: &State, query: Query) -> Result<Json<Page<TransactionOut>>,
         let seq = known.transaction();
         items.push(match known.shown(state.partition) {
             Some(shown) => shown,
-            None => by_journal(state, seq).await?.0,
+            None => by_journal(state, seq, false).await?.0,
         });
     }
     Ok(Json(Page { items, next_cursor: found.next_cursor }))
@@ -154,17 +154,22 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<TransactionDetail>, Refusal> {
     let seq = look::transaction(&state, &id)?;
-    let known = look::at(&state, move |machine, _| Known::of(machine, seq)).await?;
-    let (told_by_journal, history) = by_journal(&state, seq).await?;
+    let look = move |machine: &Machine, _| (Known::of(machine, seq), machine.is_only_accepted(seq));
+    let (known, is_only_accepted) = look::at(&state, look).await?;
+    let (told_by_journal, history) = by_journal(&state, seq, is_only_accepted).await?;
     let transaction = known.and_then(|known| known.shown(state.partition));
     let transaction = transaction.unwrap_or(told_by_journal);
     Ok(Json(TransactionDetail { transaction, history }))
 }
 
 /// What the journal tells of a transaction.
-async fn by_journal(state: &State, seq: Seq) -> Result<(TransactionOut, Vec<Step>), Refusal> {
+async fn by_journal(
+    state: &State,
+    seq: Seq,
+    is_only_accepted: bool,
+) -> Result<(TransactionOut, Vec<Step>), Refusal> {
     let find = Arc::clone(&state.history);
-    let found = tokio::task::spawn_blocking(move || find(seq)).await;
+    let found = tokio::task::spawn_blocking(move || find(seq, is_only_accepted)).await;
     let changes = match found {
         Ok(Ok(changes)) => changes,
         Ok(Err(error)) => {

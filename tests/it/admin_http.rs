@@ -63,7 +63,7 @@ pub(crate) fn world() -> World {
         clock: Arc::new(StillClock),
         keys: Arc::new(KeyFile::open(&folder.path().join("keys.json")).unwrap()),
         audit: Arc::new(Audit::open(folder.path()).unwrap()),
-        history: Arc::new(|_| Ok(Vec::new())),
+        history: Arc::new(|_, _| Ok(Vec::new())),
         partition: 0,
         zone: "Asia/Shanghai".parse().unwrap(),
         body_limits: BodyLimits::default(),

@@ -23,6 +23,7 @@ mod engine_search;
 mod engine_simulation;
 mod engine_support;
 mod fair_replay;
+mod history;
 mod house;
 mod intake_batch;
 mod intake_http;
