@@ -389,6 +389,12 @@ pub enum Fault {
     /// A replacement is on its way.
     #[error("a replacement is already on its way")]
     BeingReplaced,
+    /// What it would cancel may be a ticket, which never took effect.
+    #[error(
+        "a ticket of the same visit or person is open, and what became a ticket never took effect: \
+         close or resettle it, then cancel what has been applied"
+    )]
+    OpenTicket,
     /// The submission lacks something that policy demands.
     #[error("{0}")]
     PolicyDemands(&'static str),

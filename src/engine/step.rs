@@ -9,7 +9,7 @@ use super::live::UNQUEUED;
 use super::machine::{AtHand, Due, Machine, Waiter};
 use super::ports::Answer;
 use super::settings::sabotaged;
-use crate::domain::cell::Cell;
+use crate::domain::cell::{Cell, Operation};
 use crate::domain::gate::{GateState, HealthPhase};
 use crate::domain::ids::{AttemptNo, InstitutionCode, Seq, UpstreamName};
 use crate::domain::outcome::{DoubtReason, Finding, Outcome, TransientReason};
@@ -380,6 +380,9 @@ impl Machine {
         {
             // One that has been applied needs no waiting for; of any other nothing may be hoped.
             return Err(Fault::NotFound("transaction that is still open"));
+        }
+        if s.cell.operation == Operation::Cancel && self.live.has_outside(s.ordering_key) {
+            return Err(Fault::OpenTicket);
         }
         if let Some(day) = s.covers_from {
             let covered = self.windows.iter().any(|w| w.covers_day(day, &s.cell, self.last_at));

@@ -164,6 +164,7 @@ pub(super) fn faulty(fault: &Fault) -> Problem {
         Fault::WrongState { .. } => Code::WrongState,
         Fault::Changed { .. } => Code::Changed,
         Fault::BeingReplaced => Code::BeingReplaced,
+        Fault::OpenTicket => Code::OpenTicket,
         Fault::PolicyDemands(_) => Code::PolicyDemands,
         Fault::NotCovered(_) => Code::NotCovered,
         Fault::Invalid(_) => Code::Invalid,

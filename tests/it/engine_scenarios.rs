@@ -74,7 +74,7 @@ impl Bench {
         self.step(Event::Tick);
     }
 
-    fn ask(&mut self, make: impl FnOnce(ReplyTo) -> Event) -> Option<Reply> {
+    pub(crate) fn ask(&mut self, make: impl FnOnce(ReplyTo) -> Event) -> Option<Reply> {
         self.next += 1;
         self.step(make(ReplyTo(self.next)));
         self.answered(self.next)
@@ -84,7 +84,7 @@ impl Bench {
         self.replies.iter().find(|(to, _)| *to == token).map(|(_, reply)| reply.clone())
     }
 
-    fn submit(&mut self, submission: Submission) -> Option<Reply> {
+    pub(crate) fn submit(&mut self, submission: Submission) -> Option<Reply> {
         self.ask(|reply| Event::Submit(reply, Box::new(submission)))
     }
 

@@ -12,6 +12,7 @@ mod admin_http;
 mod api_keys;
 mod audit;
 mod calendar_feed;
+mod cancels;
 mod cli_shape;
 mod clock_jump;
 mod clocks;
