@@ -10,6 +10,7 @@ use super::types::{DeadlineChecked, DeadlineOut, Page};
 use crate::domain::ids::{Business, DeadlineId, InstitutionCode};
 use crate::domain::time::CivilDate;
 use crate::domain::time::Now;
+use crate::engine::change::Case;
 use crate::engine::event::Reply;
 use crate::engine::machine::Machine;
 use crate::engine::search::Among;
@@ -39,21 +40,22 @@ pub(super) async fn list(
     let wanted = Wanted::new(&state, query.cursor.as_deref(), query.limit)?;
     let look = move |machine: &Machine, now: Now, search| {
         let fits = |view: &DeadlineView| {
-            query.institution.as_ref().is_none_or(|code| *code == view.institution)
-                && query.business.as_ref().is_none_or(|business| *business == view.business)
+            query.institution.as_ref().is_none_or(|code| *code == view.case.institution)
+                && query.business.as_ref().is_none_or(|business| *business == view.case.business)
         };
         let computed = |view: DeadlineView| {
-            Some((machine.deadline(&view.business, view.original, now.wall).ok(), view))
+            let Case { business, original, .. } = &view.case;
+            Some((machine.deadline(business, *original, now.wall).ok(), view))
         };
         machine.search_deadlines(search, fits, computed)
     };
     let partition = state.partition;
     let show = |(computed, view): (_, DeadlineView)| DeadlineOut {
         id: DeadlineId::new(partition, view.id),
-        institution: view.institution,
-        business: view.business,
+        institution: view.case.institution,
+        business: view.case.business,
         registered_at: view.at,
-        original: view.original,
+        original: view.case.original,
         computed,
     };
     look::page(&state, wanted.search(Among::Open), look, show).await

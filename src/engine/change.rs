@@ -360,14 +360,8 @@ pub enum Change {
     },
     /// A case without a transaction was registered; its number is the sequence of this change.
     DeadlineRegistered {
-        /// Who registered it.
-        institution: InstitutionCode,
-        /// The business.
-        business: Business,
-        /// The date.
-        original: CivilDate,
-        /// A reference of the registrant's, hashed with the same key as insured persons.
-        reference: InsuredHash,
+        /// The case.
+        case: Case,
         /// When.
         at: Timestamp,
     },
@@ -482,6 +476,19 @@ pub struct Carried {
     /// When it ended, where only its result has not been told yet. Without it a final one says
     /// no more than its submitter and its cell, which is all that older versions wrote.
     pub ended_at: Option<Timestamp>,
+}
+
+/// A case that has no transaction: what makes it this one and no other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Case {
+    /// Who registers it.
+    pub institution: InstitutionCode,
+    /// The business.
+    pub business: Business,
+    /// The date.
+    pub original: CivilDate,
+    /// A reference of the registrant's, hashed with the same key as insured persons.
+    pub reference: InsuredHash,
 }
 
 /// What the machine keeps of an accepted transaction.

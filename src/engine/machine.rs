@@ -5,7 +5,7 @@
 //! changes and applies them here. What is *not* folded stands under "this process only" below
 //! and may be lost at any time without breaking a promise.
 
-use super::change::{Accepted, Carried, Change, Facts, Settlement};
+use super::change::{Accepted, Carried, Case, Change, Facts, Settlement};
 use super::clock::Watch;
 use super::live::{
     Live, LiveSet, NEEDS_CREDENTIAL, NONE, NOT_SELF_CONTAINED, PRE_ACCEPTED, READY, Slot, UNQUEUED,
@@ -125,6 +125,8 @@ pub struct Machine {
     /// Dates that somebody was told of or waits for, and the move told last.
     pub(super) dates: BTreeMap<(Business, CivilDate), Option<Extension>>,
     pub(super) registered: BTreeMap<Seq, super::view::DeadlineView>,
+    /// The same cases, to know one that is registered again.
+    pub(super) cases: HashMap<Case, Seq>,
     pub(super) ticketed: BTreeSet<Seq>,
     pub(super) dead: BTreeSet<Seq>,
     pub(super) doubtful: BTreeSet<Seq>,
@@ -199,6 +201,7 @@ impl Machine {
             overrides: Vec::new(),
             dates: BTreeMap::new(),
             registered: BTreeMap::new(),
+            cases: HashMap::new(),
             ticketed: BTreeSet::new(),
             dead: BTreeSet::new(),
             doubtful: BTreeSet::new(),
@@ -317,9 +320,7 @@ impl Machine {
                 self.upstreams[index].health = health.clone();
                 self.gates_dirty = true;
             }
-            Change::DeadlineRegistered { institution, business, original, at, .. } => {
-                self.apply_registered(seq, institution, business, *original, *at);
-            }
+            Change::DeadlineRegistered { case, at } => self.apply_registered(seq, case, *at),
             Change::DeadlineTold { business, extension, .. } => {
                 self.note_told(business, extension);
             }
@@ -335,10 +336,8 @@ impl Machine {
             }
             Change::Carried(carried) => self.apply_carried(carried),
             Change::DeadlineCarried { id, registered } => {
-                if let Change::DeadlineRegistered { institution, business, original, at, .. } =
-                    registered.as_ref()
-                {
-                    self.apply_registered(*id, institution, business, *original, *at);
+                if let Change::DeadlineRegistered { case, at } = registered.as_ref() {
+                    self.apply_registered(*id, case, *at);
                 }
             }
         }

@@ -6,7 +6,7 @@ use super::change::{Carried, Change, Facts};
 use super::live::{NEEDS_CREDENTIAL, NOT_SELF_CONTAINED, PRE_ACCEPTED, Slot};
 use super::machine::Machine;
 use super::view::Untold;
-use crate::domain::ids::{InsuredHash, OrderingKey, Seq};
+use crate::domain::ids::{OrderingKey, Seq};
 use crate::domain::time::Timestamp;
 
 impl Machine {
@@ -45,13 +45,7 @@ impl Machine {
         );
         changes.extend(self.registered.values().map(|d| Change::DeadlineCarried {
             id: d.id,
-            registered: Box::new(Change::DeadlineRegistered {
-                institution: d.institution.clone(),
-                business: d.business.clone(),
-                original: d.original,
-                reference: InsuredHash(0),
-                at: d.at,
-            }),
+            registered: Box::new(Change::DeadlineRegistered { case: d.case.clone(), at: d.at }),
         }));
         changes.extend(self.dates.iter().filter_map(|((business, original), told)| {
             told.as_ref().map(|extension| Change::DeadlineTold {

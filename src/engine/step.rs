@@ -118,22 +118,8 @@ impl Machine {
                     self.close_ticket(&institution, transaction, how, (by, reason), at, out);
                 out.effects.push(Effect::Reply(reply, answer));
             }
-            Event::RegisterDeadline { reply, .. }
-                if self.registered.len() >= self.settings.limits.deadlines_max =>
-            {
-                let full = Reply::Invalid(Fault::Full("registered deadlines"));
-                out.effects.push(Effect::Reply(reply, full));
-            }
-            Event::RegisterDeadline { reply, institution, business, original, reference } => {
-                let change = Change::DeadlineRegistered {
-                    institution,
-                    business: business.clone(),
-                    original,
-                    reference,
-                    at,
-                };
-                let id = self.push(out, change);
-                let answer = self.date_answer(Some(id), &business, original, at, out);
+            Event::RegisterDeadline { reply, case } => {
+                let answer = self.register(case, at, out);
                 out.effects.push(Effect::Reply(reply, answer));
             }
             Event::CheckDeadline { reply, business, original } => {

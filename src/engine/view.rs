@@ -2,11 +2,12 @@
 
 use crate::domain::cell::Cell;
 use crate::domain::gate::{GateState, Health};
-use crate::domain::ids::{Business, InstitutionCode, OrderingKey, Seq, UpstreamName, WindowId};
+use crate::domain::ids::{InstitutionCode, OrderingKey, Seq, UpstreamName, WindowId};
 use crate::domain::money::Money;
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
-use crate::domain::time::{CivilDate, Timestamp};
+use crate::domain::time::Timestamp;
+use crate::engine::change::Case;
 use std::sync::Arc;
 
 /// A transaction that is not final, as the machine knows it.
@@ -118,12 +119,8 @@ pub struct UpstreamView {
 pub struct DeadlineView {
     /// Its number.
     pub id: Seq,
-    /// Who registered it.
-    pub institution: InstitutionCode,
-    /// The business.
-    pub business: Business,
-    /// The date given.
-    pub original: CivilDate,
+    /// The case.
+    pub case: Case,
     /// When it was registered.
     pub at: Timestamp,
 }

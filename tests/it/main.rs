@@ -36,6 +36,7 @@ mod journal_retire;
 mod metrics;
 mod notice_policy;
 mod openapi;
+mod registered;
 mod serve_loop;
 mod tidy;
 mod untold;

@@ -327,13 +327,11 @@ fn encode_rare(w: &mut Writer<'_>, change: &Change) {
     } else if let Change::HealthSet { upstream, health } = change {
         w.text(tag::UPSTREAM, upstream.as_str());
         w.json(tag::VALUE, health);
-    } else if let Change::DeadlineRegistered { institution, business, original, reference, at: _ } =
-        change
-    {
-        w.text(tag::INSTITUTION, institution.as_str());
-        w.text(tag::BUSINESS, business.as_str());
-        w.int(tag::DEADLINE, days(*original));
-        w.wide(tag::INSURED, reference.0);
+    } else if let Change::DeadlineRegistered { case, at: _ } = change {
+        w.text(tag::INSTITUTION, case.institution.as_str());
+        w.text(tag::BUSINESS, case.business.as_str());
+        w.int(tag::DEADLINE, days(case.original));
+        w.wide(tag::INSURED, case.reference.0);
     } else if let Change::DeadlineTold { business, original, extension, cause, at: _ } = change {
         w.text(tag::BUSINESS, business.as_str());
         w.int(tag::DEADLINE, days(*original));

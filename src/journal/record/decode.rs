@@ -17,7 +17,7 @@ use crate::domain::money::Money;
 use crate::domain::policy::RowRef;
 use crate::domain::time::{CivilDate, Timestamp};
 use crate::engine::change::{
-    Accepted, Carried, Change, Facts, Sealed, Settlement, Told, TurnedAway,
+    Accepted, Carried, Case, Change, Facts, Sealed, Settlement, Told, TurnedAway,
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -127,10 +127,12 @@ fn decode_rare(kind: u8, at: Timestamp, f: &Fields<'_>) -> Result<Change, Malfor
         18 => Change::OverridesSet(f.json(tag::VALUE)?),
         19 => Change::HealthSet { upstream: f.name(tag::UPSTREAM)?, health: f.json(tag::VALUE)? },
         20 => Change::DeadlineRegistered {
-            institution: f.name(tag::INSTITUTION)?,
-            business: f.name(tag::BUSINESS)?,
-            original: get_date(f.int(tag::DEADLINE)?)?,
-            reference: InsuredHash(f.wide(tag::INSURED)?),
+            case: Case {
+                institution: f.name(tag::INSTITUTION)?,
+                business: f.name(tag::BUSINESS)?,
+                original: get_date(f.int(tag::DEADLINE)?)?,
+                reference: InsuredHash(f.wide(tag::INSURED)?),
+            },
             at,
         },
         21 => Change::DeadlineTold {
