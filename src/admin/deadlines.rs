@@ -10,8 +10,10 @@ use super::types::{DeadlineChecked, DeadlineOut, Page};
 use crate::domain::ids::{Business, DeadlineId};
 use crate::domain::time::CivilDate;
 use crate::domain::time::Now;
+use crate::engine::change::Case;
 use crate::engine::event::Reply;
 use crate::engine::machine::Machine;
+use crate::engine::search::Among;
 use crate::engine::view::DeadlineView;
 use axum::Json;
 use axum::extract::State as Extract;
@@ -26,21 +28,22 @@ pub(super) async fn list(
     uri: Uri,
 ) -> Result<Json<Page<DeadlineOut>>, Refusal> {
     let of: Of = look::query(&uri)?;
-    let search = of.wanted(&state)?.search(None);
+    let search = of.wanted(&state)?.search(Among::Open);
     let look = move |machine: &Machine, now: Now, search| {
-        let fits = |view: &DeadlineView| of.fits(&view.institution, &view.business);
+        let fits = |view: &DeadlineView| of.fits(&view.case.institution, &view.case.business);
         let computed = |view: DeadlineView| {
-            Some((machine.deadline(&view.business, view.original, now.wall).ok(), view))
+            let Case { business, original, .. } = &view.case;
+            Some((machine.deadline(business, *original, now.wall).ok(), view))
         };
         machine.search_deadlines(search, fits, computed)
     };
     let partition = state.partition;
     let show = |(computed, view): (_, DeadlineView)| DeadlineOut {
         id: DeadlineId::new(partition, view.id),
-        institution: view.institution,
-        business: view.business,
+        institution: view.case.institution,
+        business: view.case.business,
         registered_at: view.at,
-        original: view.original,
+        original: view.case.original,
         computed,
     };
     look::page(&state, search, look, show).await

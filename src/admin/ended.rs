@@ -54,7 +54,7 @@ pub(super) async fn or_wrong_state(
 
 async fn standing(state: &State, transaction: Seq) -> Option<Standing> {
     let find = Arc::clone(&state.history);
-    let found = tokio::task::spawn_blocking(move || find(transaction)).await;
+    let found = tokio::task::spawn_blocking(move || find(transaction, false)).await;
     match found {
         Ok(Ok(changes)) => {
             history::fold(state.partition, transaction, &changes).map(|(told, _)| told.state)

@@ -6,7 +6,6 @@
 use super::History;
 use super::types::{Step, TransactionOut};
 use crate::domain::ids::{Seq, TransactionId};
-use crate::domain::policy::Disposition;
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
 use crate::engine::change::{Accepted, Change, ResolvedBy, Settlement};
@@ -19,13 +18,16 @@ use std::sync::Arc;
 /// journal, or to the change that made it final.
 #[must_use]
 pub fn by_scan(journal: Arc<dyn JournalReader>) -> History {
-    Arc::new(move |transaction| {
+    Arc::new(move |transaction, is_only_accepted| {
         let mut found = Vec::new();
         match journal.read(transaction) {
             // Where it was forwarded, the place that it had may have left.
             Ok(accepted @ Change::Accepted(_)) => found.push((transaction, accepted)),
             Ok(_) | Err(ReadError::Missing(_) | ReadError::Retired(_)) => return Ok(found),
             Err(error) => return Err(error),
+        }
+        if is_only_accepted {
+            return Ok(found);
         }
         journal.scan(transaction.next(), &mut |seq, change| {
             if change.transaction() != Some(transaction) {
@@ -49,11 +51,7 @@ fn is_last(change: &Change, before: &[(Seq, Change)]) -> bool {
         Settlement::Refused { provisional, .. } => !provisional,
         Settlement::Transient { .. } | Settlement::InDoubt { .. } => false,
     };
-    ends && matches!(before.first(), Some((_, Change::Accepted(a))) if !pre_accepted(a))
-}
-
-fn pre_accepted(accepted: &Accepted) -> bool {
-    accepted.told.disposition == Disposition::PreAccept
+    ends && matches!(before.first(), Some((_, Change::Accepted(a))) if !a.is_pre_accepted())
 }
 
 /// What `changes` tell about `transaction`: how it stands and each step. `None` where they do
@@ -95,7 +93,8 @@ fn begin(partition: u16, transaction: Seq, accepted: &Accepted) -> TransactionOu
         gate: None,
         behind: None,
         provisional: None,
-        result_told: pre_accepted(accepted).then_some(false),
+        result_told: accepted.is_pre_accepted().then_some(false),
+        ended_at: None,
     }
 }
 
@@ -111,7 +110,8 @@ fn step<const N: usize>(
 }
 
 fn tell(seq: Seq, change: &Change, out: &mut TransactionOut) -> Option<Step> {
-    let id = |seq: &Seq| TransactionId::new(out.id.partition, *seq).to_string();
+    let partition = out.id.partition;
+    let id = |seq: &Seq| TransactionId::new(partition, *seq).to_string();
     let told = match change {
         Change::AttemptStarted { attempt, at, .. } => {
             out.state = State::InFlight;
@@ -119,12 +119,12 @@ fn tell(seq: Seq, change: &Change, out: &mut TransactionOut) -> Option<Step> {
             step(seq, Some(*at), "attempt_started", [("attempt", attempt.0.to_string())])
         }
         Change::Settled { attempt, settlement, at, .. } => {
-            let (word, mut details) = settle(settlement, out);
+            let (word, mut details) = settle(settlement, *at, out);
             details.insert("attempt".to_owned(), attempt.0.to_string());
             Step { record: seq.0, at: Some(*at), what: word.to_owned(), details }
         }
         Change::Resolved { settlement, by, person, reason, at, .. } => {
-            let (word, mut details) = settle(settlement, out);
+            let (word, mut details) = settle(settlement, *at, out);
             let by = match by {
                 ResolvedBy::Asking => "asking".to_owned(),
                 ResolvedBy::Person => person.clone().unwrap_or_default(),
@@ -141,13 +141,14 @@ fn tell(seq: Seq, change: &Change, out: &mut TransactionOut) -> Option<Step> {
             step(seq, Some(*at), "ticketed", [])
         }
         Change::TicketClosed { how, by_transaction, person, at, .. } => {
-            out.state = if by_transaction.is_some() { State::Superseded } else { State::Withdrawn };
+            let by_another = by_transaction.is_some();
+            end(out, if by_another { State::Superseded } else { State::Withdrawn }, *at);
             let by = by_transaction.as_ref().map(id).or_else(|| person.clone());
             let details = [("how", how.to_string()), ("by", by.unwrap_or_default())];
             step(seq, Some(*at), "ticket_closed", details)
         }
         Change::Withdrawn { by, reason, at, .. } => {
-            out.state = State::Withdrawn;
+            end(out, State::Withdrawn, *at);
             step(seq, Some(*at), "withdrawn", [("by", by.clone()), ("reason", reason.clone())])
         }
         Change::DeadLettered { reason, at, .. } => {
@@ -163,7 +164,7 @@ fn tell(seq: Seq, change: &Change, out: &mut TransactionOut) -> Option<Step> {
             step(seq, Some(*at), "action_required", [("why", why.clone())])
         }
         Change::Superseded { by_transaction, at, .. } => {
-            out.state = State::Superseded;
+            end(out, State::Superseded, *at);
             step(seq, Some(*at), "superseded", [("by", id(by_transaction))])
         }
         Change::ResultTold { how, by, at, .. } => {
@@ -188,8 +189,13 @@ fn tell(seq: Seq, change: &Change, out: &mut TransactionOut) -> Option<Step> {
     Some(told)
 }
 
+fn end(out: &mut TransactionOut, state: State, at: Timestamp) {
+    (out.state, out.ended_at) = (state, Some(at));
+}
+
 fn settle(
     settlement: &Settlement,
+    at: Timestamp,
     out: &mut TransactionOut,
 ) -> (&'static str, BTreeMap<String, String>) {
     let mut details = BTreeMap::new();
@@ -219,7 +225,9 @@ fn settle(
             (State::InDoubt, "in_doubt")
         }
     };
+    let counts = !matches!(settlement, Settlement::Refused { provisional: true, .. });
     out.state = state;
+    out.ended_at = (state.is_final() && counts).then_some(at);
     (word, details)
 }
 
@@ -228,6 +236,7 @@ mod tests {
     use super::*;
     use crate::domain::ids::AttemptNo;
     use crate::domain::outcome::{DoubtReason, TransientReason};
+    use crate::domain::policy::Disposition;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_millis(seconds * 1000)

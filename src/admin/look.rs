@@ -4,11 +4,10 @@ use super::State;
 use super::refusal::Refusal;
 use super::types::{GateOut, Page, TicketOut, TransactionOut, UpstreamOut};
 use crate::domain::ids::{Business, InstitutionCode, Seq, TransactionId};
-use crate::domain::state::State as Standing;
 use crate::domain::time::Now;
 use crate::engine::machine::Machine;
-use crate::engine::search::{Found, Search};
-use crate::engine::view::{GateView, TicketView, TransactionView, UpstreamView};
+use crate::engine::search::{Among, Found, Search};
+use crate::engine::view::{GateView, TicketView, TransactionView, Untold, UpstreamView};
 use crate::web::problem::Problem;
 use axum::Json;
 use axum::extract::Query;
@@ -97,8 +96,8 @@ impl Wanted {
     }
 
     /// The search for it.
-    pub(super) fn search(self, standing: Option<Standing>) -> Search {
-        Search::new(self.after, self.limit, standing)
+    pub(super) fn search(self, among: Among) -> Search {
+        Search::new(self.after, self.limit, among)
     }
 }
 
@@ -129,6 +128,27 @@ pub(super) fn transaction_out(partition: u16, view: TransactionView) -> Transact
         behind: view.behind.map(|seq| TransactionId::new(partition, seq)),
         provisional: view.provisional,
         result_told: view.result_told,
+        ended_at: None,
+    }
+}
+
+/// What is final and not told.
+pub(super) fn untold_out(partition: u16, untold: Untold) -> TransactionOut {
+    TransactionOut {
+        id: TransactionId::new(partition, untold.transaction),
+        institution: untold.institution,
+        cell: (*untold.cell).clone(),
+        state: untold.state,
+        amount: untold.amount,
+        accepted_at: untold.at,
+        attempts: untold.attempts,
+        failures: 0,
+        not_before: None,
+        gate: None,
+        behind: None,
+        provisional: None,
+        result_told: Some(false),
+        ended_at: untold.ended_at,
     }
 }
 

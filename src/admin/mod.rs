@@ -53,8 +53,9 @@ use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 
 /// Finds every change about one transaction, the acceptance first; none where there is no such
-/// transaction. Blocks while it reads.
-pub type History = Arc<dyn Fn(Seq) -> Result<Vec<(Seq, Change)>, ReadError> + Send + Sync>;
+/// transaction. Where it is known that nothing followed the acceptance (`true`), nothing is looked
+/// for. Blocks while it reads.
+pub type History = Arc<dyn Fn(Seq, bool) -> Result<Vec<(Seq, Change)>, ReadError> + Send + Sync>;
 
 /// What the operators' interface stands on.
 #[derive(Clone)]

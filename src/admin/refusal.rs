@@ -82,6 +82,7 @@ impl Refusal {
                 | Code::Changed
                 | Code::VersionMissing
                 | Code::BeingReplaced
+                | Code::OpenTicket
                 | Code::PolicyDemands
                 | Code::NotCovered
                 | Code::NoCalendar
@@ -111,6 +112,7 @@ impl From<Fault> for Refusal {
             Fault::WrongState { .. } => Code::WrongState,
             Fault::Changed { .. } => Code::Changed,
             Fault::BeingReplaced => Code::BeingReplaced,
+            Fault::OpenTicket => Code::OpenTicket,
             Fault::PolicyDemands(_) => Code::PolicyDemands,
             Fault::NotCovered(_) => Code::NotCovered,
             Fault::Invalid(_) => Code::Invalid,

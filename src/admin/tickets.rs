@@ -7,7 +7,7 @@ use super::types::{Page, TicketOut};
 use crate::domain::state::State as Standing;
 use crate::domain::time::Now;
 use crate::engine::machine::Machine;
-use crate::engine::search::Glance;
+use crate::engine::search::{Among, Glance};
 use axum::Json;
 use axum::extract::State as Extract;
 use axum::http::Uri;
@@ -18,7 +18,7 @@ pub(super) async fn list(
     uri: Uri,
 ) -> Result<Json<Page<TicketOut>>, Refusal> {
     let of: Of = look::query(&uri)?;
-    let search = of.wanted(&state)?.search(Some(Standing::Ticketed));
+    let search = of.wanted(&state)?.search(Among::In(Standing::Ticketed));
     let look = move |machine: &Machine, _: Now, search| {
         let fits = |one: &Glance<'_>| of.fits(one.institution, &one.cell.business);
         machine.search(search, fits, |seq| machine.open_ticket(seq))

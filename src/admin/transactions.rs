@@ -1,7 +1,8 @@
 //! `/admin/v1/transactions`: find a transaction, see what happened to it, note that its result
 //! was told.
 //!
-//! The list holds what is not final, ticketed ones included; a final one is found by its id.
+//! The list holds what is not final, ticketed ones included; a final one is found by its id. Asked
+//! for what has not been told (`told=false`), it holds what was pre-accepted, final or not.
 //! Nothing private is shown: payloads, insured persons and core answers stay sealed.
 
 use super::act::{Act, carry_out, unexpected};
@@ -9,7 +10,7 @@ use super::guard::Caller;
 use super::look::{self, Wanted};
 use super::refusal::Refusal;
 use super::text::{self, Reasoned};
-use super::types::{Page, ResultTold, TransactionChanged, TransactionDetail, TransactionOut};
+use super::types::{Page, ResultTold, Step, TransactionChanged, TransactionDetail, TransactionOut};
 use super::{State, history};
 use crate::domain::gate::GateState;
 use crate::domain::ids::{Business, District, InstitutionCode, Seq, TransactionId, UpstreamName};
@@ -17,7 +18,8 @@ use crate::domain::state::State as Standing;
 use crate::domain::time::Now;
 use crate::engine::event::{Command, Done};
 use crate::engine::machine::Machine;
-use crate::engine::search::Glance;
+use crate::engine::search::{Among, Glance};
+use crate::engine::view::{TransactionView, Untold};
 use crate::web::problem::{Code, Problem};
 use axum::body::Body;
 use axum::extract::{Path, State as Extract};
@@ -51,15 +53,25 @@ impl Query {
         fn fits<T: PartialEq>(wanted: Option<&T>, is: &T) -> bool {
             wanted.is_none_or(|wanted| wanted == is)
         }
-        let held = view.state == Standing::Waiting && !view.gate.lets_through();
+        let shut = view.gate.is_some_and(|gate| !gate.lets_through());
+        let held = view.state == Standing::Waiting && shut;
         fits(self.state.as_ref(), &view.state)
             && fits(self.institution.as_ref(), view.institution)
             && fits(self.upstream.as_ref(), &view.cell.upstream)
             && fits(self.business.as_ref(), &view.cell.business)
             && fits(self.district.as_ref(), &view.cell.district)
-            && fits(self.gate.as_ref(), &view.gate)
+            && self.gate.is_none_or(|wanted| view.gate == Some(wanted))
             && fits(self.held.as_ref(), &held)
             && self.told.is_none_or(|told| view.result_told == Some(told))
+    }
+
+    /// The shortest list that has everything asked for.
+    fn among(&self) -> Among {
+        match (self.told, self.state) {
+            (Some(false), _) => Among::Untold,
+            (Some(true) | None, Some(standing)) => Among::In(standing),
+            (Some(true) | None, None) => Among::Open,
+        }
     }
 }
 
@@ -82,18 +94,59 @@ pub(super) async fn list_in(
 }
 
 async fn page(state: &State, query: Query) -> Result<Json<Page<TransactionOut>>, Refusal> {
-    if let Some(standing) = query.state.filter(|standing| standing.is_final()) {
-        let detail = format!("{standing} is final; final transactions are found by their id");
+    if let Among::In(standing) = query.among()
+        && standing.is_final()
+    {
+        let detail = format!(
+            "{standing} is final; final transactions are found by their id, and with told=false"
+        );
         return Err(Refusal::field("/state", detail));
     }
     let wanted = Wanted::new(state, query.cursor.as_deref(), query.limit)?;
-    let partition = state.partition;
-    let search = wanted.search(query.state);
+    let search = wanted.search(query.among());
     let look = move |machine: &Machine, _: Now, search| {
-        machine.search(search, |one| query.keeps(one), |seq| machine.transaction(seq))
+        machine.search(search, |one| query.keeps(one), |seq| Known::of(machine, seq))
     };
-    let show = |view| look::transaction_out(partition, view);
-    look::page(state, search, look, show).await
+    let Json(found) = look::page(state, search, look, |known| known).await?;
+    let mut items = Vec::with_capacity(found.items.len());
+    for known in found.items {
+        let seq = known.transaction();
+        items.push(match known.shown(state.partition) {
+            Some(shown) => shown,
+            None => by_journal(state, seq, false).await?.0,
+        });
+    }
+    Ok(Json(Page { items, next_cursor: found.next_cursor }))
+}
+
+/// What the engine knows of a transaction that is not final, or not told.
+enum Known {
+    Open(TransactionView),
+    Untold(Untold),
+}
+
+impl Known {
+    fn of(machine: &Machine, seq: Seq) -> Option<Self> {
+        let untold = || machine.untold(seq).cloned().map(Self::Untold);
+        machine.transaction(seq).map(Self::Open).or_else(untold)
+    }
+
+    fn transaction(&self) -> Seq {
+        match self {
+            Self::Open(view) => view.transaction,
+            Self::Untold(untold) => untold.transaction,
+        }
+    }
+
+    /// Nothing where the engine does not know enough, so that the journal must tell.
+    fn shown(self, partition: u16) -> Option<TransactionOut> {
+        match self {
+            Self::Open(view) => Some(look::transaction_out(partition, view)),
+            Self::Untold(untold) => {
+                untold.ended_at.is_some().then(|| look::untold_out(partition, untold))
+            }
+        }
+    }
 }
 
 pub(super) async fn show(
@@ -101,13 +154,27 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<TransactionDetail>, Refusal> {
     let seq = look::transaction(&state, &id)?;
-    let view = look::at(&state, move |machine, _| machine.transaction(seq)).await?;
+    let look = move |machine: &Machine, _| (Known::of(machine, seq), machine.is_only_accepted(seq));
+    let (known, is_only_accepted) = look::at(&state, look).await?;
+    let (told_by_journal, history) = by_journal(&state, seq, is_only_accepted).await?;
+    let transaction = known.and_then(|known| known.shown(state.partition));
+    let transaction = transaction.unwrap_or(told_by_journal);
+    Ok(Json(TransactionDetail { transaction, history }))
+}
+
+/// What the journal tells of a transaction.
+async fn by_journal(
+    state: &State,
+    seq: Seq,
+    is_only_accepted: bool,
+) -> Result<(TransactionOut, Vec<Step>), Refusal> {
     let find = Arc::clone(&state.history);
-    let found = tokio::task::spawn_blocking(move || find(seq)).await;
+    let found = tokio::task::spawn_blocking(move || find(seq, is_only_accepted)).await;
     let changes = match found {
         Ok(Ok(changes)) => changes,
         Ok(Err(error)) => {
-            tracing::error!(%error, transaction_id = id, "its history cannot be read");
+            let id = TransactionId::new(state.partition, seq);
+            tracing::error!(%error, transaction_id = %id, "its history cannot be read");
             let detail = "the journal cannot be read here; see the log";
             return Err(Problem::new(Code::Internal, detail).into());
         }
@@ -115,13 +182,8 @@ pub(super) async fn show(
             return Err(Problem::new(Code::Internal, "reading its history met a defect").into());
         }
     };
-    let (told_by_journal, steps) = history::fold(state.partition, seq, &changes)
-        .ok_or_else(|| Problem::not_found("transaction"))?;
-    let transaction = match view {
-        Some(view) => look::transaction_out(state.partition, view),
-        None => told_by_journal,
-    };
-    Ok(Json(TransactionDetail { transaction, history: steps }))
+    history::fold(state.partition, seq, &changes)
+        .ok_or_else(|| Problem::not_found("transaction").into())
 }
 
 pub(super) async fn told(
@@ -186,7 +248,7 @@ mod tests {
             state: Standing::Waiting,
             institution: &"H11010100001".parse().unwrap(),
             cell: &serde_json::from_value(cell).unwrap(),
-            gate: GateState::ClosedByWindow,
+            gate: Some(GateState::ClosedByWindow),
             result_told: Some(false),
         };
         for (query, keeps) in [

@@ -346,6 +346,9 @@ pub struct TransactionOut {
     /// For a pre-accepted one: whether its result has been told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_told: Option<bool>,
+    /// When it ended; absent while it is not final.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
 }
 
 /// A transaction with everything that happened to it.

@@ -69,9 +69,11 @@ fn exit_of_shared(code: Code) -> Exit {
         | Code::VersionMissing
         | Code::NotCovered => Exit::Usage,
         Code::NotFound => Exit::NotFound,
-        Code::IdempotencyKeyReused | Code::WrongState | Code::Changed | Code::BeingReplaced => {
-            Exit::Conflict
-        }
+        Code::IdempotencyKeyReused
+        | Code::WrongState
+        | Code::Changed
+        | Code::BeingReplaced
+        | Code::OpenTicket => Exit::Conflict,
         Code::QuotaExceeded
         | Code::DiskReserve
         | Code::IndexUnavailable

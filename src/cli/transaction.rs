@@ -15,7 +15,7 @@ use serde::Serialize;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
-    /// List transactions that are not final
+    /// List transactions that are not final, or not told
     List(Box<Filter>),
     /// Show one transaction and everything that happened to it
     Show {
@@ -57,7 +57,7 @@ pub(super) struct Filter {
     /// Only what a gate keeps
     #[arg(long)]
     held: bool,
-    /// Only pre-accepted ones whose result has not been told
+    /// Pre-accepted ones whose result has not been told, final or not
     #[arg(long)]
     untold: bool,
     #[command(flatten)]

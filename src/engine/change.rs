@@ -362,14 +362,8 @@ pub enum Change {
     },
     /// A case without a transaction was registered; its number is the sequence of this change.
     DeadlineRegistered {
-        /// Who registered it.
-        institution: InstitutionCode,
-        /// The business.
-        business: Business,
-        /// The date.
-        original: CivilDate,
-        /// A reference of the registrant's, hashed with the same key as insured persons.
-        reference: InsuredHash,
+        /// The case.
+        case: Case,
         /// When.
         at: Timestamp,
     },
@@ -418,7 +412,7 @@ pub enum Change {
         /// The highest sequence folded in.
         up_to: Seq,
     },
-    /// A transaction that was not final when the snapshot was taken.
+    /// A transaction that was not final when the snapshot was taken, or whose result was not told.
     Carried(Box<Carried>),
     /// A registered deadline, in a snapshot.
     DeadlineCarried {
@@ -464,7 +458,7 @@ impl Change {
     }
 }
 
-/// A live transaction in a snapshot: what the machine keeps of it.
+/// A transaction in a snapshot: what the machine keeps of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Carried {
     /// The transaction.
@@ -481,6 +475,22 @@ pub struct Carried {
     pub not_before: Timestamp,
     /// The code of its provisional refusal, if it has one.
     pub provisional: Option<String>,
+    /// When it ended, where only its result has not been told yet. Without it a final one says
+    /// no more than its submitter and its cell, which is all that older versions wrote.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// A case that has no transaction: what makes it this one and no other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Case {
+    /// Who registers it.
+    pub institution: InstitutionCode,
+    /// The business.
+    pub business: Business,
+    /// The date.
+    pub original: CivilDate,
+    /// A reference of the registrant's, hashed with the same key as insured persons.
+    pub reference: InsuredHash,
 }
 
 /// What the machine keeps of an accepted transaction.
@@ -513,6 +523,12 @@ pub struct Facts {
 }
 
 impl Accepted {
+    /// Whether its result must be told to the person.
+    #[must_use]
+    pub fn is_pre_accepted(&self) -> bool {
+        self.told.disposition == Disposition::PreAccept
+    }
+
     /// What the machine keeps of it.
     #[must_use]
     pub fn facts(&self) -> Facts {
@@ -527,7 +543,7 @@ impl Accepted {
             self_contained: self.self_contained,
             needs_credential: self.needs_credential,
             ticket_after: self.ticket_after,
-            pre_accepted: self.told.disposition == Disposition::PreAccept,
+            pre_accepted: self.is_pre_accepted(),
             at: self.at,
         }
     }

@@ -1,10 +1,11 @@
 //! Dates that somebody was told of: computed again when a stop changes, never moved earlier.
 
-use super::change::Change;
+use super::change::{Case, Change};
 use super::event::{Fault, Reply};
 use super::machine::Machine;
 use super::settings::sabotaged;
 use super::step::Decision;
+use super::view::DeadlineView;
 use crate::domain::deadline::{self, Computed, Extension};
 use crate::domain::ids::{Business, Seq};
 use crate::domain::time::{CivilDate, Timestamp};
@@ -17,6 +18,39 @@ pub(super) fn as_one_move(computed: &Computed) -> Option<Extension> {
 }
 
 impl Machine {
+    pub(super) fn apply_registered(&mut self, id: Seq, case: &Case, at: Timestamp) {
+        self.dates.entry((case.business.clone(), case.original)).or_default();
+        self.dates_dirty = true;
+        self.registered.insert(id, DeadlineView { id, case: case.clone(), at });
+        self.cases.entry(case.clone()).or_insert(id);
+    }
+
+    /// Registers a case, or finds that it is: who lost the answer asks again.
+    pub(super) fn register(&mut self, case: Case, now: Timestamp, out: &mut Decision) -> Reply {
+        let known = self.cases.get(&case).copied();
+        if known.is_none() && self.registered.len() >= self.settings.limits.deadlines_max {
+            return Reply::Invalid(Fault::Full("registered deadlines"));
+        }
+        let (business, original) = (case.business.clone(), case.original);
+        let id = match known {
+            Some(id) => id,
+            None => self.push(out, Change::DeadlineRegistered { case, at: now }),
+        };
+        let mut answer = self.date_answer(Some(id), &business, original, now, out);
+        if let Reply::Deadline { duplicate, .. } = &mut answer {
+            *duplicate = known.is_some();
+        }
+        answer
+    }
+
+    /// Keeps the latest move told for a date; an earlier one never replaces a later one.
+    pub(super) fn note_told(&mut self, business: &Business, extension: &Extension) {
+        let told = self.dates.entry((business.clone(), extension.from)).or_default();
+        if told.as_ref().is_none_or(|old| old.to < extension.to) {
+            *told = Some(extension.clone());
+        }
+    }
+
     /// A date as it holds at `now`: the later of what was told and what is computed.
     ///
     /// # Errors
@@ -58,7 +92,7 @@ impl Machine {
         match self.deadline(business, original, now) {
             Ok(computed) => {
                 self.tell_if_later(business, &computed, "check", now, out);
-                Reply::Deadline { id, computed: Box::new(computed) }
+                Reply::Deadline { id, duplicate: false, computed: Box::new(computed) }
             }
             Err(fault) => Reply::Invalid(fault),
         }

@@ -1,6 +1,6 @@
 //! What can happen to the engine, and what it answers.
 
-use super::change::{Accepted, Private, TurnedAway};
+use super::change::{Accepted, Case, Private, TurnedAway};
 use super::ports::Answer;
 use crate::domain::cell::{Cell, Selector};
 use crate::domain::deadline::Computed;
@@ -249,18 +249,12 @@ pub enum Event {
         /// Why.
         reason: String,
     },
-    /// A case is registered.
+    /// A case is registered; once for ever, however often it is said.
     RegisterDeadline {
         /// Where the answer goes.
         reply: ReplyTo,
-        /// Who registers it.
-        institution: InstitutionCode,
-        /// The business.
-        business: Business,
-        /// The date.
-        original: CivilDate,
-        /// The registrant's reference, hashed.
-        reference: InsuredHash,
+        /// The case.
+        case: Case,
     },
     /// The accept record of a transaction that is still needed is about to leave the journal.
     Forward {
@@ -326,6 +320,8 @@ pub enum Reply {
     Deadline {
         /// Its number, where it was registered.
         id: Option<Seq>,
+        /// Whether it had been registered before.
+        duplicate: bool,
         /// The date.
         computed: Box<Computed>,
     },
@@ -392,6 +388,12 @@ pub enum Fault {
     /// A replacement is on its way.
     #[error("a replacement is already on its way")]
     BeingReplaced,
+    /// What it would cancel may be a ticket, which never took effect.
+    #[error(
+        "a ticket of the same visit or person is open, and what became a ticket never took effect: \
+         close or resettle it, then cancel what has been applied"
+    )]
+    OpenTicket,
     /// The submission lacks something that policy demands.
     #[error("{0}")]
     PolicyDemands(&'static str),

@@ -10,7 +10,7 @@ use super::live::{NEEDS_CREDENTIAL, READY, Slot, UNQUEUED};
 use super::machine::{Due, Machine};
 use super::settings::sabotaged;
 use super::step::{Decision, Effect, SendOrder};
-use crate::domain::cell::Selector;
+use crate::domain::cell::{Operation, Selector};
 use crate::domain::gate::{GateState, HealthPhase, Probe};
 use crate::domain::ids::{AttemptNo, Seq};
 use crate::domain::outcome::TransientReason;
@@ -278,10 +278,23 @@ impl Machine {
     }
 
     /// Gives a ticket and tells whoever waits.
+    ///
+    /// A cancel that waited behind it has nothing to undo now, and must not undo the resettlement,
+    /// which is another intent: what becomes of it is its submitter's word.
     pub(super) fn ticket(&mut self, transaction: Seq, now: Timestamp, out: &mut Decision) {
+        let cancels = self.cancels_behind(transaction);
         self.push(out, Change::Ticketed { transaction, at: now });
         self.at_hand.remove(&transaction);
         self.answer_waiters(transaction, &LiveAnswer::Ticketed, out);
+        self.orphan(&cancels, now, out);
+    }
+
+    fn cancels_behind(&self, transaction: Seq) -> Vec<Seq> {
+        let behind = self.live.find(transaction).into_iter();
+        let behind = behind.flat_map(|slot| self.live.followers(slot));
+        let behind = behind.map(|slot| self.live.get(slot));
+        let is_cancel = |id: u32| self.cells[id as usize].cell.operation == Operation::Cancel;
+        behind.filter(|live| is_cancel(live.cell)).map(|live| live.transaction).collect()
     }
 
     /// Does whatever has become due.

@@ -106,6 +106,8 @@ struct Chain {
     tail: Slot,
     /// Entries that name it, those outside the chain included.
     members: u32,
+    /// Entries that stand in the chain.
+    linked: u32,
 }
 
 /// A slab in fixed chunks: it grows without copying, so memory never doubles for a moment.
@@ -252,6 +254,7 @@ impl LiveSet {
             scatter(entries.get(s).transaction.0)
         });
         if joins {
+            self.chains.get_mut(chain).linked += 1;
             match behind {
                 Some(before) if self.get(before).is(IN_CHAIN) && self.get(before).key == chain => {
                     let next = self.get(before).next;
@@ -272,7 +275,8 @@ impl LiveSet {
         if let Some(&found) = self.by_key.find(scatter(key), |&c| chains.get(c).key == key) {
             return found;
         }
-        let chain = self.chains.insert(Chain { key, head: NONE, tail: NONE, members: 0 });
+        let chain =
+            self.chains.insert(Chain { key, head: NONE, tail: NONE, members: 0, linked: 0 });
         let chains = &self.chains;
         self.by_key.insert_unique(scatter(key), chain, |&c| scatter(chains.get(c).key));
         chain
@@ -295,6 +299,19 @@ impl LiveSet {
 
     pub(super) fn is_head(&self, slot: Slot) -> bool {
         self.head_of(slot) == slot
+    }
+
+    /// Whether a transaction of this key stands outside its chain, blocking nothing.
+    pub(super) fn has_outside(&self, key: OrderingKey) -> bool {
+        let (key, chains) = (chain_key(key), &self.chains);
+        let chain = self.by_key.find(scatter(key), |&c| chains.get(c).key == key);
+        chain.map(|&c| chains.get(c)).is_some_and(|chain| chain.linked < chain.members)
+    }
+
+    /// The transactions that wait behind `slot` in its chain, in order.
+    pub(super) fn followers(&self, slot: Slot) -> impl Iterator<Item = Slot> + '_ {
+        let next = |at: Slot| Some(self.get(at).next).filter(|&next| next != NONE);
+        std::iter::successors(next(slot), move |&at| next(at))
     }
 
     /// The transaction right before `slot` in its chain.
@@ -334,6 +351,7 @@ impl LiveSet {
         if next == NONE {
             self.chains.get_mut(chain).tail = previous.unwrap_or(NONE);
         }
+        self.chains.get_mut(chain).linked -= 1;
         let live = self.get_mut(slot);
         live.flags &= !IN_CHAIN;
         live.next = NONE;

@@ -5,12 +5,13 @@
 
 use super::live::{PRE_ACCEPTED, Slot};
 use super::machine::Machine;
-use super::view::{GateView, TicketView, TransactionView, UpstreamView};
+use super::view::{GateView, TicketView, TransactionView, Untold, UpstreamView};
 use crate::domain::cell::Cell;
 use crate::domain::gate::{GateState, Override};
 use crate::domain::ids::Seq;
 use crate::domain::ledger::Books;
 use crate::domain::policy::Disposition;
+use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
 use crate::domain::time::Timestamp;
 use crate::domain::window::{self, Decision, Window};
@@ -119,6 +120,22 @@ impl Machine {
     #[must_use]
     pub fn transaction(&self, seq: Seq) -> Option<TransactionView> {
         self.live.find(seq).map(|slot| self.view(slot))
+    }
+
+    /// Whether nothing has happened to a transaction but its acceptance, so that its history need
+    /// not be looked for: it waits, and it comes back to waiting only after an attempt. Where
+    /// records are lost, nobody knows.
+    #[must_use]
+    pub fn is_only_accepted(&self, seq: Seq) -> bool {
+        let live = self.live.find(seq).map(|slot| self.live.get(slot));
+        let untried = live.is_some_and(|live| live.state == State::Waiting && live.attempts == 0);
+        untried && !self.quarantined
+    }
+
+    /// A transaction that is final and whose result has not been told.
+    #[must_use]
+    pub fn untold(&self, seq: Seq) -> Option<&Untold> {
+        self.untold.get(&seq)?.as_deref()
     }
 
     fn view(&self, slot: Slot) -> TransactionView {

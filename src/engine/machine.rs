@@ -5,7 +5,7 @@
 //! changes and applies them here. What is *not* folded stands under "this process only" below
 //! and may be lost at any time without breaking a promise.
 
-use super::change::{Accepted, Carried, Change, Facts, Settlement};
+use super::change::{Accepted, Carried, Case, Change, Facts, Settlement};
 use super::clock::Watch;
 use super::event::{Done, ReplyTo};
 use super::live::{
@@ -13,6 +13,7 @@ use super::live::{
 };
 use super::ports::{Answer, KeyEntry, KeyRuns};
 use super::settings::{Settings, sabotaged};
+use super::view::Untold;
 use crate::domain::cell::Cell;
 use crate::domain::deadline::Extension;
 use crate::domain::gate::{GateState, Health, Override};
@@ -117,13 +118,6 @@ pub(super) struct Closing {
     pub(super) out: HashSet<Seq>,
 }
 
-/// A pre-accepted transaction whose result has not been told.
-#[derive(Debug, Clone)]
-pub(super) struct Untold {
-    pub(super) institution: InstitutionCode,
-    pub(super) cell: Arc<Cell>,
-}
-
 /// The state of one partition.
 pub struct Machine {
     pub(super) settings: Settings,
@@ -147,10 +141,13 @@ pub struct Machine {
     /// Dates that somebody was told of or waits for, and the move told last.
     pub(super) dates: BTreeMap<(Business, CivilDate), Option<Extension>>,
     pub(super) registered: BTreeMap<Seq, super::view::DeadlineView>,
+    /// The same cases, to know one that is registered again.
+    pub(super) cases: HashMap<Case, Seq>,
     pub(super) ticketed: BTreeSet<Seq>,
     pub(super) dead: BTreeSet<Seq>,
     pub(super) doubtful: BTreeSet<Seq>,
-    pub(super) untold: BTreeMap<Seq, Untold>,
+    /// Pre-accepted ones whose result has not been told, and what is left of those that are final.
+    pub(super) untold: BTreeMap<Seq, Option<Box<Untold>>>,
     /// Keys of records that no sealed run covers yet.
     pub(super) recent: HashMap<KeyHash, KeyEntry>,
     pub(super) runs: Box<dyn KeyRuns>,
@@ -213,6 +210,7 @@ impl Machine {
             overrides: Vec::new(),
             dates: BTreeMap::new(),
             registered: BTreeMap::new(),
+            cases: HashMap::new(),
             ticketed: BTreeSet::new(),
             dead: BTreeSet::new(),
             doubtful: BTreeSet::new(),
@@ -281,8 +279,8 @@ impl Machine {
                 self.live.get_mut(slot).not_before = *ask_at;
                 self.agenda.insert((*ask_at, Due::Ask(*transaction)));
             }
-            Change::ProvisionalDecided { upstream, confirmed, .. } => {
-                self.apply_provisional(upstream, *confirmed);
+            Change::ProvisionalDecided { upstream, confirmed, at } => {
+                self.apply_provisional(upstream, *confirmed, *at);
             }
             Change::Ticketed { transaction, .. } => {
                 let slot = self.slot(*transaction);
@@ -293,17 +291,17 @@ impl Machine {
                 }
                 self.ticketed.insert(*transaction);
             }
-            Change::TicketClosed { transaction, how, .. } => {
+            Change::TicketClosed { transaction, how, at, .. } => {
                 let slot = self.slot(*transaction);
                 let amount = self.live.get(slot).amount;
                 let step =
                     if *how == TicketState::Resettled { Move::Supersede } else { Move::Withdraw };
-                self.finish(slot, step);
+                self.finish(slot, step, *at);
                 self.books.close(*how, amount);
             }
-            Change::Withdrawn { transaction, .. } => {
+            Change::Withdrawn { transaction, at, .. } => {
                 let slot = self.slot(*transaction);
-                self.finish(slot, Move::Withdraw);
+                self.finish(slot, Move::Withdraw, *at);
             }
             Change::DeadLettered { transaction, .. } => {
                 let slot = self.slot(*transaction);
@@ -315,8 +313,8 @@ impl Machine {
                 let slot = self.slot(*transaction);
                 self.shift(slot, Move::RequireAction);
             }
-            Change::Superseded { transaction, by_transaction, .. } => {
-                self.apply_superseded(*transaction, *by_transaction);
+            Change::Superseded { transaction, by_transaction, at } => {
+                self.apply_superseded(*transaction, *by_transaction, *at);
             }
             Change::ResultTold { transaction, .. } => {
                 self.untold.remove(transaction);
@@ -331,9 +329,7 @@ impl Machine {
                 self.upstreams[index].health = health.clone();
                 self.gates_dirty = true;
             }
-            Change::DeadlineRegistered { institution, business, original, at, .. } => {
-                self.apply_registered(seq, institution, business, *original, *at);
-            }
+            Change::DeadlineRegistered { case, at } => self.apply_registered(seq, case, *at),
             Change::DeadlineTold { business, extension, .. } => {
                 self.note_told(business, extension);
             }
@@ -350,10 +346,8 @@ impl Machine {
             }
             Change::Carried(carried) => self.apply_carried(carried),
             Change::DeadlineCarried { id, registered } => {
-                if let Change::DeadlineRegistered { institution, business, original, at, .. } =
-                    registered.as_ref()
-                {
-                    self.apply_registered(*id, institution, business, *original, *at);
+                if let Change::DeadlineRegistered { case, at } = registered.as_ref() {
+                    self.apply_registered(*id, case, *at);
                 }
             }
         }
@@ -381,7 +375,7 @@ impl Machine {
         self.wake(slot);
     }
 
-    fn apply_superseded(&mut self, transaction: Seq, by_transaction: Seq) {
+    fn apply_superseded(&mut self, transaction: Seq, by_transaction: Seq, at: Timestamp) {
         // Whoever waited for the old one waits for the one in its place.
         for dependent in self.dependents.remove(&transaction).unwrap_or_default() {
             if let Some(slot) = self.live.find(dependent) {
@@ -390,7 +384,7 @@ impl Machine {
             }
         }
         let slot = self.slot(transaction);
-        self.finish(slot, Move::Supersede);
+        self.finish(slot, Move::Supersede, at);
     }
 
     fn apply_accepted(&mut self, seq: Seq, accepted: &Arc<Accepted>) {
@@ -451,8 +445,7 @@ impl Machine {
             self.agenda.insert((at, Due::Ticket(seq)));
         }
         if facts.pre_accepted {
-            let cell = self.cells[cell as usize].cell.clone();
-            self.untold.insert(seq, Untold { institution: facts.institution.clone(), cell });
+            self.untold.insert(seq, None);
         }
         if state == State::Waiting {
             self.cells[cell as usize].waiting += 1;
@@ -486,9 +479,17 @@ impl Machine {
         if carried.state.is_final() {
             // Only a pre-accepted transaction whose result has not been told is carried on.
             let cell = self.intern_cell(&carried.facts.cell);
-            let cell = self.cells[cell as usize].cell.clone();
-            let institution = carried.facts.institution.clone();
-            self.untold.insert(carried.transaction, Untold { institution, cell });
+            let untold = Untold {
+                transaction: carried.transaction,
+                institution: carried.facts.institution.clone(),
+                cell: self.cells[cell as usize].cell.clone(),
+                state: carried.state,
+                amount: carried.facts.amount,
+                attempts: carried.attempts,
+                at: carried.facts.at,
+                ended_at: carried.ended_at,
+            };
+            self.untold.insert(carried.transaction, Some(Box::new(untold)));
             return;
         }
         let seq = carried.transaction;
@@ -535,8 +536,10 @@ impl Machine {
         let transaction = self.live.get(slot).transaction;
         self.doubtful.remove(&transaction);
         match settlement {
-            Settlement::Applied { .. } => self.finish(slot, Move::Apply),
-            Settlement::Refused { provisional: false, .. } => self.finish(slot, Move::Refuse),
+            Settlement::Applied { .. } => self.finish(slot, Move::Apply, at),
+            Settlement::Refused { provisional: false, .. } => {
+                self.finish(slot, Move::Refuse, at);
+            }
             Settlement::Refused { code, provisional: true, .. } => {
                 self.live.extra_mut(slot).provisional = Some(code.clone());
                 let upstream = self.cells[self.live.get(slot).cell as usize].upstream;
@@ -568,13 +571,13 @@ impl Machine {
         }
     }
 
-    fn apply_provisional(&mut self, upstream: &UpstreamName, confirmed: bool) {
+    fn apply_provisional(&mut self, upstream: &UpstreamName, confirmed: bool, at: Timestamp) {
         let index = self.upstream(upstream);
         for transaction in std::mem::take(&mut self.upstreams[index].provisional) {
             let slot = self.slot(transaction);
             self.live.extra_mut(slot).provisional = None;
             if confirmed {
-                self.finish(slot, Move::Refuse);
+                self.finish(slot, Move::Refuse, at);
             } else {
                 self.shift(slot, Move::Return);
                 self.live.get_mut(slot).not_before = self.last_at;
@@ -592,36 +595,6 @@ impl Machine {
         }
         self.gates_dirty = true;
         self.dates_dirty = true;
-    }
-
-    fn apply_registered(
-        &mut self,
-        id: Seq,
-        institution: &InstitutionCode,
-        business: &Business,
-        original: CivilDate,
-        at: Timestamp,
-    ) {
-        self.dates.entry((business.clone(), original)).or_default();
-        self.dates_dirty = true;
-        self.registered.insert(
-            id,
-            super::view::DeadlineView {
-                id,
-                institution: institution.clone(),
-                business: business.clone(),
-                original,
-                at,
-            },
-        );
-    }
-
-    /// Keeps the latest move told for a date; an earlier one never replaces a later one.
-    fn note_told(&mut self, business: &Business, extension: &Extension) {
-        let told = self.dates.entry((business.clone(), extension.from)).or_default();
-        if told.as_ref().is_none_or(|old| old.to < extension.to) {
-            *told = Some(extension.clone());
-        }
     }
 
     /// The attempt of `transaction` is no longer out.
@@ -688,10 +661,22 @@ impl Machine {
     }
 
     /// Moves a transaction to its final state and forgets it.
-    fn finish(&mut self, slot: Slot, step: Move) {
-        let live = *self.live.get(slot);
+    fn finish(&mut self, slot: Slot, step: Move, at: Timestamp) {
         self.shift(slot, step);
+        let live = *self.live.get(slot);
         let transaction = live.transaction;
+        if let Some(untold) = self.untold.get_mut(&transaction) {
+            *untold = Some(Box::new(Untold {
+                transaction,
+                institution: self.institutions[live.institution as usize].clone(),
+                cell: self.cells[live.cell as usize].cell.clone(),
+                state: live.state,
+                amount: live.amount,
+                attempts: u32::from(live.attempts),
+                at: live.at,
+                ended_at: Some(at),
+            }));
+        }
         self.ticketed.remove(&transaction);
         self.dead.remove(&transaction);
         if let Some(extra) = self.live.extra(slot).cloned() {

@@ -456,10 +456,11 @@ impl Machine {
             let state = self.live.get(slot).state;
             return Err(Fault::WrongState { what: "the transaction", state: state.to_string() });
         }
-        if !self.untold.contains_key(&transaction) {
-            return Err(Fault::NotFound("pre-accepted transaction with an untold result"));
-        }
+        let untold = self.untold(transaction);
+        let untold =
+            untold.ok_or(Fault::NotFound("pre-accepted transaction with an untold result"));
+        let state = untold?.state;
         self.push(out, Change::ResultTold { transaction, how, by: o.by.clone(), at: now });
-        Ok(Done::Transaction(transaction, State::Applied))
+        Ok(Done::Transaction(transaction, state))
     }
 }

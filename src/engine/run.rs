@@ -9,7 +9,7 @@
 //! Answers to reads wait for the sync like all others, so that nobody sees a state that a crash
 //! could take back.
 
-use super::change::Change;
+use super::change::{Case, Change};
 use super::event::{Event, Order, Reply, ReplyTo, Submission};
 use super::machine::Machine;
 use super::ports::{AppendError, Clock, Journal};
@@ -17,7 +17,7 @@ use super::settings::sabotaged;
 use super::step::{Decision, Effect, SendOrder};
 use crate::domain::cell::Cell;
 use crate::domain::gate::GateState;
-use crate::domain::ids::{Business, InstitutionCode, InsuredHash, Seq, UpstreamName};
+use crate::domain::ids::{Business, InstitutionCode, Seq, UpstreamName};
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Now, Timestamp};
@@ -421,22 +421,9 @@ impl Handle {
         .await
     }
 
-    /// Registers a case that has no transaction yet.
-    pub async fn register_deadline(
-        &self,
-        institution: InstitutionCode,
-        business: Business,
-        original: CivilDate,
-        reference: InsuredHash,
-    ) -> Reply {
-        self.ask(move |reply| Event::RegisterDeadline {
-            reply,
-            institution,
-            business,
-            original,
-            reference,
-        })
-        .await
+    /// Registers a case that has no transaction yet; of one that is registered, finds it.
+    pub async fn register_deadline(&self, case: Case) -> Reply {
+        self.ask(move |reply| Event::RegisterDeadline { reply, case }).await
     }
 
     /// Asks for a date; what is answered counts as told.

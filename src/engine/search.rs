@@ -1,4 +1,5 @@
-//! Finding transactions, tickets and registered deadlines, page by page, in several short looks.
+//! Finding transactions, tickets, untold results and registered deadlines, page by page, in several
+//! short looks.
 //!
 //! A look stands in the way of everything else that the engine's thread does, so it may touch only so
 //! many entries; a search that has not found its page by then goes on in the next look. What
@@ -14,7 +15,7 @@
 use super::live::{PRE_ACCEPTED, Slot};
 use super::machine::Machine;
 use super::run::Handle;
-use super::view::DeadlineView;
+use super::view::{DeadlineView, Untold};
 use crate::domain::cell::Cell;
 use crate::domain::gate::GateState;
 use crate::domain::ids::{InstitutionCode, Seq};
@@ -38,10 +39,21 @@ pub struct Glance<'a> {
     pub institution: &'a InstitutionCode,
     /// Its cell.
     pub cell: &'a Cell,
-    /// The gate of its cell.
-    pub gate: GateState,
+    /// The gate of its cell; `None` once it is final.
+    pub gate: Option<GateState>,
     /// For a pre-accepted one: whether its result has been told.
     pub result_told: Option<bool>,
+}
+
+/// Which transactions to search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Among {
+    /// Those that are not final.
+    Open,
+    /// Those that stand in one state. Naming it may save looks; `keep` must ask for it too.
+    In(State),
+    /// Pre-accepted ones whose result has not been told, final or not.
+    Untold,
 }
 
 /// A search on its way.
@@ -59,8 +71,8 @@ pub struct Search {
 
 #[derive(Debug, Clone, Copy)]
 enum Walk {
-    /// The sorted list of a state, where that has one; else the numbers.
-    Numbers(Option<State>),
+    /// The sorted list of those searched, where they have one; else the numbers.
+    Numbers(Among),
     /// The places in memory, from this one on.
     Places(Slot),
 }
@@ -75,12 +87,11 @@ pub struct Found<T> {
 }
 
 impl Search {
-    /// For at most `limit` that come after `after`; where all of them are to stand in one state,
-    /// naming it may save looks.
+    /// For at most `limit` that come after `after`.
     #[must_use]
-    pub fn new(after: Seq, limit: usize, state: Option<State>) -> Self {
+    pub fn new(after: Seq, limit: usize, among: Among) -> Self {
         let found = BinaryHeap::new();
-        Self { walk: Walk::Numbers(state), after, up_to: None, limit, found }
+        Self { walk: Walk::Numbers(among), after, up_to: None, limit, found }
     }
 
     /// Looks at the next of `numbers`, which rise. Says whether the search has ended.
@@ -145,8 +156,8 @@ impl Handle {
 }
 
 impl Machine {
-    /// Looks on for transactions that are not final and for which `keep` says yes. `show` says
-    /// what of each goes on the page.
+    /// Looks on for transactions for which `keep` says yes. `show` says what of each goes on the
+    /// page.
     pub fn search<T>(
         &self,
         mut search: Search,
@@ -158,7 +169,12 @@ impl Machine {
         let keeps_number = |seq: Seq| self.live.find(seq).is_some_and(keeps);
         let rest = (Bound::Excluded(search.after), Bound::Unbounded);
         let ended = match search.walk {
-            Walk::Numbers(state) => match state.and_then(|state| self.list(state)) {
+            Walk::Numbers(Among::Untold) => {
+                let numbers = self.untold.range(rest).map(|(&seq, _)| seq);
+                let is_final = |seq| self.untold(seq).is_some_and(|one| keep(&glance_back(one)));
+                search.walk(numbers, |seq| keeps_number(seq) || is_final(seq))
+            }
+            Walk::Numbers(among) => match self.list(among) {
                 Some(list) => search.walk(list.range(rest).copied(), keeps_number),
                 None => {
                     let numbers = (search.after.0.saturating_add(1)..=up_to.0).map(Seq);
@@ -204,18 +220,22 @@ impl Machine {
     }
 
     /// The states that people work through have lists of their own.
-    fn list(&self, state: State) -> Option<&BTreeSet<Seq>> {
-        match state {
-            State::DeadLettered => Some(&self.dead),
-            State::InDoubt => Some(&self.doubtful),
-            State::Ticketed => Some(&self.ticketed),
-            State::Waiting
-            | State::InFlight
-            | State::ActionRequired
-            | State::Applied
-            | State::Refused
-            | State::Withdrawn
-            | State::Superseded => None,
+    fn list(&self, among: Among) -> Option<&BTreeSet<Seq>> {
+        match among {
+            Among::In(State::DeadLettered) => Some(&self.dead),
+            Among::In(State::InDoubt) => Some(&self.doubtful),
+            Among::In(State::Ticketed) => Some(&self.ticketed),
+            Among::In(
+                State::Waiting
+                | State::InFlight
+                | State::ActionRequired
+                | State::Applied
+                | State::Refused
+                | State::Withdrawn
+                | State::Superseded,
+            )
+            | Among::Open
+            | Among::Untold => None,
         }
     }
 
@@ -226,10 +246,21 @@ impl Machine {
             state: live.state,
             institution: &self.institutions[live.institution as usize],
             cell: &cell.cell,
-            gate: cell.gate,
+            gate: Some(cell.gate),
             result_told: live
                 .is(PRE_ACCEPTED)
                 .then(|| !self.untold.contains_key(&live.transaction)),
         }
+    }
+}
+
+/// A look at one that is final.
+fn glance_back(untold: &Untold) -> Glance<'_> {
+    Glance {
+        state: untold.state,
+        institution: &untold.institution,
+        cell: &untold.cell,
+        gate: None,
+        result_told: Some(false),
     }
 }

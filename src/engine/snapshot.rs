@@ -4,10 +4,9 @@
 
 use super::change::{Carried, Change, Facts};
 use super::live::{NEEDS_CREDENTIAL, NOT_SELF_CONTAINED, PRE_ACCEPTED, Slot};
-use super::machine::{Machine, Untold};
-use crate::domain::ids::{InsuredHash, OrderingKey, Seq};
-use crate::domain::money::Money;
-use crate::domain::state::State;
+use super::machine::Machine;
+use super::view::Untold;
+use crate::domain::ids::{OrderingKey, Seq};
 use crate::domain::time::Timestamp;
 
 impl Machine {
@@ -20,9 +19,8 @@ impl Machine {
         // numbers: one that replaces another has its place.
         let live = slots.into_iter().flat_map(|slot| self.live.chain_from(slot));
         let live = live.map(|slot| Change::Carried(Box::new(self.carried(slot))));
-        let untold = self.untold.iter().filter(|(seq, _)| self.live.find(**seq).is_none());
-        let untold =
-            untold.map(|(seq, untold)| Change::Carried(Box::new(carried_untold(*seq, untold))));
+        let untold = self.untold.values().flatten();
+        let untold = untold.map(|untold| Change::Carried(Box::new(carried_untold(untold))));
         self.but_for_transactions().into_iter().chain(live).chain(untold)
     }
 
@@ -47,13 +45,7 @@ impl Machine {
         );
         changes.extend(self.registered.values().map(|d| Change::DeadlineCarried {
             id: d.id,
-            registered: Box::new(Change::DeadlineRegistered {
-                institution: d.institution.clone(),
-                business: d.business.clone(),
-                original: d.original,
-                reference: InsuredHash(0),
-                at: d.at,
-            }),
+            registered: Box::new(Change::DeadlineRegistered { case: d.case.clone(), at: d.at }),
         }));
         changes.extend(self.dates.iter().filter_map(|((business, original), told)| {
             told.as_ref().map(|extension| Change::DeadlineTold {
@@ -91,18 +83,19 @@ impl Machine {
             failures: u32::from(live.failures),
             not_before: live.not_before,
             provisional: extra.provisional,
+            ended_at: None,
         }
     }
 }
 
-fn carried_untold(transaction: Seq, untold: &Untold) -> Carried {
+fn carried_untold(untold: &Untold) -> Carried {
     Carried {
-        transaction,
+        transaction: untold.transaction,
         facts: Facts {
             institution: untold.institution.clone(),
             cell: untold.cell.clone(),
             ordering_key: OrderingKey(0),
-            amount: Money::ZERO,
+            amount: untold.amount,
             deadline: None,
             replaces: None,
             depends_on: None,
@@ -110,12 +103,13 @@ fn carried_untold(transaction: Seq, untold: &Untold) -> Carried {
             needs_credential: false,
             ticket_after: None,
             pre_accepted: true,
-            at: Timestamp::default(),
+            at: untold.at,
         },
-        state: State::Applied,
-        attempts: 0,
+        state: untold.state,
+        attempts: untold.attempts,
         failures: 0,
         not_before: Timestamp::default(),
         provisional: None,
+        ended_at: untold.ended_at,
     }
 }

@@ -9,7 +9,7 @@ use super::live::UNQUEUED;
 use super::machine::{AtHand, Due, Machine, Waiter};
 use super::ports::Answer;
 use super::settings::sabotaged;
-use crate::domain::cell::Cell;
+use crate::domain::cell::{Cell, Operation};
 use crate::domain::gate::{GateState, HealthPhase};
 use crate::domain::ids::{AttemptNo, InstitutionCode, Seq, UpstreamName};
 use crate::domain::outcome::{DoubtReason, Finding, Outcome, TransientReason};
@@ -118,22 +118,8 @@ impl Machine {
                     self.close_ticket(&institution, transaction, how, (by, reason), at, out);
                 out.effects.push(Effect::Reply(reply, answer));
             }
-            Event::RegisterDeadline { reply, .. }
-                if self.registered.len() >= self.settings.limits.deadlines_max =>
-            {
-                let full = Reply::Invalid(Fault::Full("registered deadlines"));
-                out.effects.push(Effect::Reply(reply, full));
-            }
-            Event::RegisterDeadline { reply, institution, business, original, reference } => {
-                let change = Change::DeadlineRegistered {
-                    institution,
-                    business: business.clone(),
-                    original,
-                    reference,
-                    at,
-                };
-                let id = self.push(out, change);
-                let answer = self.date_answer(Some(id), &business, original, at, out);
+            Event::RegisterDeadline { reply, case } => {
+                let answer = self.register(case, at, out);
                 out.effects.push(Effect::Reply(reply, answer));
             }
             Event::CheckDeadline { reply, business, original } => {
@@ -384,6 +370,9 @@ impl Machine {
         {
             // One that has been applied needs no waiting for; of any other nothing may be hoped.
             return Err(Fault::NotFound("transaction that is still open"));
+        }
+        if s.cell.operation == Operation::Cancel && self.live.has_outside(s.ordering_key) {
+            return Err(Fault::OpenTicket);
         }
         if let Some(day) = s.covers_from {
             let covered = self.windows.iter().any(|w| w.covers_day(day, &s.cell, self.last_at));

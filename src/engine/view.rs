@@ -2,11 +2,12 @@
 
 use crate::domain::cell::Cell;
 use crate::domain::gate::{GateState, Health};
-use crate::domain::ids::{Business, InstitutionCode, OrderingKey, Seq, UpstreamName, WindowId};
+use crate::domain::ids::{InstitutionCode, OrderingKey, Seq, UpstreamName, WindowId};
 use crate::domain::money::Money;
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
-use crate::domain::time::{CivilDate, Timestamp};
+use crate::domain::time::Timestamp;
+use crate::engine::change::Case;
 use std::sync::Arc;
 
 /// A transaction that is not final, as the machine knows it.
@@ -40,6 +41,28 @@ pub struct TransactionView {
     pub at: Timestamp,
     /// For a pre-accepted transaction: whether its result has been told. `None` for others.
     pub result_told: Option<bool>,
+}
+
+/// A pre-accepted transaction that is final and whose result has not been told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untold {
+    /// The transaction.
+    pub transaction: Seq,
+    /// Its submitter.
+    pub institution: InstitutionCode,
+    /// Its cell.
+    pub cell: Arc<Cell>,
+    /// Where it ended.
+    pub state: State,
+    /// Its amount.
+    pub amount: Money,
+    /// How many attempts there were.
+    pub attempts: u32,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// When it ended. `None` where a snapshot of an older version carried it: that wrote down
+    /// submitter and cell alone, and the rest here is as good as unknown.
+    pub ended_at: Option<Timestamp>,
 }
 
 /// A ticket that is open.
@@ -96,12 +119,8 @@ pub struct UpstreamView {
 pub struct DeadlineView {
     /// Its number.
     pub id: Seq,
-    /// Who registered it.
-    pub institution: InstitutionCode,
-    /// The business.
-    pub business: Business,
-    /// The date given.
-    pub original: CivilDate,
+    /// The case.
+    pub case: Case,
     /// When it was registered.
     pub at: Timestamp,
 }

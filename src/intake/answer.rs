@@ -164,6 +164,7 @@ pub(super) fn faulty(fault: &Fault) -> Problem {
         Fault::WrongState { .. } | Fault::WindowCompleted(_) => Code::WrongState,
         Fault::Changed { .. } => Code::Changed,
         Fault::BeingReplaced => Code::BeingReplaced,
+        Fault::OpenTicket => Code::OpenTicket,
         Fault::PolicyDemands(_) => Code::PolicyDemands,
         Fault::NotCovered(_) => Code::NotCovered,
         Fault::Invalid(_) => Code::Invalid,
@@ -199,7 +200,7 @@ pub(super) fn unreadable(error: &ReadError) -> Problem {
 }
 
 /// The header that tells a repeat from a first time.
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// The response to a single submission; `waited` when the client asked to wait.
 pub(super) fn respond(

@@ -10,13 +10,14 @@ use super::{Caller, Page, Query, Shared, State, missing};
 use crate::domain::deadline::Computed;
 use crate::domain::ids::{Business, DeadlineId};
 use crate::domain::time::{CivilDate, Now, Timestamp, Zone};
+use crate::engine::change::Case;
 use crate::engine::event::{Fault, Reply};
 use crate::engine::machine::Machine;
-use crate::engine::search::Search;
+use crate::engine::search::{Among, Search};
 use crate::engine::view::DeadlineView;
 use crate::web::problem::{self, DeadlineMention, FieldError, Problem, rule_word};
 use axum::extract::{Request, State as Taken};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +29,8 @@ pub(super) struct RegisterBody {
     business: String,
     /// The date, `yyyy-MM-dd`.
     original: String,
-    /// The registrant's own reference; kept only as a keyed hash.
+    /// The registrant's own reference, which tells this case from others of the same business and
+    /// date; kept only as a keyed hash.
     reference: String,
 }
 
@@ -96,13 +98,17 @@ const NO_BUSINESS: &str = "the catalogue has no such business";
 const NO_DAY: &str = "expected a day such as 2022-08-13";
 
 /// Registers a case, so that its date is watched and told.
+///
+/// A case is its business, its date and its reference: who lost the answer sends the same again,
+/// and gets the first number with the date as it holds now.
 #[utoipa::path(
     post,
     path = "/v1/deadlines",
     operation_id = "registerDeadline",
     request_body = RegisterBody,
     responses(
-        (status = 201, description = "Registered", body = Deadline),
+        (status = 201, description = "Registered, now or before", body = Deadline,
+            headers(("Idempotency-Replayed" = Option<String>))),
         (status = 422, description = "Wrong fields", body = problem::ProblemBody, content_type = "application/problem+json"),
     ),
     security(("key" = []))
@@ -125,12 +131,16 @@ pub(super) async fn register(
         return Err(Problem::fields(problems.into_iter().flatten().collect()));
     };
     let reference = state.vault.insured(&plain(&asked.reference, "/reference")?);
-    let of = business.clone();
-    match state.engine.register_deadline(institution, of, original, reference).await {
-        Reply::Deadline { id, computed } => {
+    let case = Case { institution, business: business.clone(), original, reference };
+    match state.engine.register_deadline(case).await {
+        Reply::Deadline { id, duplicate, computed } => {
             let id = id.map(|seq| DeadlineId::new(state.partition, seq));
             let deadline = Deadline { id, ..deadline(business, &computed) };
-            answer::json_response(StatusCode::CREATED, &deadline)
+            let mut response = answer::json_response(StatusCode::CREATED, &deadline)?;
+            if duplicate {
+                response.headers_mut().insert(answer::REPLAYED, HeaderValue::from_static("true"));
+            }
+            Ok(response)
         }
         other => Err(answer::problem_of(&state, other, state.clock.now().wall)),
     }
@@ -165,19 +175,20 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let institution = caller.reads()?.code.clone();
     let look = move |machine: &Machine, now: Now, search| {
-        let is_own = |view: &DeadlineView| view.institution == institution;
+        let is_own = |view: &DeadlineView| view.case.institution == institution;
         let dated = |view: DeadlineView| {
-            machine.deadline(&view.business, view.original, now.wall).map(|date| (view, date))
+            let Case { business, original, .. } = &view.case;
+            machine.deadline(business, *original, now.wall).map(|date| (view, date))
         };
         machine.search_deadlines(search, is_own, |view| Some(dated(view)))
     };
-    let found = state.engine.search(Search::new(after, limit, None), look).await;
+    let found = state.engine.search(Search::new(after, limit, Among::Open), look).await;
     let found = found.ok_or_else(answer::unavailable)?;
     let id = |seq| DeadlineId::new(state.partition, seq);
     let item = |(view, computed): (DeadlineView, Computed)| Deadline {
         id: Some(id(view.id)),
         registered_at: Some(view.at.rfc3339(state.zone)),
-        ..deadline(view.business, &computed)
+        ..deadline(view.case.business, &computed)
     };
     let own: Result<Vec<_>, Fault> = found.items.into_iter().collect();
     let own = own.map_err(|fault| answer::faulty(&fault))?;

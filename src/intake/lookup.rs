@@ -12,8 +12,9 @@ use crate::domain::gate::GateState;
 use crate::domain::ids::{Business, InstitutionCode, Seq, TransactionId};
 use crate::domain::money::Money;
 use crate::domain::state::State;
-use crate::domain::time::Zone;
+use crate::domain::time::{Now, Zone};
 use crate::engine::change::Change;
+use crate::engine::machine::Machine;
 use crate::engine::ports::{IndexUnavailable, Indexed, ReadError};
 use crate::engine::view::TransactionView;
 use crate::web::problem::{self, Code, Problem};
@@ -85,16 +86,21 @@ pub(super) async fn one(
 ) -> Result<Response, Problem> {
     let institution = caller.reads()?.code.clone();
     let seq = super::own_partition(&state, &id)?;
-    let look = move |machine: &crate::engine::machine::Machine, _: crate::domain::time::Now| {
-        machine.transaction(seq)
+    let look = move |machine: &Machine, _: Now| {
+        let live = machine.transaction(seq);
+        let story = match &live {
+            Some(_) if machine.is_only_accepted(seq) => Story::Begun,
+            Some(_) => Story::GoesOn,
+            None => Story::Ended,
+        };
+        (live, story, machine.untold(seq).is_some())
     };
-    let live = state.engine.read(look).await.ok_or_else(answer::unavailable)?;
+    let (live, story, untold) = state.engine.read(look).await.ok_or_else(answer::unavailable)?;
     if live.as_ref().is_some_and(|view| view.institution != institution) {
         return Err(Problem::not_found("transaction"));
     }
     let shared = Arc::clone(&state);
-    let is_live = live.is_some();
-    let (told, ended) = blocking(move || read(&shared, &institution, seq, is_live)).await??;
+    let (told, ended) = blocking(move || read(&shared, &institution, seq, story)).await??;
     let opened = match &told.answer {
         Some(sealed) => {
             let opened = state.vault.open_answer(&told.record.institution, sealed);
@@ -117,7 +123,10 @@ pub(super) async fn one(
         attempts: live.as_ref().map(|view| view.attempts),
         gate: live.as_ref().map(|view| view.gate),
         behind: live.as_ref().and_then(|view| view.behind).map(id),
-        result_told: live.as_ref().and_then(|view| view.result_told),
+        result_told: match &live {
+            Some(view) => view.result_told,
+            None => told.record.is_pre_accepted().then_some(!untold),
+        },
         business_status: told.business_status,
         answer: opened.as_deref().and_then(CoreAnswer::of),
         history: told.history,
@@ -131,12 +140,23 @@ fn away() -> Problem {
     Problem::new(Code::IndexUnavailable, IndexUnavailable.to_string()).retry_after(2)
 }
 
+/// What the engine knows of the history of a transaction.
+#[derive(Clone, Copy)]
+enum Story {
+    /// It was accepted, and that is all.
+    Begun,
+    /// It may have gone on, and has not ended.
+    GoesOn,
+    /// It has ended, if it ever began.
+    Ended,
+}
+
 /// Reads what the journal and the listings say of `seq`. Blocks.
 fn read(
     state: &Shared,
     institution: &InstitutionCode,
     seq: Seq,
-    is_live: bool,
+    story: Story,
 ) -> Result<(Told, Option<Indexed>), Problem> {
     let unreadable = |error| match error {
         ReadError::Missing(_) | ReadError::Retired(_) => Problem::not_found("transaction"),
@@ -148,12 +168,16 @@ fn read(
     if record.institution != *institution {
         return Err(Problem::not_found("transaction"));
     }
-    let ended = match state.listing.outcome(seq) {
-        Ok(ended) => ended,
-        Err(IndexUnavailable) if is_live => None,
-        Err(IndexUnavailable) => return Err(away()),
+    let ended = match story {
+        Story::Begun => None,
+        Story::GoesOn => state.listing.outcome(seq).unwrap_or(None),
+        Story::Ended => state.listing.outcome(seq).map_err(|IndexUnavailable| away())?,
     };
-    let last = ended.map_or_else(|| state.journal.last(), |ended| ended.last);
+    let last = match (story, ended) {
+        (Story::Begun, _) => seq,
+        (Story::GoesOn | Story::Ended, Some(ended)) => ended.last,
+        (Story::GoesOn | Story::Ended, None) => state.journal.last(),
+    };
     let bound = state.limits.history_records_max;
     let told = history(&*state.journal, record, seq, last, bound, state.zone);
     Ok((told.map_err(unreadable)?, ended))

@@ -75,6 +75,7 @@ impl Tally {
             | Code::Changed
             | Code::VersionMissing
             | Code::BeingReplaced
+            | Code::OpenTicket
             | Code::PolicyDemands
             | Code::NotCovered
             | Code::NoCalendar => Some(&self.invalid),

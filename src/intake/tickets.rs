@@ -10,7 +10,7 @@ use crate::domain::ticket::TicketState;
 use crate::domain::time::Now;
 use crate::engine::event::{Done, Reply};
 use crate::engine::machine::Machine;
-use crate::engine::search::{Glance, Search};
+use crate::engine::search::{Among, Glance, Search};
 use crate::engine::view::TicketView;
 use crate::web::problem::{self, Code, FieldError, Problem};
 use axum::extract::{Path, Request, State as Taken};
@@ -70,7 +70,7 @@ pub(super) async fn list(
     Page { after, limit }: Page,
 ) -> Result<Response, Problem> {
     let institution = caller.reads()?.code.clone();
-    let search = Search::new(after, limit, Some(State::Ticketed));
+    let search = Search::new(after, limit, Among::In(State::Ticketed));
     let look = move |machine: &Machine, _: Now, search| {
         let is_own = |one: &Glance<'_>| *one.institution == institution;
         machine.search(search, is_own, |seq| machine.open_ticket(seq))

@@ -15,7 +15,7 @@ use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Interval, Timestamp};
 use crate::domain::window::{Act, Notice, Proof, RestoreBy, Window};
 use crate::engine::change::{
-    Accepted, Carried, Change, ResolvedBy, Sealed, Settlement, Told, TurnedAway,
+    Accepted, Carried, Case, Change, ResolvedBy, Sealed, Settlement, Told, TurnedAway,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -285,10 +285,12 @@ fn rare(d: &mut Dice, kind: u8, transaction: Seq, at: Timestamp) -> Change {
         }]),
         19 => Change::HealthSet { upstream: d.name(), health: Health::open(at) },
         20 => Change::DeadlineRegistered {
-            institution: d.institution(),
-            business: d.name(),
-            original: d.date(),
-            reference: InsuredHash(d.0.u128(..)),
+            case: Case {
+                institution: d.institution(),
+                business: d.name(),
+                original: d.date(),
+                reference: InsuredHash(d.0.u128(..)),
+            },
             at,
         },
         21 => Change::DeadlineTold {
@@ -315,6 +317,7 @@ fn rare(d: &mut Dice, kind: u8, transaction: Seq, at: Timestamp) -> Change {
                 failures: d.0.u32(..),
                 not_before: d.at(),
                 provisional: d.maybe(Dice::text),
+                ended_at: d.maybe(Dice::at),
             }))
         }
         25 => Change::Forwarded { transaction, accepted: Arc::new(accepted(d)), at },

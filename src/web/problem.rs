@@ -50,6 +50,8 @@ words!(
         VersionMissing = "version_missing",
         /// A replacement is on its way.
         BeingReplaced = "being_replaced",
+        /// What it would cancel may be a ticket that is open.
+        OpenTicket = "open_ticket",
         /// Policy demands something that is missing.
         PolicyDemands = "policy_demands",
         /// The day is not covered by any stop.
@@ -134,6 +136,7 @@ impl Code {
             Self::BeingReplaced => {
                 (409, "A replacement is on its way", true, "wait until the replacement has ended")
             }
+            Self::OpenTicket => (409, "A ticket is open", false, "close or resettle it first"),
             Self::PolicyDemands => {
                 (422, "Policy demands something more", false, "add what is missing")
             }

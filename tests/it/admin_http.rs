@@ -63,7 +63,7 @@ pub(crate) fn world() -> World {
         clock: Arc::new(StillClock),
         keys: Arc::new(KeyFile::open(&folder.path().join("keys.json")).unwrap()),
         audit: Arc::new(Audit::open(folder.path()).unwrap()),
-        history: Arc::new(|_| Ok(Vec::new())),
+        history: Arc::new(|_, _| Ok(Vec::new())),
         partition: 0,
         zone: "Asia/Shanghai".parse().unwrap(),
         body_limits: BodyLimits::default(),
@@ -455,7 +455,7 @@ async fn what_cannot_be_found_or_looked_at_says_so() {
         let Event::CheckDeadline { original, .. } = event else { return Reply::Unavailable };
         let date = "2022-08-16".parse().unwrap();
         let computed = Computed { original: *original, date, is_final: false, moves: Vec::new() };
-        Reply::Deadline { id: None, computed: Box::new(computed) }
+        Reply::Deadline { id: None, duplicate: false, computed: Box::new(computed) }
     });
     let key = world.operator(&[Scope::Read, Scope::Operate]);
     let foreign = TransactionId::new(3, Seq(7));

@@ -10,7 +10,7 @@ use holdover::domain::outcome::{Outcome, TransientReason};
 use holdover::domain::policy::Disposition;
 use holdover::domain::state::State;
 use holdover::domain::time::{Monotonic, Now, Timestamp};
-use holdover::engine::change::Change;
+use holdover::engine::change::{Case, Change};
 use holdover::engine::event::{Command, Done, Event, Fault, Reply, ReplyTo};
 use holdover::engine::machine::Machine;
 use holdover::engine::ports::{AppendError, Clock, Journal, Later};
@@ -59,10 +59,12 @@ fn two_hours_forward_open_nothing_early_and_the_rest_goes_on() {
     let (mut bench, held) = stopped("2022-08-15T05:00:00+08:00");
     bench.step(Event::RegisterDeadline {
         reply: ReplyTo(900),
-        institution: "H11010500001".parse::<InstitutionCode>().unwrap(),
-        business: "filing.one".parse().unwrap(),
-        original: "2022-08-14".parse().unwrap(),
-        reference: InsuredHash(1),
+        case: Case {
+            institution: "H11010500001".parse().unwrap(),
+            business: "filing.one".parse().unwrap(),
+            original: "2022-08-14".parse().unwrap(),
+            reference: InsuredHash(1),
+        },
     });
     let told = |bench: &Bench| {
         let business = "filing.one".parse().unwrap();

@@ -75,7 +75,7 @@ impl Bench {
         self.step(Event::Tick);
     }
 
-    fn ask(&mut self, make: impl FnOnce(ReplyTo) -> Event) -> Option<Reply> {
+    pub(crate) fn ask(&mut self, make: impl FnOnce(ReplyTo) -> Event) -> Option<Reply> {
         self.next += 1;
         self.step(make(ReplyTo(self.next)));
         self.answered(self.next)

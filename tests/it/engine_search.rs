@@ -7,7 +7,7 @@ use holdover::domain::state::State;
 use holdover::domain::time::Timestamp;
 use holdover::engine::change::{Accepted, Change, Told};
 use holdover::engine::machine::Machine;
-use holdover::engine::search::{Found, Glance, Search};
+use holdover::engine::search::{Among, Found, Glance, Search};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -126,7 +126,7 @@ fn pages_hold_everything_once_in_order_and_end() {
         let mut hall = Hall::new(many, first, apart);
         let (mut after, mut seen) = (Seq(0), Vec::new());
         loop {
-            let (page, _) = hall.page(Search::new(after, 300, None), everything, |_| {});
+            let (page, _) = hall.page(Search::new(after, 300, Among::Open), everything, |_| {});
             assert!(page.items.len() == 300 || page.next.is_none());
             assert_eq!(page.next, page.items.last().copied().filter(|_| page.next.is_some()));
             seen.extend(page.items);
@@ -140,11 +140,11 @@ fn pages_hold_everything_once_in_order_and_end() {
 #[test]
 fn a_page_is_full_exactly_and_says_that_nothing_follows() {
     let mut hall = Hall::new(10, 1, 1);
-    let (page, _) = hall.page(Search::new(Seq(0), 10, None), everything, |_| {});
+    let (page, _) = hall.page(Search::new(Seq(0), 10, Among::Open), everything, |_| {});
     assert_eq!((page.items.len(), page.next), (10, None));
-    let (page, _) = hall.page(Search::new(Seq(0), 9, None), everything, |_| {});
+    let (page, _) = hall.page(Search::new(Seq(0), 9, Among::Open), everything, |_| {});
     assert_eq!((page.items.len(), page.next), (9, Some(Seq(9))));
-    let (page, _) = hall.page(Search::new(Seq(10), 9, None), everything, |_| {});
+    let (page, _) = hall.page(Search::new(Seq(10), 9, Among::Open), everything, |_| {});
     assert_eq!((page.items.len(), page.next), (0, None));
 }
 
@@ -169,7 +169,7 @@ fn what_stays_is_found_once_while_others_come_and_go() {
                     hall.accept();
                 }
             };
-            let search = Search::new(after, 10_000, None);
+            let search = Search::new(after, 10_000, Among::Open);
             let (page, took) = hall.page(search, of_one, meanwhile);
             (looks, pages) = (looks + took, pages + 1);
             assert!(page.items.len() <= 10_000);
@@ -196,7 +196,7 @@ fn what_ends_before_the_page_is_shown_is_left_out_without_ending_the_list() {
             hall.withdraw(Seq(3));
         }
     };
-    let search = Search::new(Seq(0), 10_000, None);
+    let search = Search::new(Seq(0), 10_000, Among::Open);
     let mut search = Some(search);
     let page = loop {
         let machine = &hall.machine;
@@ -219,11 +219,11 @@ fn a_state_that_people_work_through_is_found_in_one_look_among_many() {
         hall.give_up(seq);
     }
     let is_dead = |one: &Glance<'_>| one.state == State::DeadLettered;
-    let search = Search::new(Seq(70), 10, Some(State::DeadLettered));
+    let search = Search::new(Seq(70), 10, Among::In(State::DeadLettered));
     let (page, looks) = hall.page(search, is_dead, |_| {});
     assert_eq!((page.items, looks), (dead[1..].to_vec(), 1));
     // Without that word every one must be looked at.
-    let (page, looks) = hall.page(Search::new(Seq(0), 10, None), is_dead, |_| {});
+    let (page, looks) = hall.page(Search::new(Seq(0), 10, Among::Open), is_dead, |_| {});
     assert_eq!(page.items, dead);
     assert!(looks > 2);
     assert_eq!(found(&hall.machine, is_dead).len(), 3);
@@ -235,7 +235,7 @@ fn a_state_that_people_work_through_is_found_in_one_look_among_many() {
 fn how_long_one_look_takes() {
     for apart in [1, 50] {
         let hall = Hall::new(1_000_000, 1, apart);
-        let (mut search, mut took) = (Search::new(Seq(0), 100, None), Vec::new());
+        let (mut search, mut took) = (Search::new(Seq(0), 100, Among::Open), Vec::new());
         loop {
             let begun = Instant::now();
             let look = hall.machine.search(search, |one| one.state == State::InFlight, Some);

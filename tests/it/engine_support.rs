@@ -14,7 +14,7 @@ use holdover::engine::change::{Private, Sealed};
 use holdover::engine::event::{LineFacts, Submission};
 use holdover::engine::machine::Machine;
 use holdover::engine::ports::{Answer, KeyEntry, KeyRuns, ReadError};
-use holdover::engine::search::{Glance, Search};
+use holdover::engine::search::{Among, Glance, Search};
 use holdover::engine::settings::{Limits, Settings, UpstreamSettings};
 use holdover::engine::view::TransactionView;
 use std::collections::BTreeMap;
@@ -141,7 +141,7 @@ pub(crate) fn submission(cell: Cell, number: u128, subject: u128) -> Submission 
 
 /// Every transaction that is not final and for which `keep` says yes, by acceptance.
 pub(crate) fn found(machine: &Machine, keep: impl Fn(&Glance<'_>) -> bool) -> Vec<TransactionView> {
-    let mut search = Search::new(Seq(0), usize::MAX, None);
+    let mut search = Search::new(Seq(0), usize::MAX, Among::Open);
     loop {
         match machine.search(search, &keep, |seq| machine.transaction(seq)) {
             ControlFlow::Break(found) => return found.items,

@@ -342,6 +342,7 @@ async fn faults_and_our_own_inability_have_their_statuses() {
         (Fault::WrongState { what: "it", state: state() }, 409, "wrong_state"),
         (Fault::Changed { current: 2 }, 412, "changed"),
         (Fault::BeingReplaced, 409, "being_replaced"),
+        (Fault::OpenTicket, 409, "open_ticket"),
         (Fault::PolicyDemands("a report file must be attached"), 422, "policy_demands"),
         (Fault::NotCovered("2022-08-11".parse().unwrap()), 422, "not_covered"),
         (Fault::Invalid("no".to_owned()), 422, "invalid"),

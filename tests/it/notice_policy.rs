@@ -14,7 +14,7 @@ use std::path::Path;
 
 const INSIDE: &str = "2022-08-13T10:00:00+08:00";
 
-fn shipped() -> Config {
+pub(crate) fn shipped() -> Config {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/beijing-2022-08.toml");
     config::load(&[&file]).unwrap()
 }

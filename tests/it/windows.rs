@@ -1,9 +1,9 @@
 //! Where a window stands, and what is still ordered of it: every part that it stops counts,
 //! whether or not a transaction ever came for it.
 
-use crate::ended::{Says, house};
 use crate::engine_scenarios::{Bench, at, row, upstream, window};
 use crate::engine_support::{cell, submission};
+use crate::house::{Says, house};
 use holdover::domain::cell::Selector;
 use holdover::domain::policy::Disposition;
 use holdover::domain::window::{Phase, Proof, RestoreBy, Window};
@@ -106,7 +106,9 @@ async fn over_http_a_completed_window_is_answered_409_and_what_to_do() {
     let key = house.operator.clone();
     let act = async |verb: &str, mut body: Value| {
         body["reason"] = json!("as agreed");
-        house.ask("POST", &format!("/admin/v1/windows{verb}"), &key, body).await
+        let path = format!("/admin/v1/windows{verb}");
+        let (status, _, told) = house.send("POST", &path, &key, &body).await;
+        (status, told)
     };
     let stop = |id: &str| {
         json!({
@@ -123,7 +125,7 @@ async fn over_http_a_completed_window_is_answered_409_and_what_to_do() {
     assert_eq!((status, &told["phase"]), (200, &json!("active")), "{told}");
     let (status, told) = act("/first/restore", json!({"cells": {"upstream": ["b"]}})).await;
     assert_eq!((status, &told["phase"]), (200, &json!("completed")), "{told}");
-    let (_, shown) = house.ask("GET", "/admin/v1/windows/first", &key, Value::Null).await;
+    let shown = house.get("/admin/v1/windows/first", &key).await;
     assert_eq!(shown["phase"], "completed");
     for (verb, body) in [
         ("restore", json!({"all": true})),
@@ -135,7 +137,6 @@ async fn over_http_a_completed_window_is_answered_409_and_what_to_do() {
         assert_eq!((status, &told["code"]), (409, &json!("window_completed")), "{verb}: {told}");
         assert_eq!(told["next"], "declare a new window for another stop");
     }
-    let (_, after) = house.ask("GET", "/admin/v1/windows/first", &key, Value::Null).await;
-    assert_eq!(after, shown, "nothing was changed");
+    assert_eq!(house.get("/admin/v1/windows/first", &key).await, shown, "nothing was changed");
     assert_eq!(act("", stop("second")).await.0, 201);
 }

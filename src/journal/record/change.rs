@@ -77,6 +77,7 @@ pub(super) mod tag {
     pub(in super::super) const FAILURES: u8 = 57;
     pub(in super::super) const PROVISIONAL: u8 = 58;
     pub(in super::super) const INNER_AT: u8 = 59;
+    pub(in super::super) const ENDED_AT: u8 = 60;
 }
 
 pub(super) const SELF_CONTAINED: u64 = 1;
@@ -328,13 +329,11 @@ fn encode_rare(w: &mut Writer<'_>, change: &Change) {
     } else if let Change::HealthSet { upstream, health } = change {
         w.text(tag::UPSTREAM, upstream.as_str());
         w.json(tag::VALUE, health);
-    } else if let Change::DeadlineRegistered { institution, business, original, reference, at: _ } =
-        change
-    {
-        w.text(tag::INSTITUTION, institution.as_str());
-        w.text(tag::BUSINESS, business.as_str());
-        w.int(tag::DEADLINE, days(*original));
-        w.wide(tag::INSURED, reference.0);
+    } else if let Change::DeadlineRegistered { case, at: _ } = change {
+        w.text(tag::INSTITUTION, case.institution.as_str());
+        w.text(tag::BUSINESS, case.business.as_str());
+        w.int(tag::DEADLINE, days(case.original));
+        w.wide(tag::INSURED, case.reference.0);
     } else if let Change::DeadlineTold { business, original, extension, cause, at: _ } = change {
         w.text(tag::BUSINESS, business.as_str());
         w.int(tag::DEADLINE, days(*original));
@@ -359,6 +358,7 @@ fn encode_snapshot(w: &mut Writer<'_>, change: &Change) {
         w.uint(tag::FAILURES, u64::from(carried.failures));
         w.int(tag::NOT_BEFORE, carried.not_before.as_millis());
         w.opt_text(tag::PROVISIONAL, carried.provisional.as_deref());
+        w.opt_int(tag::ENDED_AT, millis(carried.ended_at));
     } else if let Change::DeadlineCarried { id, registered } = change {
         w.uint(tag::ID, id.0);
         w.uint(tag::INNER_KIND, u64::from(kind_of(registered)));

@@ -18,7 +18,7 @@ use crate::domain::money::Money;
 use crate::domain::policy::RowRef;
 use crate::domain::time::{CivilDate, Timestamp};
 use crate::engine::change::{
-    Accepted, Carried, Change, Facts, Sealed, Settlement, Told, TurnedAway,
+    Accepted, Carried, Case, Change, Facts, Sealed, Settlement, Told, TurnedAway,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
@@ -134,10 +134,12 @@ fn decode_rare(
         18 => Change::OverridesSet(f.json(tag::VALUE)?),
         19 => Change::HealthSet { upstream: f.name(tag::UPSTREAM)?, health: f.json(tag::VALUE)? },
         20 => Change::DeadlineRegistered {
-            institution: f.name(tag::INSTITUTION)?,
-            business: f.name(tag::BUSINESS)?,
-            original: get_date(f.int(tag::DEADLINE)?)?,
-            reference: InsuredHash(f.wide(tag::INSURED)?),
+            case: Case {
+                institution: f.name(tag::INSTITUTION)?,
+                business: f.name(tag::BUSINESS)?,
+                original: get_date(f.int(tag::DEADLINE)?)?,
+                reference: InsuredHash(f.wide(tag::INSURED)?),
+            },
             at,
         },
         21 => Change::DeadlineTold {
@@ -162,6 +164,7 @@ fn decode_rare(
             failures: f.short(tag::FAILURES)?,
             not_before: get_instant(f, tag::NOT_BEFORE)?,
             provisional: f.opt_string(tag::PROVISIONAL)?,
+            ended_at: opt_instant(f, tag::ENDED_AT)?,
         })),
         _ => {
             let kind = f.code(tag::INNER_KIND)?;
