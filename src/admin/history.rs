@@ -182,6 +182,7 @@ fn tell(seq: Seq, change: &Change, out: &mut TransactionOut) -> Option<Step> {
         | Change::Totals { .. }
         | Change::Forwarded { .. }
         | Change::Retired { .. }
+        | Change::ClockAccepted { .. }
         | Change::Carried(_)
         | Change::DeadlineCarried { .. } => return None,
     };

@@ -5,6 +5,7 @@
 //!
 //! No rule of the product lives here; only here is anything constructed.
 
+use super::accept_clock::{Acceptance, ClockWord};
 use super::clock::{Stopwatch, SystemClock, real_sleep};
 use super::dispatch::{Dispatch, DispatchOutlet};
 use super::driven::{DrivenClock, Due, DueSource};
@@ -70,6 +71,8 @@ pub struct ServeOptions {
     pub quarantine: bool,
     /// Begin a journal in a folder that exists and has none.
     pub init: bool,
+    /// A person's word that the clock is right, for a start that needs one.
+    pub accept_clock: Option<ClockWord>,
     /// The one promise to break.
     #[cfg(feature = "sabotage")]
     pub sabotage: Option<Sabotage>,
@@ -122,14 +125,23 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     let due = DueSource::later();
     let clock = clock(&options, &due, &tasks).await?;
     let metrics = observe(&config, clock.is_virtual())?;
-    let opened = open_journal(&config, &options, clock.as_ref())?;
+    let (opened, accepted) = open_journal(&config, &options, clock.as_ref())?;
+    let audit = Arc::new(Audit::open(&config.data.folder).context("the audit log")?);
+    let accepted = accepted.map(|word| word.begin(&audit)).transpose()?;
     let vault: Arc<dyn Vault> = Arc::new(
         open_vault(&config, opened.last).context("the keys that seal payloads cannot be opened")?,
     );
     let (upkeep, retirement) = (opened.upkeep.clone(), opened.retirement.clone());
     let (snapshots, reader) = (opened.snapshots.clone(), opened.reader.clone());
     let folding = settings(&config, &options);
-    let started = start_engine(&config, &options, opened, &vault, &clock, &tasks)?;
+    let word = accepted.as_ref().map(Acceptance::by_and_reason);
+    let started = start_engine(&config, &options, (opened, word), &vault, &clock, &tasks)?;
+    if let Some(accepted) = accepted
+        // Answered after the commit that holds the word.
+        && started.engine.read(|_, _| ()).await.is_some()
+    {
+        accepted.end(&audit)?;
+    }
     let daemon = Daemon {
         config: Arc::new(config),
         clock,
@@ -159,7 +171,7 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
         daemon.declare_configured_windows().await?;
     }
     let acts = TaskTracker::new();
-    daemon.listen(&acts).await?;
+    daemon.listen(&acts, audit).await?;
     daemon.answer_driver(&due);
     daemon.ready.store(true, Ordering::SeqCst);
     let ended = daemon.until_stopped().await;
@@ -198,7 +210,7 @@ struct Started {
 fn start_engine(
     config: &Config,
     options: &ServeOptions,
-    opened: Opened,
+    (opened, clock_accepted): (Opened, Option<(String, String)>),
     vault: &Arc<dyn Vault>,
     clock: &Arc<dyn Clock>,
     tasks: &Tasks,
@@ -211,6 +223,7 @@ fn start_engine(
         epoch: opened.epoch,
         virtual_clock: clock.is_virtual(),
         quarantined: !opened.report.damage.is_empty(),
+        clock_accepted,
     };
     let now = clock.now().wall;
     let (machine, recovered) =
@@ -538,7 +551,7 @@ impl Daemon {
         }
     }
 
-    async fn listen(&self, acts: &TaskTracker) -> Result<()> {
+    async fn listen(&self, acts: &TaskTracker, audit: Arc<Audit>) -> Result<()> {
         let config = &self.config;
         let keys = KeyFile::open(&config.data.api_keys_file).context("the API keys")?;
         let keys = Arc::new(keys);
@@ -553,7 +566,7 @@ impl Daemon {
         let operators = bind(config.listen.operators)?;
         let addresses = (submitters.local_addr()?, operators.local_addr()?);
         let intake = observed(intake::router(self.intake_state(keys.clone())), "submitters");
-        let admin = observed(admin::router(self.admin_state(keys, acts)?), "operators");
+        let admin = observed(admin::router(self.admin_state(keys, acts, audit)), "operators");
         let stop = self.shutdown.token(Phase::Intake);
         // Operators may look until the very end; they can do nothing any more by then.
         let end = self.shutdown.token(Phase::Store);
@@ -597,8 +610,12 @@ impl Daemon {
         }
     }
 
-    fn admin_state(&self, keys: Arc<KeyFile>, acts: &TaskTracker) -> Result<admin::State> {
-        let audit = Audit::open(&self.config.data.folder).context("the audit log")?;
+    fn admin_state(
+        &self,
+        keys: Arc<KeyFile>,
+        acts: &TaskTracker,
+        audit: Arc<Audit>,
+    ) -> admin::State {
         let (pulse, ready) = (self.pulse.clone(), self.ready.clone());
         let (shutdown, reserve) = (self.shutdown.clone(), self.disk_reserve.clone());
         let (metrics, tally) = (self.metrics.clone(), self.tally.clone());
@@ -613,11 +630,11 @@ impl Daemon {
             ];
             reasons.iter().filter(|(is, _)| *is).map(|(_, why)| (*why).to_owned()).collect()
         };
-        Ok(admin::State {
+        admin::State {
             engine: self.engine.clone(),
             clock: self.clock.clone(),
             keys,
-            audit: Arc::new(audit),
+            audit,
             history: admin::history::by_scan(self.reader.clone()),
             partition: PARTITION,
             zone: self.config.zone,
@@ -626,7 +643,7 @@ impl Daemon {
             not_ready: Arc::new(not_ready),
             intake: Arc::new(move || intake_counters(&tally)),
             metrics: Arc::new(move || metrics.render()),
-        })
+        }
     }
 
     /// Tells the driver of a virtual clock what is under way and what is due.

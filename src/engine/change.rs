@@ -401,6 +401,15 @@ pub enum Change {
         /// When.
         at: Timestamp,
     },
+    /// A person said that it is `at`: time goes on from there, also where that is earlier.
+    ClockAccepted {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+        /// What time it is.
+        at: Timestamp,
+    },
 
     // What follows stands only in snapshots.
     /// The counters of a snapshot.
@@ -428,7 +437,8 @@ pub enum Change {
 }
 
 impl Change {
-    /// The instant that a change happened at, where it carries one.
+    /// The instant that a change happened at, where it carries one. Never before that of an
+    /// earlier change, unless a clock was accepted between them: that sets the time by itself.
     #[must_use]
     pub fn at(&self) -> Option<Timestamp> {
         match self {
@@ -454,6 +464,7 @@ impl Change {
             | Self::Forwarded { at, .. }
             | Self::Retired { at, .. } => Some(*at),
             Self::StillInDoubt { .. }
+            | Self::ClockAccepted { .. }
             | Self::OverridesSet(_)
             | Self::Totals { .. }
             | Self::Carried(_)

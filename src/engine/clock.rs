@@ -9,10 +9,16 @@
 //! While in doubt, what closes a gate holds if either time says so, and nothing that a window
 //! has closed is opened by probes or by the plan; see `flow.rs`.
 //!
-//! Nothing of this is journaled. A process that starts has no earlier reading to compare with
-//! and believes what it finds, but for a clock behind its own journal, which it refuses.
+//! A doubt is not journaled. A process that starts has no earlier reading to compare with: it
+//! believes what it finds where that is not far from the last journaled time, and else asks for a
+//! person's word before it begins (`journal::OpenError::ClockApart`).
+//!
+//! That word, and an operator's who believes a clock that was set, is the one change that moves
+//! time back. What was to come then stays as far away as it was, what has been is not in the
+//! future, and a doubt has to settle anew: nobody knows how much time has truly passed.
 
-use super::event::{Done, Fault, Reply, ReplyTo};
+use super::change::Change;
+use super::event::{Done, Fault, Order, Reply, ReplyTo};
 use super::machine::Machine;
 use super::step::{Decision, Effect};
 use crate::domain::cell::{Cell, Selector};
@@ -175,9 +181,36 @@ impl Machine {
         after(now).into_iter().chain(by_wall).min()
     }
 
-    /// An operator says that the clock is right as it is. Machine time follows it from here;
-    /// where it shows an earlier time, machine time stands until it has caught up.
-    pub(super) fn trust_clock(&mut self, reply: ReplyTo, now: Timestamp, out: &mut Decision) {
+    /// Time goes on from `at`. Windows, ends of closings and told dates stay as they were written:
+    /// they are by the calendar.
+    pub(super) fn set_time(&mut self, at: Timestamp) {
+        let was = std::mem::replace(&mut self.last_at, at);
+        let past = |instant: Timestamp| instant.min(at);
+        let to_come = |instant: Timestamp| match instant.since(was) {
+            Duration::ZERO => past(instant),
+            away => at.after(away),
+        };
+        self.live.set_instants(past, to_come, at);
+        let agenda = std::mem::take(&mut self.agenda);
+        self.agenda = agenda.into_iter().map(|(instant, due)| (to_come(instant), due)).collect();
+        self.overrun_at = self.overrun_at.map(to_come);
+        for closing in &mut self.overrides {
+            closing.since = past(closing.since);
+        }
+        for upstream in &mut self.upstreams {
+            upstream.health.since = past(upstream.health.since);
+            // When they were is no longer known, so that they prove nothing.
+            upstream.good.clear();
+        }
+        for (asked_at, _) in self.asking.values_mut() {
+            *asked_at = past(*asked_at);
+        }
+        self.gates_dirty = true;
+        self.dates_dirty = true;
+    }
+
+    /// An operator says that the clock is right as it is.
+    pub(super) fn trust_clock(&mut self, reply: ReplyTo, order: Order, out: &mut Decision) {
         let Some(doubt) = self.clock.doubt else {
             let state = "believed".to_owned();
             let fault = Fault::WrongState { what: "the clock", state };
@@ -185,8 +218,8 @@ impl Machine {
             return;
         };
         self.clock.believe();
-        self.last_at = now.max(doubt.shows);
-        self.gates_dirty = true;
+        let Order { by, reason, .. } = order;
+        self.push(out, Change::ClockAccepted { by, reason, at: doubt.shows });
         self.run_agenda(self.last_at, out);
         let done = Done::Gates(self.gates_of(&Selector::default()));
         self.when_quiet(reply, done, &|_| false, out);

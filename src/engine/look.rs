@@ -3,7 +3,7 @@
 //! Nothing here walks transactions: what does is `search`. What is walked are cells, windows and
 //! upstreams, of which there are as many as the configuration and the submitters' classes make.
 
-use super::live::{PRE_ACCEPTED, Slot};
+use super::live::{NONE, PRE_ACCEPTED, Slot};
 use super::machine::Machine;
 use super::view::{GateView, TicketView, TransactionView, UpstreamView};
 use crate::domain::cell::Cell;
@@ -37,6 +37,21 @@ impl Machine {
         let live = (from..end).filter_map(|place| self.live.at_place(place));
         found.extend(live.filter(|&transaction| transaction < before));
         (found, (end < self.live.places()).then_some(end))
+    }
+
+    /// Whether the accept record of `transaction` is still needed: it is not final, or its
+    /// result has not been told.
+    pub(super) fn needs_record(&self, transaction: Seq) -> bool {
+        self.live.find(transaction).is_some() || self.untold.contains_key(&transaction)
+    }
+
+    /// The transaction of the same key that `slot` waits behind.
+    pub(super) fn behind(&self, slot: Slot) -> Option<Seq> {
+        let head = self.live.head_of(slot);
+        if head == NONE || head == slot || !self.live.get(slot).state.blocks_its_key() {
+            return None;
+        }
+        self.live.before(slot).map(|before| self.live.get(before).transaction)
     }
 
     /// The books.

@@ -8,7 +8,7 @@
 use super::change::{Accepted, Carried, Change, Facts, Settlement};
 use super::clock::Watch;
 use super::live::{
-    Live, LiveSet, NEEDS_CREDENTIAL, NONE, NOT_SELF_CONTAINED, PRE_ACCEPTED, READY, Slot, UNQUEUED,
+    Live, LiveSet, NEEDS_CREDENTIAL, NOT_SELF_CONTAINED, PRE_ACCEPTED, READY, Slot, UNQUEUED,
 };
 use super::ports::{KeyEntry, KeyRuns};
 use super::settings::{Settings, sabotaged};
@@ -237,7 +237,8 @@ impl Machine {
     /// When the change asks for a move that does not exist: the journal and the rules disagree,
     /// and going on could move money twice.
     pub fn apply(&mut self, seq: Seq, change: &Change) {
-        if let Some(at) = change.at() {
+        // A snapshot holds what happened at other times; its totals say what time it was.
+        if let Some(at) = change.at().filter(|_| seq > Seq(0)) {
             self.last_at = self.last_at.max(at);
         }
         if seq >= self.next {
@@ -275,15 +276,7 @@ impl Machine {
             Change::ProvisionalDecided { upstream, confirmed, .. } => {
                 self.apply_provisional(upstream, *confirmed);
             }
-            Change::Ticketed { transaction, .. } => {
-                let slot = self.slot(*transaction);
-                self.shift(slot, Move::Ticket);
-                self.leave(slot);
-                if !sabotaged!(self.settings, DropTicket) {
-                    self.books.issue(self.live.get(slot).amount);
-                }
-                self.ticketed.insert(*transaction);
-            }
+            Change::Ticketed { transaction, .. } => self.apply_ticketed(*transaction),
             Change::TicketClosed { transaction, how, .. } => {
                 let slot = self.slot(*transaction);
                 let amount = self.live.get(slot).amount;
@@ -331,6 +324,7 @@ impl Machine {
             // Only where it is read has changed, which is the journal's business.
             Change::Forwarded { .. } => {}
             Change::Retired { before, .. } => self.begins = self.begins.max(*before),
+            Change::ClockAccepted { at, .. } => self.set_time(*at),
             Change::Totals { books, turned_away, epoch, last_at, up_to } => {
                 self.books = Books::from_entries(books).unwrap_or_default();
                 self.turned_away = *turned_away;
@@ -359,6 +353,16 @@ impl Machine {
         let upstream = self.cells[cell as usize].upstream;
         self.upstreams[upstream].out += 1;
         self.out.insert(transaction, cell);
+    }
+
+    fn apply_ticketed(&mut self, transaction: Seq) {
+        let slot = self.slot(transaction);
+        self.shift(slot, Move::Ticket);
+        self.leave(slot);
+        if !sabotaged!(self.settings, DropTicket) {
+            self.books.issue(self.live.get(slot).amount);
+        }
+        self.ticketed.insert(transaction);
     }
 
     fn apply_redriven(&mut self, transaction: Seq) {
@@ -778,20 +782,5 @@ impl Machine {
             self.keys_covered = covered;
             self.recent.retain(|_, entry| entry.transaction > covered);
         }
-    }
-
-    /// Whether the accept record of `transaction` is still needed: it is not final, or its
-    /// result has not been told.
-    pub(super) fn needs_record(&self, transaction: Seq) -> bool {
-        self.live.find(transaction).is_some() || self.untold.contains_key(&transaction)
-    }
-
-    /// Whether `slot` waits behind another transaction of its key.
-    pub(super) fn behind(&self, slot: Slot) -> Option<Seq> {
-        let head = self.live.head_of(slot);
-        if head == NONE || head == slot || !self.live.get(slot).state.blocks_its_key() {
-            return None;
-        }
-        self.live.before(slot).map(|before| self.live.get(before).transaction)
     }
 }

@@ -113,6 +113,7 @@ fn needs(change: &Change) -> Option<(Seq, Needs)> {
         | Change::DeadlineTold { .. }
         | Change::Forwarded { .. }
         | Change::Retired { .. }
+        | Change::ClockAccepted { .. }
         | Change::Totals { .. }
         | Change::Carried(_)
         | Change::DeadlineCarried { .. } => return None,

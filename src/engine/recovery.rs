@@ -72,6 +72,8 @@ pub struct Found {
     pub virtual_clock: bool,
     /// Whether records are lost, so that the rest is only looked at.
     pub quarantined: bool,
+    /// The person who said that the clock is right, and why, where that had to be said.
+    pub clock_accepted: Option<(String, String)>,
 }
 
 /// Builds the state and decides what the interruption made necessary. The decision must be
@@ -109,6 +111,9 @@ pub fn recover(
     let mut decision = Decision::default();
     if found.quarantined {
         return Ok((machine, decision));
+    }
+    if let Some((by, reason)) = found.clock_accepted {
+        machine.push(&mut decision, Change::ClockAccepted { by, reason, at: now });
     }
     let started =
         Change::Started { epoch: found.epoch, virtual_clock: found.virtual_clock, at: now };

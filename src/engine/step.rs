@@ -153,7 +153,8 @@ impl Machine {
             Event::Tick => {}
             Event::Stop => self.stopping = true,
         }
-        self.refresh_gates(at, out);
+        // An order may have set the time.
+        self.refresh_gates(self.last_at, out);
     }
 
     fn submit(&mut self, reply: ReplyTo, s: Submission, now: Timestamp, out: &mut Decision) {

@@ -32,6 +32,7 @@ impl Change {
             | Self::DeadlineTold { .. }
             | Self::Forwarded { .. }
             | Self::Retired { .. }
+            | Self::ClockAccepted { .. }
             | Self::Totals { .. }
             | Self::Carried(_)
             | Self::DeadlineCarried { .. } => None,

@@ -93,6 +93,7 @@ pub(super) fn boil_down(seq: Seq, change: &Change) -> Option<Step> {
         Change::Started { .. }
         | Change::TurnedAway(_)
         | Change::ResultTold { .. }
+        | Change::ClockAccepted { .. }
         | Change::WindowSet(_)
         | Change::OverridesSet(_)
         | Change::HealthSet { .. }

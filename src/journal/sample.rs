@@ -21,7 +21,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 /// The kinds that there are, numbered as in the journal's format.
-pub const KINDS: u8 = 26;
+pub const KINDS: u8 = 27;
 
 /// A source of chance that repeats itself for a seed.
 #[derive(Debug)]
@@ -319,6 +319,7 @@ fn rare(d: &mut Dice, kind: u8, transaction: Seq, at: Timestamp) -> Change {
         25 => Change::Forwarded { transaction, accepted: Arc::new(accepted(d)), at },
         // A sample must not make a journal believe that its segments have left.
         26 => Change::Retired { before: Seq(1), at },
+        27 => Change::ClockAccepted { by: d.text(), reason: d.text(), at },
         _ => Change::DeadlineCarried { id: d.seq(), registered: Box::new(change(d, 20)) },
     }
 }

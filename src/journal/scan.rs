@@ -122,7 +122,6 @@ impl Scan {
         }
         self.synced = self.synced.max(head.synced.0);
         self.epoch = self.epoch.max(head.epoch);
-        self.last_at = self.last_at.max(Some(head.last_at));
         self.closed = head.kind == HeadKind::Closed;
         self.sealed = head.kind == HeadKind::Sealed;
         self.end = at + HEAD_LENGTH + head.length;
@@ -135,6 +134,8 @@ impl Scan {
                 offset += raw.length();
             }
         }
+        // The writer's word, which may be earlier than that of the batch before.
+        self.last_at = Some(head.last_at);
         Ok(true)
     }
 

@@ -372,6 +372,11 @@ pub struct Standing {
     pub clock_jump_ms: Option<i64>,
 }
 
+/// A person said what time it is, and time goes on from there.
+pub fn clock_accepted(by: &str, at: Timestamp) {
+    tracing::warn!(code = "clock_accepted", by, to = %at, "a person accepted the clock");
+}
+
 /// The clock is no longer believed, or is believed again. `ahead_ms` is how far it is ahead of
 /// where it should be.
 pub fn clock_turned(ahead_ms: Option<i64>) {

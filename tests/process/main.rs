@@ -25,3 +25,4 @@ mod retention;
 mod rig;
 mod strace;
 mod stubborn;
+mod wrong_clock;

@@ -165,6 +165,7 @@ impl Recount {
             Change::StillInDoubt { .. }
             | Change::Forwarded { .. }
             | Change::Retired { .. }
+            | Change::ClockAccepted { .. }
             | Change::WindowSet(_)
             | Change::OverridesSet(_)
             | Change::HealthSet { .. }

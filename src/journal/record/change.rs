@@ -91,9 +91,10 @@ pub(super) const ACCEPTED: u8 = 2;
 pub(super) const TOTALS: u8 = 22;
 pub(super) const FORWARDED: u8 = 25;
 pub(super) const RETIRED: u8 = 26;
+pub(super) const CLOCK_ACCEPTED: u8 = 27;
 
 /// The kinds' names, by their numbers.
-pub(super) const KIND_NAMES: [&str; 27] = [
+pub(super) const KIND_NAMES: [&str; 28] = [
     "unknown",
     "started",
     "accepted",
@@ -121,6 +122,7 @@ pub(super) const KIND_NAMES: [&str; 27] = [
     "deadline_carried",
     "forwarded",
     "retired",
+    "clock_accepted",
 ];
 
 pub(super) fn kind_of(change: &Change) -> u8 {
@@ -151,6 +153,7 @@ pub(super) fn kind_of(change: &Change) -> u8 {
         Change::DeadlineCarried { .. } => 24,
         Change::Forwarded { .. } => FORWARDED,
         Change::Retired { .. } => RETIRED,
+        Change::ClockAccepted { .. } => CLOCK_ACCEPTED,
     }
 }
 
@@ -175,7 +178,8 @@ pub(super) fn time_of(change: &Change) -> Option<Timestamp> {
         | Change::DeadlineRegistered { at, .. }
         | Change::DeadlineTold { at, .. }
         | Change::Forwarded { at, .. }
-        | Change::Retired { at, .. } => Some(*at),
+        | Change::Retired { at, .. }
+        | Change::ClockAccepted { at, .. } => Some(*at),
         Change::Carried(carried) => Some(carried.facts.at),
         Change::DeadlineCarried { .. }
         | Change::StillInDoubt { .. }
@@ -219,6 +223,7 @@ pub(super) fn seal_of(change: &Change) -> Seal {
         | Change::DeadlineRegistered { .. }
         | Change::DeadlineTold { .. }
         | Change::Retired { .. }
+        | Change::ClockAccepted { .. }
         | Change::Totals { .. }
         | Change::Carried(_)
         | Change::DeadlineCarried { .. } => None,
@@ -296,18 +301,15 @@ pub(super) fn encode(w: &mut Writer<'_>, change: &Change) {
             w.uint(tag::TRANSACTION, transaction.0);
             w.uint(tag::BY_TRANSACTION, by_transaction.0);
         }
-        Change::ResultTold { transaction, how, by, at: _ } => {
-            w.uint(tag::TRANSACTION, transaction.0);
-            w.text(tag::WORD, how);
-            w.text(tag::PERSON, by);
-        }
         Change::Forwarded { transaction, accepted, at: _ } => {
             w.uint(tag::TRANSACTION, transaction.0);
             w.int(tag::INNER_AT, accepted.at.as_millis());
             put_accepted(w, accepted);
         }
         Change::Retired { before, at: _ } => w.uint(tag::UP_TO, before.0),
-        Change::WindowSet(_)
+        Change::ResultTold { .. }
+        | Change::ClockAccepted { .. }
+        | Change::WindowSet(_)
         | Change::OverridesSet(_)
         | Change::HealthSet { .. }
         | Change::DeadlineRegistered { .. }
@@ -319,7 +321,14 @@ pub(super) fn encode(w: &mut Writer<'_>, change: &Change) {
 }
 
 fn encode_rare(w: &mut Writer<'_>, change: &Change) {
-    if let Change::WindowSet(window) = change {
+    if let Change::ResultTold { transaction, how, by, at: _ } = change {
+        w.uint(tag::TRANSACTION, transaction.0);
+        w.text(tag::WORD, how);
+        w.text(tag::PERSON, by);
+    } else if let Change::ClockAccepted { by, reason, at: _ } = change {
+        w.text(tag::PERSON, by);
+        w.text(tag::REASON, reason);
+    } else if let Change::WindowSet(window) = change {
         w.json(tag::VALUE, window.as_ref());
     } else if let Change::OverridesSet(overrides) = change {
         w.json(tag::VALUE, overrides);

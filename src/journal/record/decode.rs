@@ -1,8 +1,8 @@
 //! Changes from their fields. What is not as some version of us wrote it is refused.
 
 use super::change::{
-    ACCEPTED, DEADLINE_FINAL, FORWARDED, NEEDS_CREDENTIAL, PRE_ACCEPTED, RETIRED, SELF_CONTAINED,
-    STARTED, VIRTUAL_CLOCK, YES, tag,
+    ACCEPTED, CLOCK_ACCEPTED, DEADLINE_FINAL, FORWARDED, NEEDS_CREDENTIAL, PRE_ACCEPTED, RETIRED,
+    SELF_CONTAINED, STARTED, VIRTUAL_CLOCK, YES, tag,
 };
 use super::codes::Coded;
 use super::tlv::{Fields, text};
@@ -72,6 +72,9 @@ pub(super) fn decode(
             at,
         },
         RETIRED => Change::Retired { before: get_seq(f, tag::UP_TO)?, at },
+        CLOCK_ACCEPTED => {
+            Change::ClockAccepted { by: f.string(tag::PERSON)?, reason: f.string(tag::REASON)?, at }
+        }
         9..=16 => return decode_move(kind, at, f).map(Some),
         17..=24 => return decode_rare(kind, at, f).map(Some),
         _ => return Ok(None),
