@@ -4,7 +4,7 @@
 //! that took us out of service during a stop would defeat the product.
 
 use super::State;
-use super::types::ReadyOut;
+use super::types::{ClockOut, ReadyOut};
 use axum::Json;
 use axum::extract::State as Extract;
 use axum::http::{StatusCode, Uri, header};
@@ -24,13 +24,21 @@ pub(super) async fn ready(Extract(state): Extract<Arc<State>>, uri: Uri) -> Resp
     if verbose {
         let now = state.clock.now().wall;
         let audit_head = state.audit.head();
-        return (status, Json(ReadyOut { ready, reasons, clock, now, audit_head })).into_response();
+        let clock_doubt = state.clock.doubt().map(ClockOut::from);
+        let shown = ReadyOut { ready, reasons, clock, now, clock_doubt, audit_head };
+        return (status, Json(shown)).into_response();
     }
     let word = if ready { "ready" } else { "not ready" };
     let mut text = format!("{word} ({clock} clock)\n");
     for reason in reasons {
         text.push_str(&reason);
         text.push('\n');
+    }
+    // Nothing durable rests on it, so that submissions are taken all the same.
+    if let Some(doubt) = state.clock.doubt() {
+        let line =
+            format!("the clock is doubted: it shows {}, not {}\n", doubt.shows, doubt.expected);
+        text.push_str(&line);
     }
     (status, text).into_response()
 }

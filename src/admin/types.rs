@@ -17,6 +17,7 @@ use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Timestamp, Zone};
 use crate::domain::window::{Act, Notice, Phase, RestoreBy};
+use crate::engine::clock::Doubt;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -278,12 +279,18 @@ pub struct GatesOut {
 }
 
 /// A clock that was set, so that nobody knows whether a stop is over.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockOut {
     /// What it shows.
     pub shows: Timestamp,
     /// What it should show, by the time that has passed; the daemon goes by this.
     pub expected: Timestamp,
+}
+
+impl From<Doubt> for ClockOut {
+    fn from(doubt: Doubt) -> Self {
+        Self { shows: doubt.shows, expected: doubt.expected }
+    }
 }
 
 /// Gates right after an act upon them.
@@ -532,8 +539,11 @@ pub struct ReadyOut {
     pub reasons: Vec<String>,
     /// Whose clock it runs on: `real` or `virtual`.
     pub clock: String,
-    /// What its clock says.
+    /// What time the daemon goes by.
     pub now: Timestamp,
+    /// What is wrong with the clock; absent while it is believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_doubt: Option<ClockOut>,
     /// The head of the audit log.
     pub audit_head: Head,
 }

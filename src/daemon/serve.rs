@@ -101,6 +101,8 @@ pub fn run(config: Config, options: ServeOptions) -> Result<()> {
 struct Daemon {
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
+    /// The same clock as the engine believes it.
+    believed: Arc<dyn Clock>,
     tasks: Tasks,
     shutdown: Shutdown,
     engine: Handle,
@@ -145,6 +147,7 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     let daemon = Daemon {
         config: Arc::new(config),
         clock,
+        believed: started.clock,
         tasks,
         shutdown,
         engine: started.engine,
@@ -197,6 +200,7 @@ struct Started {
     engine: Handle,
     pulse: Arc<Pulse>,
     due: watch::Receiver<Option<Timestamp>>,
+    clock: Arc<dyn Clock>,
     index: Index,
     disk_reserve: Arc<AtomicBool>,
     upstreams: HashMap<UpstreamName, Arc<dyn Upstream>>,
@@ -265,8 +269,18 @@ fn start_engine(
         drop(last_state.send(machine));
         ended
     });
-    let (engine, pulse, due) = (parts.handle, parts.pulse, parts.due);
-    Ok(Started { engine, pulse, due, index, disk_reserve, upstreams, final_state, quarantined })
+    let (engine, pulse, due, clock) = (parts.handle, parts.pulse, parts.due, parts.clock);
+    Ok(Started {
+        engine,
+        pulse,
+        due,
+        clock,
+        index,
+        disk_reserve,
+        upstreams,
+        final_state,
+        quarantined,
+    })
 }
 
 async fn clock(options: &ServeOptions, due: &DueSource, tasks: &Tasks) -> Result<Arc<dyn Clock>> {
@@ -591,7 +605,7 @@ impl Daemon {
             listing: Arc::new(self.index.clone()),
             catalogue: Arc::new(self.config.catalogue.clone()),
             keys,
-            clock: self.clock.clone(),
+            clock: self.believed.clone(),
             partition: PARTITION,
             zone: self.config.zone,
             limits: intake::Limits {
@@ -632,7 +646,7 @@ impl Daemon {
         };
         admin::State {
             engine: self.engine.clone(),
-            clock: self.clock.clone(),
+            clock: self.believed.clone(),
             keys,
             audit,
             history: admin::history::by_scan(self.reader.clone()),

@@ -391,9 +391,45 @@ async fn the_running_engine_doubts_the_clock_of_the_machine_and_not_that_of_a_dr
         let seen = engine.read(|machine, now| (machine.clock_doubt(), now.wall)).await.unwrap();
         let (doubt, now) = seen;
         assert_eq!(doubt.is_some(), !is_virtual);
+        assert_eq!(parts.clock.now().wall, now, "whoever does not ask the engine knows it too");
+        assert_eq!(parts.clock.doubt(), doubt);
         let expected = if is_virtual { "07:00" } else { "05:00" };
         assert_eq!(now, at(&format!("2022-08-15T{expected}:00+08:00")));
         engine.close().await;
         running.join().unwrap();
     }
+}
+
+#[tokio::test]
+async fn intake_goes_by_the_time_that_the_engine_believes() {
+    let now = at(crate::intake_rig::NOW);
+    let clock = Arc::new(ByHand { wall_ms: AtomicI64::new(now.as_millis()), is_virtual: false });
+    let machine = Machine::new(watchful(), Box::new(NoRuns));
+    let (journal, outlet) = (Box::new(NoDisk), Box::new(Nowhere));
+    let parts = run::assemble(machine, Decision::default(), journal, outlet, clock.clone());
+    let worker = parts.worker;
+    let running = std::thread::spawn(move || worker.run().1.unwrap());
+    let engine = parts.handle;
+    let limits = crate::intake_rig::limits();
+    let (journal, seen) = <_>::default();
+    let rig =
+        crate::intake_rig::rig_before(engine.clone(), journal, seen, limits, parts.clock.clone());
+    let submit = async |key: &str, occurred: Timestamp| {
+        let body = crate::intake_rig::body(|body| {
+            body["occurred_at"] = serde_json::json!(occurred.to_string());
+            body["received_from_person_at"] = serde_json::json!(occurred.to_string());
+        });
+        let answered = rig.submit(key, body).await;
+        (answered.status.as_u16(), answered.pointers())
+    };
+    assert_eq!(submit("before", now).await.0, 202);
+    // Nobody has told the engine yet that the clock was set.
+    let in_an_hour = now.after(Duration::from_secs(3600));
+    clock.wall_ms.fetch_add(HOURS_2, Ordering::SeqCst);
+    let (status, pointers) = submit("in-an-hour", in_an_hour).await;
+    assert_eq!((status, pointers[0].as_str()), (422, "/occurred_at"));
+    clock.wall_ms.fetch_sub(2 * HOURS_2, Ordering::SeqCst);
+    assert_eq!(submit("now", now).await.0, 202, "it is not in the future");
+    engine.close().await;
+    running.join().unwrap();
 }
