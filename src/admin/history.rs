@@ -183,6 +183,7 @@ fn tell(seq: Seq, change: &Change, out: &mut TransactionOut) -> Option<Step> {
         | Change::Forwarded { .. }
         | Change::Retired { .. }
         | Change::ClockAccepted { .. }
+        | Change::AuditNoted { .. }
         | Change::Carried(_)
         | Change::DeadlineCarried { .. } => return None,
     };

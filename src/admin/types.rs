@@ -4,7 +4,7 @@
 //! Answers are plain copies of what the engine shows; nothing here decides anything. Instants
 //! are RFC 3339 with an offset, amounts are decimal strings.
 
-use super::audit::{Head, Record};
+use super::audit::Record;
 use crate::domain::cell::{Cell, Selector};
 use crate::domain::deadline::{Computed, DeadlineRule};
 use crate::domain::gate::{GateState, HealthPhase, Override};
@@ -17,6 +17,7 @@ use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Timestamp, Zone};
 use crate::domain::window::{Act, Notice, Phase, RestoreBy};
+use crate::engine::change::AuditHead;
 use crate::engine::clock::Doubt;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -303,7 +304,7 @@ pub struct GatesChanged {
     /// How each stands.
     pub gates: Vec<CellGate>,
     /// The head of the audit log after this act.
-    pub audit_head: Head,
+    pub audit_head: AuditHead,
 }
 
 /// One cell and its gate.
@@ -384,7 +385,7 @@ pub struct TransactionChanged {
     /// Where it stands.
     pub state: State,
     /// The head of the audit log after this act.
-    pub audit_head: Head,
+    pub audit_head: AuditHead,
 }
 
 /// A ticket that is open.
@@ -515,7 +516,7 @@ pub struct UpstreamOut {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AuditOut {
     /// Its head.
-    pub head: Head,
+    pub head: AuditHead,
     /// The last records, oldest first.
     pub records: Vec<Record>,
 }
@@ -527,7 +528,7 @@ pub struct WindowChanged {
     #[serde(flatten)]
     pub window: WindowOut,
     /// The head of the audit log after this act.
-    pub audit_head: Head,
+    pub audit_head: AuditHead,
 }
 
 /// Whether the daemon can take submissions durably.
@@ -545,5 +546,5 @@ pub struct ReadyOut {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_doubt: Option<ClockOut>,
     /// The head of the audit log.
-    pub audit_head: Head,
+    pub audit_head: AuditHead,
 }

@@ -10,6 +10,7 @@ use crate::admin::audit::{Audit, AuditError, Entry, Outcome};
 use crate::admin::fault_in_reason;
 use crate::config::Secret;
 use crate::domain::time::Timestamp;
+use crate::engine::change::AuditHead;
 use crate::web::access::{KeyFile, Scope};
 use anyhow::{Context, Result, anyhow, bail};
 use std::path::Path;
@@ -101,9 +102,9 @@ impl Acceptance {
     }
 
     /// Writes down that it has been journaled.
-    pub(super) fn end(self, audit: &Audit) -> Result<(), AuditError> {
+    pub(super) fn end(self, audit: &Audit) -> Result<AuditHead, AuditError> {
         let of = Some(self.begun);
         let before = serde_json::Value::Null;
-        audit.append(&Entry { outcome: Outcome::Done, of, before, ..self.entry }).map(drop)
+        audit.append(&Entry { outcome: Outcome::Done, of, before, ..self.entry })
     }
 }

@@ -106,6 +106,7 @@ impl Observer {
             | Change::Resolved { .. }
             | Change::StillInDoubt { .. }
             | Change::Forwarded { .. }
+            | Change::AuditNoted { .. }
             | Change::Retired { .. }
             | Change::ProvisionalDecided { .. }
             | Change::Ticketed { .. }

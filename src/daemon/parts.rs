@@ -6,9 +6,11 @@ use super::accept_clock::Acceptance;
 use super::clock::Stopwatch;
 use super::serve::{PARTITION, ServeOptions};
 use super::tasks::{Kind, Tasks};
+use crate::admin::audit::{self, Audit};
 use crate::config::{self, Config};
 use crate::domain::ids::{Seq, UpstreamName};
-use crate::engine::change::Change;
+use crate::domain::time::Timestamp;
+use crate::engine::change::{AuditHead, Change};
 use crate::engine::machine::Machine;
 use crate::engine::ports::{Clock, JournalReader, Upstream};
 use crate::engine::recovery;
@@ -78,6 +80,35 @@ pub(super) fn open_journal(
     })?;
     tracing::debug!(report = ?opened.report, "the journal was opened");
     Ok((opened, accepted))
+}
+
+/// Opens the audit log. What it lacks of what the journal `noted` is told, here and in the log
+/// itself, and stops nobody: intake goes first, and whoever removed a log would have a way to
+/// stop it.
+pub(super) fn open_audit(
+    config: &Config,
+    noted: Option<&AuditHead>,
+    quarantined: bool,
+    now: Timestamp,
+) -> Result<Arc<Audit>> {
+    let folder = &config.data.folder;
+    let path = folder.join(audit::FILE_NAME);
+    let cut = noted.filter(|noted| noted.records > 0);
+    let cut = match cut {
+        Some(noted) => audit::is_cut(&path, noted).context("the audit log")?.then_some(noted),
+        None => None,
+    };
+    let log = Arc::new(Audit::open(folder).context("the audit log")?);
+    let mut losses = log.losses();
+    if let Some(noted) = cut {
+        events::audit_lost(noted.records, log.head().records);
+        losses += 1;
+        if !quarantined {
+            audit::tell_loss(&log, noted, now)?;
+        }
+    }
+    events::audit_opened(losses);
+    Ok(log)
 }
 
 pub(super) fn open_vault(config: &Config, last: Seq) -> Result<FileVault> {

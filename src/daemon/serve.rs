@@ -11,8 +11,8 @@ use super::dispatch::{Dispatch, DispatchOutlet};
 use super::driven::{DrivenClock, Due, DueSource};
 use super::observe::{Observer, Timed, standing};
 use super::parts::{
-    intake_counters, observe, observed, open_journal, open_vault, settings, size, start_index,
-    tell_recovered, upstreams, used_bytes, write_snapshot,
+    intake_counters, observe, observed, open_audit, open_journal, open_vault, settings, size,
+    start_index, tell_recovered, upstreams, used_bytes, write_snapshot,
 };
 use super::retention::{Ages, Retention};
 use super::shutdown::{Phase, Shutdown};
@@ -128,21 +128,20 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     let clock = clock(&options, &due, &tasks).await?;
     let metrics = observe(&config, clock.is_virtual())?;
     let (opened, accepted) = open_journal(&config, &options, clock.as_ref())?;
-    let audit = Arc::new(Audit::open(&config.data.folder).context("the audit log")?);
-    let accepted = accepted.map(|word| word.begin(&audit)).transpose()?;
     let vault: Arc<dyn Vault> = Arc::new(
         open_vault(&config, opened.last).context("the keys that seal payloads cannot be opened")?,
     );
     let (upkeep, retirement) = (opened.upkeep.clone(), opened.retirement.clone());
     let (snapshots, reader) = (opened.snapshots.clone(), opened.reader.clone());
     let folding = settings(&config, &options);
-    let word = accepted.as_ref().map(Acceptance::by_and_reason);
-    let started = start_engine(&config, &options, (opened, word), &vault, &clock, &tasks)?;
+    let started = start_engine(&config, &options, (opened, accepted), &vault, &clock, &tasks)?;
+    let (audit, accepted) = (started.audit, started.accepted);
     if let Some(accepted) = accepted
         // Answered after the commit that holds the word.
         && started.engine.read(|_, _| ()).await.is_some()
     {
-        accepted.end(&audit)?;
+        let head = accepted.end(&audit)?;
+        started.engine.tell(Event::AuditNoted(head)).await;
     }
     let daemon = Daemon {
         config: Arc::new(config),
@@ -208,13 +207,16 @@ struct Started {
     final_state: std::sync::mpsc::Receiver<Machine>,
     /// Records are lost: what is left is only looked at.
     quarantined: bool,
+    audit: Arc<Audit>,
+    /// A word about the clock whose end the audit log does not have yet.
+    accepted: Option<Acceptance>,
 }
 
 /// Recovers the state and puts the engine on its two threads.
 fn start_engine(
     config: &Config,
     options: &ServeOptions,
-    (opened, clock_accepted): (Opened, Option<(String, String)>),
+    (opened, accepted): (Opened, Option<Acceptance>),
     vault: &Arc<dyn Vault>,
     clock: &Arc<dyn Clock>,
     tasks: &Tasks,
@@ -227,10 +229,10 @@ fn start_engine(
         epoch: opened.epoch,
         virtual_clock: clock.is_virtual(),
         quarantined: !opened.report.damage.is_empty(),
-        clock_accepted,
+        clock_accepted: accepted.as_ref().map(Acceptance::by_and_reason),
     };
     let now = clock.now().wall;
-    let (machine, recovered) =
+    let (mut machine, mut recovered) =
         recovery::recover(settings(config, options), found, opened.reader.as_ref(), now)
             .context("the journal cannot be read to its end")?;
     tell_recovered(&opened.report, opened.last, &machine, &recovered, watch.elapsed());
@@ -243,6 +245,10 @@ fn start_engine(
         let passed_over = machine.passed_over();
         tracing::error!(passed_over, "quarantined: looking only, nothing is sent or taken");
     }
+    let audit = open_audit(config, machine.audit_noted(), quarantined, now)?;
+    // Before the commit that it is about.
+    let accepted = accepted.map(|word| word.begin(&audit)).transpose()?;
+    machine.begin_audit(audit.head(), &mut recovered);
     let (index, upstreams) = (start_index(config, &opened.reader, tasks), upstreams(config)?);
     let disk_reserve = Arc::new(AtomicBool::new(false));
     let observer =
@@ -280,6 +286,8 @@ fn start_engine(
         upstreams,
         final_state,
         quarantined,
+        audit,
+        accepted,
     })
 }
 

@@ -198,6 +198,15 @@ pub enum ResolvedBy {
     Person,
 }
 
+/// The end of the audit log: what was in it once must be in it for ever.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct AuditHead {
+    /// How many records there are.
+    pub records: u64,
+    /// The hash of the last one.
+    pub hash: String,
+}
+
 /// One change of the engine's state. The instant it happened at is part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -410,6 +419,13 @@ pub enum Change {
         /// What time it is.
         at: Timestamp,
     },
+    /// The audit log was durable up to here.
+    AuditNoted {
+        /// Its end.
+        head: AuditHead,
+        /// When it was noted.
+        at: Timestamp,
+    },
 
     // What follows stands only in snapshots.
     /// The counters of a snapshot.
@@ -462,7 +478,8 @@ impl Change {
             | Self::DeadlineRegistered { at, .. }
             | Self::DeadlineTold { at, .. }
             | Self::Forwarded { at, .. }
-            | Self::Retired { at, .. } => Some(*at),
+            | Self::Retired { at, .. }
+            | Self::AuditNoted { at, .. } => Some(*at),
             Self::StillInDoubt { .. }
             | Self::ClockAccepted { .. }
             | Self::OverridesSet(_)

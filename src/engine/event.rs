@@ -1,6 +1,6 @@
 //! What can happen to the engine, and what it answers.
 
-use super::change::{Accepted, Private, TurnedAway};
+use super::change::{Accepted, AuditHead, Private, TurnedAway};
 use super::ports::Answer;
 use crate::domain::cell::{Cell, Selector};
 use crate::domain::deadline::Computed;
@@ -284,6 +284,8 @@ pub enum Event {
         /// The date.
         original: CivilDate,
     },
+    /// The audit log is durable up to here.
+    AuditNoted(AuditHead),
     /// Time has passed.
     Tick,
     /// The process is stopping: no attempt may start any more.

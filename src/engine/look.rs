@@ -3,6 +3,7 @@
 //! Nothing here walks transactions: what does is `search`. What is walked are cells, windows and
 //! upstreams, of which there are as many as the configuration and the submitters' classes make.
 
+use super::change::AuditHead;
 use super::live::{NONE, PRE_ACCEPTED, Slot};
 use super::machine::Machine;
 use super::view::{GateView, TicketView, TransactionView, UpstreamView};
@@ -58,6 +59,12 @@ impl Machine {
     #[must_use]
     pub fn books(&self) -> &Books {
         &self.books
+    }
+
+    /// The end of the audit log as it was noted last.
+    #[must_use]
+    pub fn audit_noted(&self) -> Option<&AuditHead> {
+        self.audit.as_ref()
     }
 
     /// Submissions turned away, ever.

@@ -5,7 +5,7 @@
 //! changes and applies them here. What is *not* folded stands under "this process only" below
 //! and may be lost at any time without breaking a promise.
 
-use super::change::{Accepted, Carried, Change, Facts, Settlement};
+use super::change::{Accepted, AuditHead, Carried, Change, Facts, Settlement};
 use super::clock::Watch;
 use super::live::{
     Live, LiveSet, NEEDS_CREDENTIAL, NOT_SELF_CONTAINED, PRE_ACCEPTED, READY, Slot, UNQUEUED,
@@ -120,6 +120,8 @@ pub struct Machine {
     pub(super) last_at: Timestamp,
     pub(super) books: Books,
     pub(super) turned_away: u64,
+    /// The end of the audit log as it was noted last.
+    pub(super) audit: Option<AuditHead>,
     pub(super) live: LiveSet,
     pub(super) cells: Vec<CellSlot>,
     pub(super) cell_ids: HashMap<Arc<Cell>, u32>,
@@ -194,6 +196,7 @@ impl Machine {
             last_at: Timestamp::default(),
             books: Books::default(),
             turned_away: 0,
+            audit: None,
             live: LiveSet::new(),
             cells: Vec::new(),
             cell_ids: HashMap::new(),
@@ -325,6 +328,7 @@ impl Machine {
             Change::Forwarded { .. } => {}
             Change::Retired { before, .. } => self.begins = self.begins.max(*before),
             Change::ClockAccepted { at, .. } => self.set_time(*at),
+            Change::AuditNoted { head, .. } => self.audit = Some(head.clone()),
             Change::Totals { books, turned_away, epoch, last_at, up_to } => {
                 self.books = Books::from_entries(books).unwrap_or_default();
                 self.turned_away = *turned_away;

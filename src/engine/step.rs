@@ -150,6 +150,7 @@ impl Machine {
                     self.push(out, Change::Retired { before, at });
                 }
             }
+            Event::AuditNoted(head) => self.note_audit(head, at, out),
             Event::Tick => {}
             Event::Stop => self.stopping = true,
         }

@@ -33,6 +33,7 @@ impl Change {
             | Self::Forwarded { .. }
             | Self::Retired { .. }
             | Self::ClockAccepted { .. }
+            | Self::AuditNoted { .. }
             | Self::Totals { .. }
             | Self::Carried(_)
             | Self::DeadlineCarried { .. } => None,

@@ -94,6 +94,7 @@ pub(super) fn boil_down(seq: Seq, change: &Change) -> Option<Step> {
         | Change::TurnedAway(_)
         | Change::ResultTold { .. }
         | Change::ClockAccepted { .. }
+        | Change::AuditNoted { .. }
         | Change::WindowSet(_)
         | Change::OverridesSet(_)
         | Change::HealthSet { .. }

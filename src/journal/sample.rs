@@ -15,13 +15,13 @@ use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Interval, Timestamp};
 use crate::domain::window::{Act, Notice, Proof, RestoreBy, Window};
 use crate::engine::change::{
-    Accepted, Carried, Change, ResolvedBy, Sealed, Settlement, Told, TurnedAway,
+    Accepted, AuditHead, Carried, Change, ResolvedBy, Sealed, Settlement, Told, TurnedAway,
 };
 use bytes::Bytes;
 use std::sync::Arc;
 
 /// The kinds that there are, numbered as in the journal's format.
-pub const KINDS: u8 = 27;
+pub const KINDS: u8 = 28;
 
 /// A source of chance that repeats itself for a seed.
 #[derive(Debug)]
@@ -320,6 +320,9 @@ fn rare(d: &mut Dice, kind: u8, transaction: Seq, at: Timestamp) -> Change {
         // A sample must not make a journal believe that its segments have left.
         26 => Change::Retired { before: Seq(1), at },
         27 => Change::ClockAccepted { by: d.text(), reason: d.text(), at },
+        28 => {
+            Change::AuditNoted { head: AuditHead { records: d.below(1 << 40), hash: d.text() }, at }
+        }
         _ => Change::DeadlineCarried { id: d.seq(), registered: Box::new(change(d, 20)) },
     }
 }

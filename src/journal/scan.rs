@@ -11,7 +11,7 @@ use super::layout::{Damage, HEAD, HEAD_LENGTH, HEAD_MAGIC, Head, HeadKind};
 use super::record::{self, FORMAT, Raw};
 use crate::domain::ids::Seq;
 use crate::domain::time::Timestamp;
-use crate::engine::change::Change;
+use crate::engine::change::{AuditHead, Change};
 use std::io;
 
 /// How many bytes are read at once.
@@ -60,6 +60,8 @@ pub(super) struct Scan {
     pub(super) keys: Keys,
     /// The first sequence that stays, where a record in it says that earlier ones may leave.
     pub(super) begins: Seq,
+    /// The end of the audit log as it is noted last in it.
+    pub(super) audit: Option<AuditHead>,
     pub(super) last_at: Option<Timestamp>,
     pub(super) epoch: u64,
     pub(super) virtual_clock: Option<bool>,
@@ -162,6 +164,10 @@ impl Scan {
             && let Ok(Some(Change::Retired { before, .. })) = raw.change()
         {
             self.begins = self.begins.max(before);
+        } else if raw.is_audit_noted()
+            && let Ok(Some(Change::AuditNoted { head, .. })) = raw.change()
+        {
+            self.audit = Some(head);
         }
         if task.keys
             && let Some(row) = raw.key()

@@ -344,8 +344,10 @@ async fn a_closing_is_answered_when_the_engine_answers_and_ends_without_its_oper
             _ = hung_up => {}
         }
     });
-    let input = tokio::time::timeout(BOUND, world.queue.recv()).await.unwrap().unwrap();
-    let Input::Event(make, reply) = input else { panic!("expected the order") };
+    let mut next = async || tokio::time::timeout(BOUND, world.queue.recv()).await.unwrap().unwrap();
+    let Input::Told(Event::AuditNoted(head)) = next().await else { panic!("expected the note") };
+    assert_eq!(head.records, 1, "the order is given when it is known what the log has of it");
+    let Input::Event(make, reply) = next().await else { panic!("expected the order") };
     let Event::Order(_, order) = make(ReplyTo(1)) else { panic!("expected an order") };
     assert!(matches!(order.command, Command::CloseGate { .. }));
     drop(hang_up);

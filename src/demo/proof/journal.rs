@@ -166,6 +166,7 @@ impl Recount {
             | Change::Forwarded { .. }
             | Change::Retired { .. }
             | Change::ClockAccepted { .. }
+            | Change::AuditNoted { .. }
             | Change::WindowSet(_)
             | Change::OverridesSet(_)
             | Change::HealthSet { .. }

@@ -77,6 +77,7 @@ pub(super) mod tag {
     pub(in super::super) const FAILURES: u8 = 57;
     pub(in super::super) const PROVISIONAL: u8 = 58;
     pub(in super::super) const INNER_AT: u8 = 59;
+    pub(in super::super) const AUDIT_HASH: u8 = 60;
 }
 
 pub(super) const SELF_CONTAINED: u64 = 1;
@@ -92,9 +93,10 @@ pub(super) const TOTALS: u8 = 22;
 pub(super) const FORWARDED: u8 = 25;
 pub(super) const RETIRED: u8 = 26;
 pub(super) const CLOCK_ACCEPTED: u8 = 27;
+pub(super) const AUDIT_NOTED: u8 = 28;
 
 /// The kinds' names, by their numbers.
-pub(super) const KIND_NAMES: [&str; 28] = [
+pub(super) const KIND_NAMES: [&str; 29] = [
     "unknown",
     "started",
     "accepted",
@@ -123,6 +125,7 @@ pub(super) const KIND_NAMES: [&str; 28] = [
     "forwarded",
     "retired",
     "clock_accepted",
+    "audit_noted",
 ];
 
 pub(super) fn kind_of(change: &Change) -> u8 {
@@ -154,6 +157,7 @@ pub(super) fn kind_of(change: &Change) -> u8 {
         Change::Forwarded { .. } => FORWARDED,
         Change::Retired { .. } => RETIRED,
         Change::ClockAccepted { .. } => CLOCK_ACCEPTED,
+        Change::AuditNoted { .. } => AUDIT_NOTED,
     }
 }
 
@@ -179,7 +183,8 @@ pub(super) fn time_of(change: &Change) -> Option<Timestamp> {
         | Change::DeadlineTold { at, .. }
         | Change::Forwarded { at, .. }
         | Change::Retired { at, .. }
-        | Change::ClockAccepted { at, .. } => Some(*at),
+        | Change::ClockAccepted { at, .. }
+        | Change::AuditNoted { at, .. } => Some(*at),
         Change::Carried(carried) => Some(carried.facts.at),
         Change::DeadlineCarried { .. }
         | Change::StillInDoubt { .. }
@@ -224,6 +229,7 @@ pub(super) fn seal_of(change: &Change) -> Seal {
         | Change::DeadlineTold { .. }
         | Change::Retired { .. }
         | Change::ClockAccepted { .. }
+        | Change::AuditNoted { .. }
         | Change::Totals { .. }
         | Change::Carried(_)
         | Change::DeadlineCarried { .. } => None,
@@ -309,6 +315,7 @@ pub(super) fn encode(w: &mut Writer<'_>, change: &Change) {
         Change::Retired { before, at: _ } => w.uint(tag::UP_TO, before.0),
         Change::ResultTold { .. }
         | Change::ClockAccepted { .. }
+        | Change::AuditNoted { .. }
         | Change::WindowSet(_)
         | Change::OverridesSet(_)
         | Change::HealthSet { .. }
@@ -328,6 +335,9 @@ fn encode_rare(w: &mut Writer<'_>, change: &Change) {
     } else if let Change::ClockAccepted { by, reason, at: _ } = change {
         w.text(tag::PERSON, by);
         w.text(tag::REASON, reason);
+    } else if let Change::AuditNoted { head, at: _ } = change {
+        w.uint(tag::UP_TO, head.records);
+        w.text(tag::AUDIT_HASH, &head.hash);
     } else if let Change::WindowSet(window) = change {
         w.json(tag::VALUE, window.as_ref());
     } else if let Change::OverridesSet(overrides) = change {
