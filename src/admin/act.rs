@@ -9,13 +9,14 @@
 //! `audit verify` lists them.
 
 use super::State;
-use super::audit::{AuditError, Entry, Head, Outcome};
+use super::audit::{AuditError, Entry, Outcome};
 use super::ended;
 use super::guard::Caller;
 use super::refusal::Refusal;
 use super::text::Reason;
 use super::types::OperatorCode;
-use crate::engine::event::{Command, Done, Order, Reply};
+use crate::engine::change::AuditHead;
+use crate::engine::event::{Command, Done, Event, Order, Reply};
 use crate::web::problem::{Code, Problem};
 use serde_json::Value;
 use std::sync::Arc;
@@ -42,7 +43,7 @@ pub(super) async fn carry_out(
     state: &Arc<State>,
     caller: &Caller,
     act: Act,
-) -> Result<(Done, Head), Refusal> {
+) -> Result<(Done, AuditHead), Refusal> {
     let (state, caller) = (Arc::clone(state), caller.clone());
     let tracker = state.acts.clone();
     let task = tracker.spawn(async move { carry_out_here(&state, &caller, act).await });
@@ -58,7 +59,7 @@ async fn carry_out_here(
     state: &Arc<State>,
     caller: &Caller,
     act: Act,
-) -> Result<(Done, Head), Refusal> {
+) -> Result<(Done, AuditHead), Refusal> {
     let mut entry = Entry {
         at: state.clock.now().wall,
         actor: caller.name.clone(),
@@ -119,13 +120,18 @@ async fn carry_out_here(
     result.map(|done| (done, head))
 }
 
-async fn append(state: &Arc<State>, entry: Entry) -> Result<Head, AuditError> {
+async fn append(state: &Arc<State>, entry: Entry) -> Result<AuditHead, AuditError> {
     let audit = Arc::clone(&state.audit);
-    match tokio::task::spawn_blocking(move || audit.append(&entry)).await {
+    let appended = match tokio::task::spawn_blocking(move || audit.append(&entry)).await {
         Ok(appended) => appended,
         // The write panicked or the runtime is going down: nobody knows whether it was written.
         Err(_) => Err(AuditError::Poisoned),
+    };
+    if let Ok(head) = &appended {
+        // The journal notes what is durable, so that nobody can cut it off unnoticed.
+        state.engine.tell(Event::AuditNoted(head.clone())).await;
     }
+    appended
 }
 
 fn done(reply: Reply) -> Result<Done, Refusal> {

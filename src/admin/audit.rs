@@ -9,13 +9,19 @@
 //! ```
 //!
 //! so that an edited, deleted, inserted or reordered line is named by [`verify`]. Cutting whole
-//! lines off the end leaves a shorter but intact chain: it is seen only against a head hash that
-//! was noted elsewhere, which is why the head is shown by `status` and by every act.
+//! lines off the end, or all of them with the file, leaves a shorter but intact chain: it is seen
+//! against a head that was noted elsewhere. The journal notes it after every line, never before
+//! the line is durable, so that a crash leaves the log longer than what is noted and never shorter.
+//! Every act shows it too, for whoever trusts neither file.
+//!
+//! What is lost is lost: a start says so, goes on, and the next line tells of the loss
+//! ([`tell_loss`]), so that the log itself never looks whole again.
 //!
 //! Invariant: [`Audit::append`] returns `Ok` only when the line will survive a power cut; an act
 //! is begun only after that. After one failed write nothing more is written.
 
 use crate::domain::time::Timestamp;
+use crate::engine::change::AuditHead;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -97,24 +103,18 @@ pub struct Record {
     pub hash: String,
 }
 
-/// The end of the chain: note it elsewhere to prove later that nothing was cut off.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Head {
-    /// How many records there are.
-    pub records: u64,
-    /// The hash of the last one.
-    pub hash: String,
-}
-
 /// What [`verify`] found in an intact log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// Its end.
-    pub head: Head,
+    pub head: AuditHead,
     /// Acts that were begun and whose end was never written, by the number of their record.
     pub unfinished: Vec<u64>,
     /// Bytes after the last whole line: a write that was cut off before it was promised.
     pub torn_bytes: u64,
+    /// The records that tell of lost ones before them.
+    #[serde(default)]
+    pub losses: Vec<u64>,
 }
 
 /// The first line that is not what was written.
@@ -146,15 +146,19 @@ pub enum AuditError {
     Poisoned,
 }
 
+/// The action of a record that tells of lost ones.
+const LOST: &str = "audit.lost";
+
 /// The log, open for appending. One owner only.
 pub struct Audit {
     path: PathBuf,
+    losses: usize,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     file: File,
-    head: Head,
+    head: AuditHead,
     poisoned: bool,
 }
 
@@ -179,15 +183,16 @@ impl Audit {
         // Also an old file: a crash may have come between its creation and the directory's sync.
         file.sync_all().map_err(io)?;
         File::open(folder).and_then(|dir| dir.sync_all()).map_err(io)?;
+        let losses = summary.losses.len();
         let inner = Inner { file, head: summary.head, poisoned: false };
-        Ok(Self { path, inner: Mutex::new(inner) })
+        Ok(Self { path, losses, inner: Mutex::new(inner) })
     }
 
     /// Makes `entry` durable and gives its place in the chain. Blocks for one disk sync.
     ///
     /// # Errors
     /// When it could not be made durable; from then on every call fails.
-    pub fn append(&self, entry: &Entry) -> Result<Head, AuditError> {
+    pub fn append(&self, entry: &Entry) -> Result<AuditHead, AuditError> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if inner.poisoned {
             return Err(AuditError::Poisoned);
@@ -199,13 +204,19 @@ impl Audit {
         inner.file.write_all(&line).map_err(io)?;
         inner.file.sync_data().map_err(io)?;
         inner.poisoned = false;
-        inner.head = Head { records: seq, hash };
+        inner.head = AuditHead { records: seq, hash };
         Ok(inner.head.clone())
+    }
+
+    /// How many records told of lost ones when the log was opened.
+    #[must_use]
+    pub fn losses(&self) -> usize {
+        self.losses
     }
 
     /// The end of the chain.
     #[must_use]
-    pub fn head(&self) -> Head {
+    pub fn head(&self) -> AuditHead {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).head.clone()
     }
 
@@ -263,6 +274,48 @@ pub fn verify(path: &Path, noted: Option<&str>) -> Result<Summary, AuditError> {
     Ok(check(&bytes, noted)?)
 }
 
+/// Whether the log at `path` lacks something of what was `noted` of it, and does not tell of
+/// that loss either. A log that is not there has nothing.
+///
+/// # Errors
+/// [`AuditError::Bad`] where a line is not what was written.
+pub fn is_cut(path: &Path, noted: &AuditHead) -> Result<bool, AuditError> {
+    let bytes = match std::fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        read => read.map_err(|source| AuditError::Io { path: path.to_owned(), source })?,
+    };
+    let told = serde_json::to_value(noted).unwrap_or_default();
+    let mut found = noted.records == 0;
+    walk(&bytes, &mut |record| {
+        found |= record.hash == noted.hash;
+        found |= record.entry.action == LOST && record.entry.before == told;
+    })?;
+    Ok(!found)
+}
+
+/// Writes down that the log lacks something of what was `noted` of it.
+///
+/// # Errors
+/// As [`Audit::append`].
+pub fn tell_loss(audit: &Audit, noted: &AuditHead, at: Timestamp) -> Result<AuditHead, AuditError> {
+    audit.append(&Entry {
+        at,
+        actor: "holdover".to_owned(),
+        key: String::new(),
+        scopes: Vec::new(),
+        source: "the start".to_owned(),
+        action: LOST.to_owned(),
+        object: "the audit log".to_owned(),
+        reason: "the log ends before what the journal noted of it".to_owned(),
+        before: serde_json::to_value(noted).unwrap_or_default(),
+        after: serde_json::to_value(audit.head()).unwrap_or_default(),
+        request_id: String::new(),
+        outcome: Outcome::Done,
+        code: None,
+        of: None,
+    })
+}
+
 fn render(seq: u64, entry: &Entry, prev_hash: &str) -> std::io::Result<(Vec<u8>, String)> {
     let body = Body { seq, entry, prev_hash };
     let mut line = serde_json::to_vec(&body)?;
@@ -289,12 +342,24 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn check(bytes: &[u8], noted: Option<&str>) -> Result<Summary, Bad> {
+    let mut seen_noted = noted.is_none_or(|hash| hash == NO_HASH);
+    let summary = walk(bytes, &mut |record| seen_noted |= noted == Some(record.hash.as_str()))?;
+    if !seen_noted {
+        let why = "the noted head is not in the chain: lines were cut off here, or all after some \
+                   earlier one were written anew";
+        return Err(Bad { line: summary.head.records + 1, why: why.to_owned() });
+    }
+    Ok(summary)
+}
+
+/// Checks the chain, and shows each record.
+fn walk(bytes: &[u8], look: &mut dyn FnMut(&Record)) -> Result<Summary, Bad> {
     let mut summary = Summary {
-        head: Head { records: 0, hash: NO_HASH.to_owned() },
+        head: AuditHead { records: 0, hash: NO_HASH.to_owned() },
         unfinished: Vec::new(),
         torn_bytes: 0,
+        losses: Vec::new(),
     };
-    let mut seen_noted = noted.is_none_or(|hash| hash == NO_HASH);
     let mut rest = bytes;
     while !rest.is_empty() {
         let end = rest.iter().position(|&b| b == b'\n');
@@ -308,25 +373,23 @@ fn check(bytes: &[u8], noted: Option<&str>) -> Result<Summary, Bad> {
         }
         let record = check_line(line, &summary.head)
             .map_err(|why| Bad { line: summary.head.records + 1, why })?;
-        seen_noted = seen_noted || noted == Some(record.hash.as_str());
+        look(&record);
+        if record.entry.action == LOST {
+            summary.losses.push(record.seq);
+        }
         match (record.entry.outcome, record.entry.of) {
             (Outcome::Begun, _) => summary.unfinished.push(record.seq),
             (Outcome::Done | Outcome::Refused | Outcome::Unknown, of) => {
                 summary.unfinished.retain(|&begun| Some(begun) != of);
             }
         }
-        summary.head = Head { records: record.seq, hash: record.hash };
+        summary.head = AuditHead { records: record.seq, hash: record.hash };
         rest = after;
-    }
-    if !seen_noted {
-        let why = "the noted head is not in the chain: lines were cut off here, or all after some \
-                   earlier one were written anew";
-        return Err(Bad { line: summary.head.records + 1, why: why.to_owned() });
     }
     Ok(summary)
 }
 
-fn check_line(line: &[u8], head: &Head) -> Result<Record, String> {
+fn check_line(line: &[u8], head: &AuditHead) -> Result<Record, String> {
     let record: Record = serde_json::from_slice(line).map_err(|e| format!("no record: {e}"))?;
     let tail = format!("{HASH_FIELD}{}\"}}", record.hash);
     let Some(body) = line.strip_suffix(tail.as_bytes()) else {
@@ -353,11 +416,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE_NAME);
         std::fs::write(&path, b"").unwrap();
-        let head = Head { records: 0, hash: NO_HASH.to_owned() };
+        let head = AuditHead { records: 0, hash: NO_HASH.to_owned() };
         // Opened for reading only: the write is refused by the kernel.
         let file = File::open(&path).unwrap();
-        let audit =
-            Audit { path: path.clone(), inner: Mutex::new(Inner { file, head, poisoned: false }) };
+        let audit = Audit {
+            path: path.clone(),
+            losses: 0,
+            inner: Mutex::new(Inner { file, head, poisoned: false }),
+        };
         let entry = Entry {
             at: Timestamp::from_millis(0),
             actor: "li.na".to_owned(),

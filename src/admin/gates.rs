@@ -27,9 +27,7 @@ pub(super) async fn list(Extract(state): Shared) -> Result<Json<GatesOut>, Refus
     let out = look::at(&state, |machine, now| GatesOut {
         gates: machine.gates(now.wall).into_iter().map(look::gate_out).collect(),
         overrides: machine.overrides().to_vec(),
-        clock: machine
-            .clock_doubt()
-            .map(|doubt| ClockOut { shows: doubt.shows, expected: doubt.expected }),
+        clock: machine.clock_doubt().map(ClockOut::from),
     })
     .await?;
     Ok(Json(out))
@@ -76,7 +74,8 @@ pub(super) async fn trust_clock(
     body: Body,
 ) -> Result<Json<GatesChanged>, Refusal> {
     let (_, reason): (Because, _) = text::read(&caller, body, state.body_limits).await?;
-    let after = json!({ "clock": state.clock.now().wall });
+    let shows = state.clock.doubt().map_or_else(|| state.clock.now().wall, |doubt| doubt.shows);
+    let after = json!({ "clock": shows });
     let (cells, command) = (Selector::default(), Command::TrustClock);
     order(&state, &caller, "gate.trust_clock", &cells, after, reason, command).await
 }

@@ -6,7 +6,7 @@
 //! within a second. That is a note beside the answer.
 
 use super::State;
-use super::types::ReadyOut;
+use super::types::{ClockOut, ReadyOut};
 use axum::Json;
 use axum::extract::State as Extract;
 use axum::http::{StatusCode, Uri, header};
@@ -28,7 +28,8 @@ pub(super) async fn ready(Extract(state): Extract<Arc<State>>, uri: Uri) -> Resp
     let verbose = uri.query().is_some_and(|q| q.split('&').any(|p| p.starts_with("verbose")));
     if verbose {
         let audit_head = state.audit.head();
-        let out = ReadyOut { ready, reasons, notes, clock, now, audit_head };
+        let clock_doubt = state.clock.doubt().map(ClockOut::from);
+        let out = ReadyOut { ready, reasons, notes, clock, now, clock_doubt, audit_head };
         return (status, Json(out)).into_response();
     }
     let word = if ready { "ready" } else { "not ready" };
@@ -36,6 +37,12 @@ pub(super) async fn ready(Extract(state): Extract<Arc<State>>, uri: Uri) -> Resp
     for line in reasons.into_iter().chain(notes.into_iter().map(|note| format!("note: {note}"))) {
         text.push_str(&line);
         text.push('\n');
+    }
+    // Nothing durable rests on it, so that submissions are taken all the same.
+    if let Some(doubt) = state.clock.doubt() {
+        let line =
+            format!("the clock is doubted: it shows {}, not {}\n", doubt.shows, doubt.expected);
+        text.push_str(&line);
     }
     (status, text).into_response()
 }

@@ -183,6 +183,8 @@ fn tell(seq: Seq, change: &Change, out: &mut TransactionOut) -> Option<Step> {
         | Change::Totals { .. }
         | Change::Forwarded { .. }
         | Change::Retired { .. }
+        | Change::ClockAccepted { .. }
+        | Change::AuditNoted { .. }
         | Change::Carried(_)
         | Change::DeadlineCarried { .. } => return None,
     };

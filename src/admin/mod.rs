@@ -40,6 +40,8 @@ pub mod types;
 mod upstreams;
 mod windows;
 
+pub use text::fault_in_reason;
+
 use crate::domain::ids::Seq;
 use crate::domain::time::Zone;
 use crate::engine::change::Change;

@@ -18,6 +18,17 @@ use axum::body::Body;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// Why a reason may not be written down, if it may not.
+#[must_use]
+pub fn fault_in_reason(text: &str) -> Option<(OperatorCode, &'static str)> {
+    let text = text.trim();
+    if !(1..=REASON_CHARS_MAX).contains(&text.chars().count()) {
+        return Some((OperatorCode::ReasonMissing, "expected 1 to 500 characters"));
+    }
+    contains_identity_number(text)
+        .then_some((OperatorCode::PersonalDataInText, "it contains an identity number"))
+}
+
 /// A reason that may be written down. There is no act without one.
 #[derive(Debug, Clone)]
 pub(super) struct Reason(String);
@@ -25,23 +36,10 @@ pub(super) struct Reason(String);
 impl Reason {
     /// Checks what an operator gave as the reason.
     pub(super) fn check(text: &str) -> Result<Self, Refusal> {
-        let text = text.trim();
-        let length = text.chars().count();
-        if length == 0 || length > REASON_CHARS_MAX {
-            return Err(Refusal::ours_at(
-                OperatorCode::ReasonMissing,
-                "/reason",
-                "expected 1 to 500 characters",
-            ));
+        match fault_in_reason(text) {
+            Some((code, why)) => Err(Refusal::ours_at(code, "/reason", why)),
+            None => Ok(Self(text.trim().to_owned())),
         }
-        if contains_identity_number(text) {
-            return Err(Refusal::ours_at(
-                OperatorCode::PersonalDataInText,
-                "/reason",
-                "it contains an identity number",
-            ));
-        }
-        Ok(Self(text.to_owned()))
     }
 
     /// The text.

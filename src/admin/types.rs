@@ -4,7 +4,7 @@
 //! Answers are plain copies of what the engine shows; nothing here decides anything. Instants
 //! are RFC 3339 with an offset, amounts are decimal strings.
 
-use super::audit::{Head, Record};
+use super::audit::Record;
 use crate::domain::cell::{Cell, Selector};
 use crate::domain::deadline::{Computed, DeadlineRule};
 use crate::domain::gate::{GateState, HealthPhase, Override};
@@ -17,6 +17,8 @@ use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Timestamp, Zone};
 use crate::domain::window::{Act, Notice, Phase, RestoreBy};
+use crate::engine::change::AuditHead;
+use crate::engine::clock::Doubt;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -281,12 +283,18 @@ pub struct GatesOut {
 }
 
 /// A clock that was set, so that nobody knows whether a stop is over.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockOut {
     /// What it shows.
     pub shows: Timestamp,
     /// What it should show, by the time that has passed; the daemon goes by this.
     pub expected: Timestamp,
+}
+
+impl From<Doubt> for ClockOut {
+    fn from(doubt: Doubt) -> Self {
+        Self { shows: doubt.shows, expected: doubt.expected }
+    }
 }
 
 /// Gates right after an act upon them.
@@ -299,7 +307,7 @@ pub struct GatesChanged {
     /// How each stands.
     pub gates: Vec<CellGate>,
     /// The head of the audit log after this act.
-    pub audit_head: Head,
+    pub audit_head: AuditHead,
 }
 
 /// One cell and its gate.
@@ -383,7 +391,7 @@ pub struct TransactionChanged {
     /// Where it stands.
     pub state: State,
     /// The head of the audit log after this act.
-    pub audit_head: Head,
+    pub audit_head: AuditHead,
 }
 
 /// A ticket that is open.
@@ -514,7 +522,7 @@ pub struct UpstreamOut {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AuditOut {
     /// Its head.
-    pub head: Head,
+    pub head: AuditHead,
     /// The last records, oldest first.
     pub records: Vec<Record>,
 }
@@ -526,7 +534,7 @@ pub struct WindowChanged {
     #[serde(flatten)]
     pub window: WindowOut,
     /// The head of the audit log after this act.
-    pub audit_head: Head,
+    pub audit_head: AuditHead,
 }
 
 /// Whether the daemon can take submissions durably.
@@ -540,8 +548,11 @@ pub struct ReadyOut {
     pub notes: Vec<String>,
     /// Whose clock it runs on: `real` or `virtual`.
     pub clock: String,
-    /// What its clock says.
+    /// What time the daemon goes by.
     pub now: Timestamp,
+    /// What is wrong with the clock; absent while it is believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_doubt: Option<ClockOut>,
     /// The head of the audit log.
-    pub audit_head: Head,
+    pub audit_head: AuditHead,
 }

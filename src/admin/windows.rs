@@ -6,7 +6,6 @@
 
 use super::State;
 use super::act::{Act, carry_out, unexpected};
-use super::audit::Head;
 use super::guard::Caller;
 use super::look;
 use super::refusal::Refusal;
@@ -18,6 +17,7 @@ use crate::domain::ids::WindowId;
 use crate::domain::policy::{Advice, Row};
 use crate::domain::time::{Interval, Timestamp, Zone};
 use crate::domain::window::{Phase, Proof, Window};
+use crate::engine::change::AuditHead;
 use crate::engine::event::{Command, Done, Fault};
 use crate::web::problem::Problem;
 use axum::body::Body;
@@ -250,7 +250,7 @@ async fn see(state: &State, id: &str) -> Result<Seen, Refusal> {
 async fn changed(
     state: &State,
     done: Done,
-    audit_head: Head,
+    audit_head: AuditHead,
     status: StatusCode,
 ) -> Result<Response, Refusal> {
     let Done::Window(window) = done else { return Err(unexpected()) };

@@ -5,8 +5,9 @@ use super::Run;
 use super::client::query;
 use super::exit::{Exit, Failure};
 use super::out::{Table, plain};
-use crate::admin::audit::{AuditError, verify};
+use crate::admin::audit::{AuditError, is_cut, verify};
 use crate::admin::types::AuditOut;
+use crate::journal::verify::noted_audit;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,7 @@ pub(super) enum Verb {
         /// The log
         #[arg(value_name = "FILE", default_value = "data/audit.log")]
         file: PathBuf,
-        /// A head hash that was noted earlier; without it a shortened log looks intact
+        /// A head hash that was noted earlier, besides what the journal in the same folder notes
         #[arg(long, value_name = "HASH")]
         head: Option<String>,
     },
@@ -39,6 +40,23 @@ impl Verb {
 }
 
 fn check(run: &Run, file: &Path, head: Option<&str>) -> Result<Exit, Failure> {
+    // First: the log may grow meanwhile, and is never behind what the journal noted.
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let noted = noted_audit(folder.unwrap_or(Path::new("."))).map_err(|error| {
+        Failure::of(format!("what the journal noted of the audit log cannot be read: {error}"))
+    })?;
+    let cut = noted.as_ref().map(|noted| is_cut(file, noted)).transpose();
+    if let (Some(noted), Ok(Some(true))) = (&noted, &cut) {
+        let why = format!(
+            "the journal noted {} records and head {}: lines were cut off, or the log was removed",
+            noted.records, noted.hash
+        );
+        let line = verify(file, None).map_or(1, |summary| summary.head.records + 1);
+        run.out.data(&json!({ "intact": false, "line": line, "why": why }), || {
+            format!("NOT INTACT: line {line}: {why}\n")
+        });
+        return Ok(Exit::NotReady);
+    }
     match verify(file, head) {
         Ok(summary) => {
             run.out.data(&json!({ "intact": true, "summary": summary }), || {
@@ -55,8 +73,15 @@ fn check(run: &Run, file: &Path, head: Option<&str>) -> Result<Exit, Failure> {
                     summary.torn_bytes
                 ));
             }
-            if head.is_none() {
-                run.out.note("without --head a log whose last lines were cut off looks intact");
+            if !summary.losses.is_empty() {
+                let numbers: Vec<String> = summary.losses.iter().map(ToString::to_string).collect();
+                run.out.note(&format!("records that tell of lost ones: {}", numbers.join(", ")));
+            }
+            if head.is_none() && noted.is_none() {
+                run.out.note(
+                    "no journal beside it notes its end: without --head a log whose last lines \
+                     were cut off looks intact",
+                );
             }
             Ok(Exit::Success)
         }

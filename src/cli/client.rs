@@ -137,7 +137,8 @@ impl Client {
         authority.map(ToString::to_string).ok_or_else(wrong)
     }
 
-    fn key(&self) -> Result<String, Failure> {
+    /// The operator's key.
+    pub(super) fn key(&self) -> Result<String, Failure> {
         let Some(path) = &self.key_file else {
             return Err(Failure::usage(
                 "an operator's key is needed: name its file by --key-file or HOLDOVER_KEY_FILE; \

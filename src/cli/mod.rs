@@ -204,7 +204,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, around: &Surroundings) -> E
     }
     if let Noun::Serve(args) = cli.noun {
         // The daemon has a runtime of its own.
-        return ended(&run.out, serve::serve(args));
+        return ended(&run.out, serve::serve(args, &run.client));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {

@@ -1,7 +1,12 @@
 //! The arguments of `holdover serve`. The daemon itself is built in `daemon`.
 
+use super::args::instant;
+use super::client::Client;
 use super::exit::{Exit, Failure};
+use crate::config::Secret;
+use crate::daemon::accept_clock::ClockWord;
 use crate::daemon::serve::{self, ServeOptions};
+use crate::domain::time::Timestamp;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -31,6 +36,14 @@ pub struct ServeArgs {
     /// Begin a journal in a data folder that exists and has none
     #[arg(long)]
     pub init: bool,
+    /// Start although the clock is far from the last journaled time: say what time it is, as a
+    /// watch shows it, such as 2022-08-15T03:10+08:00. Takes an operator's key with the scope
+    /// approve (--key-file); journaled, and written into the audit log
+    #[arg(long, value_name = "TIME", value_parser = instant, requires = "reason")]
+    pub accept_clock: Option<Timestamp>,
+    /// Why the clock is right
+    #[arg(long, value_name = "TEXT", requires = "accept_clock")]
+    pub reason: Option<String>,
     /// Break one promise, for tests that must see it noticed
     #[cfg(feature = "sabotage")]
     #[arg(long, value_name = "NAME", hide = true)]
@@ -42,7 +55,7 @@ pub struct ServeArgs {
 }
 
 /// `holdover serve`: until it is told to stop.
-pub(super) fn serve(args: ServeArgs) -> Result<Exit, Failure> {
+pub(super) fn serve(args: ServeArgs, client: &Client) -> Result<Exit, Failure> {
     let files: Vec<&std::path::Path> = args.config.iter().map(PathBuf::as_path).collect();
     let mut config = serve::load(&files).map_err(|problems| {
         Failure::local(Exit::Usage, format!("the configuration is wrong\n{problems}"))
@@ -52,7 +65,15 @@ pub(super) fn serve(args: ServeArgs) -> Result<Exit, Failure> {
     }
     config.listen.submitters = args.listen.unwrap_or(config.listen.submitters);
     config.listen.operators = args.admin_listen.unwrap_or(config.listen.operators);
+    let accept_clock = match args.accept_clock {
+        Some(says) => {
+            let key = Secret::new(client.key()?.into_bytes());
+            Some(ClockWord { says, key, reason: args.reason.unwrap_or_default() })
+        }
+        None => None,
+    };
     let options = ServeOptions {
+        accept_clock,
         clock: args.clock,
         quarantine: args.quarantine,
         init: args.init,

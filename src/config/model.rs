@@ -93,6 +93,8 @@ pub struct Data {
     pub disk_reserve_bytes: u64,
     /// How far the clock may have gone back at a start.
     pub clock_back_max: Duration,
+    /// How far it may have gone ahead at a start.
+    pub clock_ahead_max: Duration,
     /// How far the clock may jump while the daemon runs and still be believed.
     pub clock_jump_max: Duration,
 }

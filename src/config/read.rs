@@ -138,6 +138,7 @@ fn read_data(mut r: Reader<'_>) -> Data {
         master_key_file: folder.join(r.text("master_key_file")),
         disk_reserve_bytes: r.number("disk_reserve_bytes", MIB..=GIB * 1024),
         clock_back_max: r.duration("clock_back_max", Duration::ZERO..=DAY),
+        clock_ahead_max: r.duration("clock_ahead_max", DAY..=3660 * DAY),
         clock_jump_max: r.duration("clock_jump_max", SECOND..=HOUR),
         folder,
     };

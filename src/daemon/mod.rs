@@ -3,6 +3,7 @@
 //! Here are the parts that a running process is made of: real and driven time, supervised
 //! tasks, and the order of stopping. No rule of the product lives here.
 
+pub mod accept_clock;
 pub mod clock;
 pub mod dispatch;
 pub mod driven;

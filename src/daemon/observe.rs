@@ -101,10 +101,12 @@ impl Observer {
                 }
             }
             Change::Started { epoch, virtual_clock, .. } => events::started(*epoch, *virtual_clock),
+            Change::ClockAccepted { by, at, .. } => events::clock_accepted(by, *at),
             Change::AttemptStarted { .. }
             | Change::Resolved { .. }
             | Change::StillInDoubt { .. }
             | Change::Forwarded { .. }
+            | Change::AuditNoted { .. }
             | Change::Retired { .. }
             | Change::ProvisionalDecided { .. }
             | Change::Ticketed { .. }

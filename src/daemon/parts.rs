@@ -2,12 +2,15 @@
 //!
 //! What runs, and in which order it starts and stops, is `serve`'s.
 
+use super::accept_clock::Acceptance;
 use super::clock::Stopwatch;
 use super::serve::{PARTITION, ServeOptions};
 use super::tasks::{Kind, Tasks};
+use crate::admin::audit::{self, Audit};
 use crate::config::{self, Config};
 use crate::domain::ids::{Seq, UpstreamName};
-use crate::engine::change::Change;
+use crate::domain::time::Timestamp;
+use crate::engine::change::{AuditHead, Change};
 use crate::engine::machine::Machine;
 use crate::engine::ports::{Clock, JournalReader, Upstream};
 use crate::engine::recovery;
@@ -16,7 +19,7 @@ use crate::engine::step::Decision;
 use crate::index::Index;
 use crate::intake::tally::Tally;
 use crate::journal::seal::{FileVault, MasterKey};
-use crate::journal::{self};
+use crate::journal::{self, OpenError};
 use crate::telemetry::events;
 use crate::telemetry::metrics::{Known, Metrics};
 use crate::upstream::{HttpOptions, HttpUpstream, ProbeExpect};
@@ -45,7 +48,7 @@ pub(super) fn open_journal(
     config: &Config,
     options: &ServeOptions,
     clock: &dyn Clock,
-) -> Result<journal::Opened> {
+) -> Result<(journal::Opened, Option<Acceptance>)> {
     let opening = journal::Options {
         partition: PARTITION,
         segment_bytes: config.journal.segment_bytes,
@@ -54,14 +57,58 @@ pub(super) fn open_journal(
         background_upkeep: true,
         #[cfg(feature = "sabotage")]
         fail_sync: options.sabotage_sync,
-        skew: config.data.clock_back_max,
+        back_max: config.data.clock_back_max,
+        ahead_max: config.data.clock_ahead_max,
         ..journal::Options::new(clock.now().wall, clock.is_virtual())
     };
-    let opened = journal::open(&config.data.folder, &opening).with_context(|| {
+    let folder = &config.data.folder;
+    let (opened, accepted) = match (journal::open(folder, &opening), &options.accept_clock) {
+        (Err(OpenError::ClockApart { now, last_at }), Some(word)) => {
+            let accepted = word.check(&config.data.api_keys_file, now, last_at)?;
+            let opening = journal::Options { clock_accepted: true, ..opening };
+            (journal::open(folder, &opening), Some(accepted))
+        }
+        (opened, word) => {
+            if word.is_some() && opened.is_ok() {
+                tracing::warn!("the clock agrees with the journal: leave --accept-clock out");
+            }
+            (opened, None)
+        }
+    };
+    let opened = opened.with_context(|| {
         format!("the journal in {} cannot be opened", config.data.folder.display())
     })?;
     tracing::debug!(report = ?opened.report, "the journal was opened");
-    Ok(opened)
+    Ok((opened, accepted))
+}
+
+/// Opens the audit log. What it lacks of what the journal `noted` is told, here and in the log
+/// itself, and stops nobody: intake goes first, and whoever removed a log would have a way to
+/// stop it.
+pub(super) fn open_audit(
+    config: &Config,
+    noted: Option<&AuditHead>,
+    quarantined: bool,
+    now: Timestamp,
+) -> Result<Arc<Audit>> {
+    let folder = &config.data.folder;
+    let path = folder.join(audit::FILE_NAME);
+    let cut = noted.filter(|noted| noted.records > 0);
+    let cut = match cut {
+        Some(noted) => audit::is_cut(&path, noted).context("the audit log")?.then_some(noted),
+        None => None,
+    };
+    let log = Arc::new(Audit::open(folder).context("the audit log")?);
+    let mut losses = log.losses();
+    if let Some(noted) = cut {
+        events::audit_lost(noted.records, log.head().records);
+        losses += 1;
+        if !quarantined {
+            audit::tell_loss(&log, noted, now)?;
+        }
+    }
+    events::audit_opened(losses);
+    Ok(log)
 }
 
 pub(super) fn open_vault(config: &Config, last: Seq) -> Result<FileVault> {

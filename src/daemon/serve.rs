@@ -5,13 +5,14 @@
 //!
 //! No rule of the product lives here; only here is anything constructed.
 
+use super::accept_clock::{Acceptance, ClockWord};
 use super::clock::{Stopwatch, real_sleep};
 use super::dispatch::{Dispatch, DispatchOutlet};
 use super::driven::{self, Due, DueSource};
 use super::observe::{Observer, Timed, standing};
 use super::parts::{
-    intake_counters, observe, observed, open_journal, open_vault, settings, size, start_index,
-    tell_recovered, upstreams, used_bytes, write_snapshot,
+    intake_counters, observe, observed, open_audit, open_journal, open_vault, settings, size,
+    start_index, tell_recovered, upstreams, used_bytes, write_snapshot,
 };
 use super::retention::{Ages, Retention};
 use super::shutdown::{Phase, Shutdown};
@@ -71,6 +72,8 @@ pub struct ServeOptions {
     pub quarantine: bool,
     /// Begin a journal in a folder that exists and has none.
     pub init: bool,
+    /// A person's word that the clock is right, for a start that needs one.
+    pub accept_clock: Option<ClockWord>,
     /// The one promise to break.
     #[cfg(feature = "sabotage")]
     pub sabotage: Option<Sabotage>,
@@ -99,6 +102,8 @@ pub fn run(config: Config, options: ServeOptions) -> Result<()> {
 struct Daemon {
     config: Arc<Config>,
     clock: Arc<dyn Clock>,
+    /// The same clock as the engine believes it.
+    believed: Arc<dyn Clock>,
     tasks: Tasks,
     shutdown: Shutdown,
     engine: Handle,
@@ -124,17 +129,26 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     let clock = driven::clock(options.clock, &due, &tasks, &shutdown).await;
     let clock = clock.context("the driver of the clock cannot be reached")?;
     let metrics = observe(&config, clock.is_virtual())?;
-    let opened = open_journal(&config, &options, clock.as_ref())?;
+    let (opened, accepted) = open_journal(&config, &options, clock.as_ref())?;
     let vault: Arc<dyn Vault> = Arc::new(
         open_vault(&config, opened.last).context("the keys that seal payloads cannot be opened")?,
     );
     let (upkeep, retirement) = (opened.upkeep.clone(), opened.retirement.clone());
     let (snapshots, reader) = (opened.snapshots.clone(), opened.reader.clone());
     let folding = settings(&config, &options);
-    let started = start_engine(&config, &options, opened, &vault, &clock, &tasks)?;
+    let started = start_engine(&config, &options, (opened, accepted), &vault, &clock, &tasks)?;
+    let (audit, accepted) = (started.audit, started.accepted);
+    if let Some(accepted) = accepted
+        // Answered after the commit that holds the word.
+        && started.engine.read(|_, _| ()).await.is_some()
+    {
+        let head = accepted.end(&audit)?;
+        started.engine.tell(Event::AuditNoted(head)).await;
+    }
     let daemon = Daemon {
         config: Arc::new(config),
         clock,
+        believed: started.clock,
         tasks,
         shutdown,
         engine: started.engine,
@@ -161,7 +175,7 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
         daemon.declare_configured_windows().await?;
     }
     let acts = TaskTracker::new();
-    daemon.listen(&acts).await?;
+    daemon.listen(&acts, audit).await?;
     daemon.answer_driver(&due);
     daemon.ready.store(true, Ordering::SeqCst);
     let ended = daemon.until_stopped().await;
@@ -187,6 +201,7 @@ struct Started {
     engine: Handle,
     pulse: Arc<Pulse>,
     due: watch::Receiver<Option<Timestamp>>,
+    clock: Arc<dyn Clock>,
     index: Index,
     disk_reserve: Arc<AtomicBool>,
     upstreams: HashMap<UpstreamName, Arc<dyn Upstream>>,
@@ -194,13 +209,16 @@ struct Started {
     final_state: std::sync::mpsc::Receiver<Machine>,
     /// Records are lost: what is left is only looked at.
     quarantined: bool,
+    audit: Arc<Audit>,
+    /// A word about the clock whose end the audit log does not have yet.
+    accepted: Option<Acceptance>,
 }
 
 /// Recovers the state and puts the engine on its two threads.
 fn start_engine(
     config: &Config,
     options: &ServeOptions,
-    opened: Opened,
+    (opened, accepted): (Opened, Option<Acceptance>),
     vault: &Arc<dyn Vault>,
     clock: &Arc<dyn Clock>,
     tasks: &Tasks,
@@ -213,9 +231,10 @@ fn start_engine(
         epoch: opened.epoch,
         virtual_clock: clock.is_virtual(),
         quarantined: !opened.report.damage.is_empty(),
+        clock_accepted: accepted.as_ref().map(Acceptance::by_and_reason),
     };
     let now = clock.now().wall;
-    let (machine, recovered) =
+    let (mut machine, mut recovered) =
         recovery::recover(settings(config, options), found, opened.reader.as_ref(), now)
             .context("the journal cannot be read to its end")?;
     tell_recovered(&opened.report, opened.last, &machine, &recovered, watch.elapsed());
@@ -228,6 +247,10 @@ fn start_engine(
         let passed_over = machine.passed_over();
         tracing::error!(passed_over, "quarantined: looking only, nothing is sent or taken");
     }
+    let audit = open_audit(config, machine.audit_noted(), quarantined, now)?;
+    // Before the commit that it is about.
+    let accepted = accepted.map(|word| word.begin(&audit)).transpose()?;
+    machine.begin_audit(audit.head(), &mut recovered);
     let (index, upstreams) = (start_index(config, &opened.reader, tasks), upstreams(config)?);
     let disk_reserve = Arc::new(AtomicBool::new(false));
     let observer =
@@ -254,8 +277,20 @@ fn start_engine(
         drop(last_state.send(machine));
         ended
     });
-    let (engine, pulse, due) = (parts.handle, parts.pulse, parts.due);
-    Ok(Started { engine, pulse, due, index, disk_reserve, upstreams, final_state, quarantined })
+    let (engine, pulse, due, clock) = (parts.handle, parts.pulse, parts.due, parts.clock);
+    Ok(Started {
+        engine,
+        pulse,
+        due,
+        clock,
+        index,
+        disk_reserve,
+        upstreams,
+        final_state,
+        quarantined,
+        audit,
+        accepted,
+    })
 }
 
 impl Daemon {
@@ -532,7 +567,7 @@ impl Daemon {
         }
     }
 
-    async fn listen(&self, acts: &TaskTracker) -> Result<()> {
+    async fn listen(&self, acts: &TaskTracker, audit: Arc<Audit>) -> Result<()> {
         let config = &self.config;
         let keys = KeyFile::open(&config.data.api_keys_file).context("the API keys")?;
         for lack in keys.lacks(self.clock.now().wall) {
@@ -550,7 +585,7 @@ impl Daemon {
         let operators = bind(config.listen.operators)?;
         let addresses = (submitters.local_addr()?, operators.local_addr()?);
         let intake = observed(intake::router(self.intake_state(keys.clone())), "submitters");
-        let admin = observed(admin::router(self.admin_state(keys, acts)?), "operators");
+        let admin = observed(admin::router(self.admin_state(keys, acts, audit)), "operators");
         let stop = self.shutdown.token(Phase::Intake);
         // Operators may look until the very end; they can do nothing any more by then.
         let end = self.shutdown.token(Phase::Store);
@@ -575,7 +610,7 @@ impl Daemon {
             listing: Arc::new(self.index.clone()),
             catalogue: Arc::new(self.config.catalogue.clone()),
             keys,
-            clock: self.clock.clone(),
+            clock: self.believed.clone(),
             partition: PARTITION,
             zone: self.config.zone,
             limits: intake::Limits {
@@ -594,8 +629,12 @@ impl Daemon {
         }
     }
 
-    fn admin_state(&self, keys: Arc<KeyFile>, acts: &TaskTracker) -> Result<admin::State> {
-        let audit = Audit::open(&self.config.data.folder).context("the audit log")?;
+    fn admin_state(
+        &self,
+        keys: Arc<KeyFile>,
+        acts: &TaskTracker,
+        audit: Arc<Audit>,
+    ) -> admin::State {
         let (pulse, ready) = (self.pulse.clone(), self.ready.clone());
         let (shutdown, reserve) = (self.shutdown.clone(), self.disk_reserve.clone());
         let (metrics, tally) = (self.metrics.clone(), self.tally.clone());
@@ -610,11 +649,11 @@ impl Daemon {
             ];
             reasons.iter().filter(|(is, _)| *is).map(|(_, why)| (*why).to_owned()).collect()
         };
-        Ok(admin::State {
+        admin::State {
             engine: self.engine.clone(),
-            clock: self.clock.clone(),
+            clock: self.believed.clone(),
             keys,
-            audit: Arc::new(audit),
+            audit,
             history: admin::history::by_scan(self.reader.clone()),
             partition: PARTITION,
             zone: self.config.zone,
@@ -623,7 +662,7 @@ impl Daemon {
             not_ready: Arc::new(not_ready),
             intake: Arc::new(move || intake_counters(&tally)),
             metrics: Arc::new(move || metrics.render()),
-        })
+        }
     }
 
     /// Tells the driver of a virtual clock what is under way and what is due.

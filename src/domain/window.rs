@@ -271,7 +271,8 @@ impl Window {
         let start = self.interval_of(row).start;
         let closes = !row.disposition?.passes()
             && self.cancelled_at.is_none()
-            && self.restored_at(cell).is_none();
+            // One that has not taken effect yet was signed by a clock that stood ahead.
+            && self.restored_at(cell).is_none_or(|at| now < at);
         (closes && now < start).then_some(start)
     }
 

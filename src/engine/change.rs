@@ -200,6 +200,15 @@ pub enum ResolvedBy {
     Person,
 }
 
+/// The end of the audit log: what was in it once must be in it for ever.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct AuditHead {
+    /// How many records there are.
+    pub records: u64,
+    /// The hash of the last one.
+    pub hash: String,
+}
+
 /// One change of the engine's state. The instant it happened at is part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -397,6 +406,22 @@ pub enum Change {
         /// When.
         at: Timestamp,
     },
+    /// A person said that it is `at`: time goes on from there, also where that is earlier.
+    ClockAccepted {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+        /// What time it is.
+        at: Timestamp,
+    },
+    /// The audit log was durable up to here.
+    AuditNoted {
+        /// Its end.
+        head: AuditHead,
+        /// When it was noted.
+        at: Timestamp,
+    },
 
     // What follows stands only in snapshots.
     /// The counters of a snapshot.
@@ -424,7 +449,8 @@ pub enum Change {
 }
 
 impl Change {
-    /// The instant that a change happened at, where it carries one.
+    /// The instant that a change happened at, where it carries one. Never before that of an
+    /// earlier change, unless a clock was accepted between them: that sets the time by itself.
     #[must_use]
     pub fn at(&self) -> Option<Timestamp> {
         match self {
@@ -448,8 +474,10 @@ impl Change {
             | Self::DeadlineRegistered { at, .. }
             | Self::DeadlineTold { at, .. }
             | Self::Forwarded { at, .. }
-            | Self::Retired { at, .. } => Some(*at),
+            | Self::Retired { at, .. }
+            | Self::AuditNoted { at, .. } => Some(*at),
             Self::StillInDoubt { .. }
+            | Self::ClockAccepted { .. }
             | Self::OverridesSet(_)
             | Self::Totals { .. }
             | Self::Carried(_)

@@ -9,17 +9,26 @@
 //! While in doubt, what closes a gate holds if either time says so, and nothing that a window
 //! has closed is opened by probes or by the plan; see `flow.rs`.
 //!
-//! Nothing of this is journaled. A process that starts has no earlier reading to compare with
-//! and believes what it finds, but for a clock behind its own journal, which it refuses.
+//! A doubt is not journaled. A process that starts has no earlier reading to compare with: it
+//! believes what it finds where that is not far from the last journaled time, and else asks for a
+//! person's word before it begins (`journal::OpenError::ClockApart`).
+//!
+//! That word, and an operator's who believes a clock that was set, is the one change that moves
+//! time back. What was to come then stays as far away as it was, what has been is not in the
+//! future, and a doubt has to settle anew: nobody knows how much time has truly passed.
 
-use super::event::{Done, Fault, Reply, ReplyTo};
+use super::change::Change;
+use super::event::{Done, Fault, Order, Reply, ReplyTo};
 use super::machine::Machine;
+use super::ports::{Clock, Later};
 use super::step::{Decision, Effect};
 use crate::domain::cell::{Cell, Selector};
 use crate::domain::gate::GateState;
 use crate::domain::ids::WindowId;
 use crate::domain::time::{Now, Timestamp};
 use crate::domain::window::{self, Lock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 /// A change of the doubt that is large enough to look at every gate again.
@@ -47,37 +56,89 @@ impl Doubt {
     }
 }
 
+/// What a reading of the two clocks is judged by.
+#[derive(Debug)]
+struct Belief {
+    /// How far they may part at once. `None`: whatever the clock shows is right.
+    jump_max: Option<Duration>,
+    /// How far wall time was ahead of monotonic time when it was last believed, in milliseconds.
+    lead_ms: AtomicI64,
+}
+
+/// Nothing has been read yet.
+const NO_LEAD: i64 = i64::MIN;
+
+impl Belief {
+    fn new(jump_max: Option<Duration>) -> Self {
+        Self { jump_max, lead_ms: AtomicI64::new(NO_LEAD) }
+    }
+
+    /// What is wrong with the wall clock at a reading.
+    fn judge(&self, now: Now) -> Option<Doubt> {
+        let max = self.jump_max?;
+        let lead = Some(self.lead_ms.load(Ordering::Relaxed)).filter(|lead| *lead != NO_LEAD)?;
+        let expected = Timestamp::from_millis(monotonic_ms(now).saturating_add(lead));
+        let apart = now.wall.since(expected).max(expected.since(now.wall));
+        (apart > max).then_some(Doubt { shows: now.wall, expected })
+    }
+
+    /// Believes a reading.
+    fn believe(&self, now: Now) {
+        let lead = now.wall.as_millis().saturating_sub(monotonic_ms(now));
+        self.lead_ms.store(lead, Ordering::Relaxed);
+    }
+}
+
+fn monotonic_ms(now: Now) -> i64 {
+    i64::try_from(now.monotonic.0).unwrap_or(i64::MAX)
+}
+
+/// The clock as the engine believes it, for whoever must know the time without asking the
+/// engine: intake and operators. Shows what the wall clock should show while that is doubted.
+pub struct BelievedClock {
+    clock: Arc<dyn Clock>,
+    belief: Arc<Belief>,
+}
+
+impl Clock for BelievedClock {
+    fn now(&self) -> Now {
+        let now = self.clock.now();
+        Now { wall: self.belief.judge(now).map_or(now.wall, |doubt| doubt.expected), ..now }
+    }
+
+    fn sleep_until(&self, at: Timestamp) -> Later<'_, ()> {
+        self.clock.sleep_until(self.doubt().map_or(at, |doubt| doubt.on_the_wall(at)))
+    }
+
+    fn is_virtual(&self) -> bool {
+        self.clock.is_virtual()
+    }
+
+    fn doubt(&self) -> Option<Doubt> {
+        self.belief.judge(self.clock.now())
+    }
+}
+
 /// Compares the two clocks.
 #[derive(Debug)]
 pub(super) struct Watch {
-    /// How far they may part at once. `None`: whatever the clock shows is right.
-    jump_max: Option<Duration>,
-    believed: Option<Now>,
+    belief: Arc<Belief>,
     read: Now,
     doubt: Option<Doubt>,
 }
 
 impl Watch {
     pub(super) fn new(jump_max: Option<Duration>) -> Self {
-        Self { jump_max, believed: None, read: Now::default(), doubt: None }
-    }
-
-    /// The time that a reading stands for, and the doubt about it.
-    fn judge(&self, now: Now) -> Option<Doubt> {
-        let (max, last) = (self.jump_max?, self.believed?);
-        let passed = now.monotonic.0.saturating_sub(last.monotonic.0);
-        let expected = last.wall.after(Duration::from_millis(passed));
-        let apart = now.wall.since(expected).max(expected.since(now.wall));
-        (apart > max).then_some(Doubt { shows: now.wall, expected })
+        Self { belief: Arc::new(Belief::new(jump_max)), read: Now::default(), doubt: None }
     }
 
     /// Takes in a reading; whether gates must be looked at again because of it.
     fn take_in(&mut self, now: Now) -> bool {
         let before = self.doubt;
-        self.doubt = self.judge(now);
+        self.doubt = self.belief.judge(now);
         self.read = now;
         if self.doubt.is_none() {
-            self.believed = Some(now);
+            self.belief.believe(now);
         }
         match (before, self.doubt) {
             (None, None) => false,
@@ -91,7 +152,7 @@ impl Watch {
 
     /// Believes the latest reading.
     fn believe(&mut self) {
-        self.believed = Some(self.read);
+        self.belief.believe(self.read);
         self.doubt = None;
     }
 }
@@ -102,10 +163,15 @@ impl Machine {
         self.clock = Watch::new(None);
     }
 
+    /// `clock` as this machine believes it.
+    pub(super) fn believed(&self, clock: Arc<dyn Clock>) -> BelievedClock {
+        BelievedClock { clock, belief: self.clock.belief.clone() }
+    }
+
     /// The machine's time at a reading, without taking it in.
     #[must_use]
     pub fn time_at(&self, now: Now) -> Timestamp {
-        self.clock.judge(now).map_or(now.wall, |doubt| doubt.expected).max(self.last_at)
+        self.clock.belief.judge(now).map_or(now.wall, |doubt| doubt.expected).max(self.last_at)
     }
 
     /// What is wrong with the wall clock, if anything is.
@@ -175,9 +241,36 @@ impl Machine {
         after(now).into_iter().chain(by_wall).min()
     }
 
-    /// An operator says that the clock is right as it is. Machine time follows it from here;
-    /// where it shows an earlier time, machine time stands until it has caught up.
-    pub(super) fn trust_clock(&mut self, reply: ReplyTo, now: Timestamp, out: &mut Decision) {
+    /// Time goes on from `at`. Windows, ends of closings and told dates stay as they were written:
+    /// they are by the calendar.
+    pub(super) fn set_time(&mut self, at: Timestamp) {
+        let was = std::mem::replace(&mut self.last_at, at);
+        let past = |instant: Timestamp| instant.min(at);
+        let to_come = |instant: Timestamp| match instant.since(was) {
+            Duration::ZERO => past(instant),
+            away => at.after(away),
+        };
+        self.live.set_instants(past, to_come, at);
+        let agenda = std::mem::take(&mut self.agenda);
+        self.agenda = agenda.into_iter().map(|(instant, due)| (to_come(instant), due)).collect();
+        self.overrun_at = self.overrun_at.map(to_come);
+        for closing in &mut self.overrides {
+            closing.since = past(closing.since);
+        }
+        for upstream in &mut self.upstreams {
+            upstream.health.since = past(upstream.health.since);
+            // When they were is no longer known, so that they prove nothing.
+            upstream.good.clear();
+        }
+        for (asked_at, _) in self.asking.values_mut() {
+            *asked_at = past(*asked_at);
+        }
+        self.gates_dirty = true;
+        self.dates_dirty = true;
+    }
+
+    /// An operator says that the clock is right as it is.
+    pub(super) fn trust_clock(&mut self, reply: ReplyTo, order: Order, out: &mut Decision) {
         let Some(doubt) = self.clock.doubt else {
             let state = "believed".to_owned();
             let fault = Fault::WrongState { what: "the clock", state };
@@ -185,8 +278,8 @@ impl Machine {
             return;
         };
         self.clock.believe();
-        self.last_at = now.max(doubt.shows);
-        self.gates_dirty = true;
+        let Order { by, reason, .. } = order;
+        self.push(out, Change::ClockAccepted { by, reason, at: doubt.shows });
         self.run_agenda(self.last_at, out);
         let done = Done::Gates(self.gates_of(&Selector::default()));
         self.when_quiet(reply, done, &|_| false, out);

@@ -1,6 +1,6 @@
 //! What can happen to the engine, and what it answers.
 
-use super::change::{Accepted, Case, Private, TurnedAway};
+use super::change::{Accepted, AuditHead, Case, Private, TurnedAway};
 use super::ports::Answer;
 use crate::domain::cell::{Cell, Selector};
 use crate::domain::deadline::Computed;
@@ -278,6 +278,8 @@ pub enum Event {
         /// The date.
         original: CivilDate,
     },
+    /// The audit log is durable up to here.
+    AuditNoted(AuditHead),
     /// Time has passed.
     Tick,
     /// The process is stopping: no attempt may start any more.

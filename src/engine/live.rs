@@ -412,6 +412,24 @@ impl LiveSet {
         (self.find(transaction) == Some(place)).then_some(transaction)
     }
 
+    /// Shows every instant that an entry holds, to be set anew: since when it is here or in
+    /// doubt, when it may go on, until when it is tried.
+    pub(super) fn set_instants(
+        &mut self,
+        past: impl Fn(Timestamp) -> Timestamp,
+        to_come: impl Fn(Timestamp) -> Timestamp,
+        doubt: Timestamp,
+    ) {
+        for place in 0..self.places() {
+            let live = self.get_mut(place);
+            (live.at, live.not_before) = (past(live.at), to_come(live.not_before));
+        }
+        for extra in self.extras.values_mut() {
+            extra.ticket_after = extra.ticket_after.map(&to_come);
+            extra.doubt_since = extra.doubt_since.map(|_| doubt);
+        }
+    }
+
     /// Every slot in use, in no order.
     pub(super) fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
         self.by_transaction.iter().copied()

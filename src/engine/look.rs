@@ -3,7 +3,8 @@
 //! Nothing here walks transactions: what does is `search`. What is walked are cells, windows and
 //! upstreams, of which there are as many as the configuration and the submitters' classes make.
 
-use super::live::{PRE_ACCEPTED, Slot};
+use super::change::AuditHead;
+use super::live::{NONE, PRE_ACCEPTED, Slot};
 use super::machine::Machine;
 use super::view::{GateView, TicketView, TransactionView, Untold, UpstreamView};
 use crate::domain::cell::Cell;
@@ -40,10 +41,31 @@ impl Machine {
         (found, (end < self.live.places()).then_some(end))
     }
 
+    /// Whether the accept record of `transaction` is still needed: it is not final, or its
+    /// result has not been told.
+    pub(super) fn needs_record(&self, transaction: Seq) -> bool {
+        self.live.find(transaction).is_some() || self.untold.contains_key(&transaction)
+    }
+
+    /// The transaction of the same key that `slot` waits behind.
+    pub(super) fn behind(&self, slot: Slot) -> Option<Seq> {
+        let head = self.live.head_of(slot);
+        if head == NONE || head == slot || !self.live.get(slot).state.blocks_its_key() {
+            return None;
+        }
+        self.live.before(slot).map(|before| self.live.get(before).transaction)
+    }
+
     /// The books.
     #[must_use]
     pub fn books(&self) -> &Books {
         &self.books
+    }
+
+    /// The end of the audit log as it was noted last.
+    #[must_use]
+    pub fn audit_noted(&self) -> Option<&AuditHead> {
+        self.audit.as_ref()
     }
 
     /// Submissions turned away, ever.

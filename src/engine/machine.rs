@@ -5,11 +5,11 @@
 //! changes and applies them here. What is *not* folded stands under "this process only" below
 //! and may be lost at any time without breaking a promise.
 
-use super::change::{Accepted, Carried, Case, Change, Facts, Settlement};
+use super::change::{Accepted, AuditHead, Carried, Case, Change, Facts, Settlement};
 use super::clock::Watch;
 use super::event::{Done, ReplyTo};
 use super::live::{
-    Live, LiveSet, NEEDS_CREDENTIAL, NONE, NOT_SELF_CONTAINED, PRE_ACCEPTED, READY, Slot, UNQUEUED,
+    Live, LiveSet, NEEDS_CREDENTIAL, NOT_SELF_CONTAINED, PRE_ACCEPTED, READY, Slot, UNQUEUED,
 };
 use super::ports::{Answer, KeyEntry, KeyRuns};
 use super::settings::{Settings, sabotaged};
@@ -128,6 +128,8 @@ pub struct Machine {
     pub(super) last_at: Timestamp,
     pub(super) books: Books,
     pub(super) turned_away: u64,
+    /// The end of the audit log as it was noted last.
+    pub(super) audit: Option<AuditHead>,
     pub(super) live: LiveSet,
     pub(super) cells: Vec<CellSlot>,
     pub(super) cell_ids: HashMap<Arc<Cell>, u32>,
@@ -199,6 +201,7 @@ impl Machine {
             last_at: Timestamp::default(),
             books: Books::default(),
             turned_away: 0,
+            audit: None,
             live: LiveSet::new(),
             cells: Vec::new(),
             cell_ids: HashMap::new(),
@@ -244,7 +247,8 @@ impl Machine {
     /// When the change asks for a move that does not exist: the journal and the rules disagree,
     /// and going on could move money twice.
     pub fn apply(&mut self, seq: Seq, change: &Change) {
-        if let Some(at) = change.at() {
+        // A snapshot holds what happened at other times; its totals say what time it was.
+        if let Some(at) = change.at().filter(|_| seq > Seq(0)) {
             self.last_at = self.last_at.max(at);
         }
         if seq >= self.next {
@@ -282,15 +286,7 @@ impl Machine {
             Change::ProvisionalDecided { upstream, confirmed, at } => {
                 self.apply_provisional(upstream, *confirmed, *at);
             }
-            Change::Ticketed { transaction, .. } => {
-                let slot = self.slot(*transaction);
-                self.shift(slot, Move::Ticket);
-                self.leave(slot);
-                if !sabotaged!(self.settings, DropTicket) {
-                    self.books.issue(self.live.get(slot).amount);
-                }
-                self.ticketed.insert(*transaction);
-            }
+            Change::Ticketed { transaction, .. } => self.apply_ticketed(*transaction),
             Change::TicketClosed { transaction, how, at, .. } => {
                 let slot = self.slot(*transaction);
                 let amount = self.live.get(slot).amount;
@@ -336,6 +332,8 @@ impl Machine {
             // Only where it is read has changed, which is the journal's business.
             Change::Forwarded { .. } => {}
             Change::Retired { before, .. } => self.begins = self.begins.max(*before),
+            Change::ClockAccepted { at, .. } => self.set_time(*at),
+            Change::AuditNoted { head, .. } => self.audit = Some(head.clone()),
             Change::Totals { books, turned_away, epoch, last_at, up_to } => {
                 self.books = Books::from_entries(books).unwrap_or_default();
                 self.live.reserve(self.books.open_items());
@@ -363,6 +361,16 @@ impl Machine {
         let upstream = self.cells[cell as usize].upstream;
         self.upstreams[upstream].out += 1;
         self.out.insert(transaction, cell);
+    }
+
+    fn apply_ticketed(&mut self, transaction: Seq) {
+        let slot = self.slot(transaction);
+        self.shift(slot, Move::Ticket);
+        self.leave(slot);
+        if !sabotaged!(self.settings, DropTicket) {
+            self.books.issue(self.live.get(slot).amount);
+        }
+        self.ticketed.insert(transaction);
     }
 
     fn apply_redriven(&mut self, transaction: Seq) {
@@ -765,20 +773,5 @@ impl Machine {
             self.keys_covered = covered;
             self.recent.retain(|_, entry| entry.transaction > covered);
         }
-    }
-
-    /// Whether the accept record of `transaction` is still needed: it is not final, or its
-    /// result has not been told.
-    pub(super) fn needs_record(&self, transaction: Seq) -> bool {
-        self.live.find(transaction).is_some() || self.untold.contains_key(&transaction)
-    }
-
-    /// Whether `slot` waits behind another transaction of its key.
-    pub(super) fn behind(&self, slot: Slot) -> Option<Seq> {
-        let head = self.live.head_of(slot);
-        if head == NONE || head == slot || !self.live.get(slot).state.blocks_its_key() {
-            return None;
-        }
-        self.live.before(slot).map(|before| self.live.get(before).transaction)
     }
 }

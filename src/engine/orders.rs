@@ -52,7 +52,7 @@ impl Machine {
             Command::ExtendGate { cells, until } => self.extend_gate(&cells, until, now, out),
             Command::OpenGate { cells } => self.open_gate(&cells, now, out),
             Command::TrustClock => {
-                self.trust_clock(reply, now, out);
+                self.trust_clock(reply, o, out);
                 return;
             }
             Command::Redrive(transaction) => self.redrive(transaction, &o, now, out),

@@ -1,6 +1,7 @@
 //! What the engine needs from the world. Adapters implement these; the engine never names one.
 
 use super::change::{Change, Private, Sealed};
+use super::clock::Doubt;
 use crate::domain::ids::{
     AttemptNo, Fingerprint, IdempotencyKey, InstitutionCode, InsuredHash, KeyHash, OrderingKey,
     Seq, TransactionId,
@@ -336,4 +337,8 @@ pub trait Clock: Send + Sync {
     fn sleep_until(&self, at: Timestamp) -> Later<'_, ()>;
     /// Whether a driver moves this clock.
     fn is_virtual(&self) -> bool;
+    /// What is wrong with the wall clock, as far as this one knows.
+    fn doubt(&self) -> Option<Doubt> {
+        None
+    }
 }

@@ -72,6 +72,7 @@ impl Machine {
             | Event::Probed { .. }
             | Event::Forward { .. }
             | Event::Retire { .. }
+            | Event::AuditNoted(_)
             | Event::Tick
             | Event::Stop => return,
         };
@@ -113,6 +114,8 @@ fn needs(change: &Change) -> Option<(Seq, Needs)> {
         | Change::DeadlineTold { .. }
         | Change::Forwarded { .. }
         | Change::Retired { .. }
+        | Change::ClockAccepted { .. }
+        | Change::AuditNoted { .. }
         | Change::Totals { .. }
         | Change::Carried(_)
         | Change::DeadlineCarried { .. } => return None,

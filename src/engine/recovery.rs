@@ -10,7 +10,7 @@
 //! | while a gate was closing | the gate as last committed | computed again before anything is sent |
 //! | while a snapshot was written | the older snapshot | more changes to fold |
 
-use super::change::Change;
+use super::change::{AuditHead, Change};
 use super::machine::Machine;
 use super::ports::{JournalReader, KeyEntry, KeyRuns, ReadError, Snapshot};
 use super::settings::Settings;
@@ -72,6 +72,8 @@ pub struct Found {
     pub virtual_clock: bool,
     /// Whether records are lost, so that the rest is only looked at.
     pub quarantined: bool,
+    /// The person who said that the clock is right, and why, where that had to be said.
+    pub clock_accepted: Option<(String, String)>,
 }
 
 /// Builds the state and decides what the interruption made necessary. The decision must be
@@ -110,9 +112,30 @@ pub fn recover(
     if found.quarantined {
         return Ok((machine, decision));
     }
+    if let Some((by, reason)) = found.clock_accepted {
+        machine.push(&mut decision, Change::ClockAccepted { by, reason, at: now });
+    }
     let started =
         Change::Started { epoch: found.epoch, virtual_clock: found.virtual_clock, at: now };
     machine.push(&mut decision, started);
     machine.recovered(now, &mut decision);
     Ok((machine, decision))
+}
+
+impl Machine {
+    /// Notes the end that the audit log has at a start, also where it is not what it was.
+    pub fn begin_audit(&mut self, head: AuditHead, out: &mut Decision) {
+        let known = self.audit.as_ref();
+        let new = known.map_or(head.records > 0, |known| *known != head);
+        if new && !self.quarantined {
+            self.push(out, Change::AuditNoted { head, at: self.last_at });
+        }
+    }
+
+    /// Notes that the audit log has grown. Two acts at once may tell it in another order.
+    pub(super) fn note_audit(&mut self, head: AuditHead, now: Timestamp, out: &mut Decision) {
+        if self.audit.as_ref().is_none_or(|known| known.records < head.records) {
+            self.push(out, Change::AuditNoted { head, at: now });
+        }
+    }
 }

@@ -10,6 +10,7 @@
 //! could take back.
 
 use super::change::{Case, Change};
+use super::clock::BelievedClock;
 use super::event::{Event, Order, Reply, ReplyTo, Submission};
 use super::machine::Machine;
 use super::ports::{AppendError, Clock, Journal};
@@ -155,6 +156,8 @@ pub struct Parts {
     pub pulse: Arc<Pulse>,
     /// When something becomes due next; whoever watches it sends [`Event::Tick`] then.
     pub due: watch::Receiver<Option<Timestamp>>,
+    /// The clock as the engine believes it.
+    pub clock: Arc<BelievedClock>,
 }
 
 /// Inputs that may wait for the engine's thread. More than the connections that are served, so that
@@ -176,6 +179,7 @@ pub fn assemble(
     let (queue_in, queue) = mpsc::channel(QUEUE);
     let (due_in, due) = watch::channel(None);
     let pulse = Arc::new(Pulse::default());
+    let believed = Arc::new(machine.believed(clock.clone()));
     let mut worker = Worker {
         machine,
         journal,
@@ -191,7 +195,7 @@ pub fn assemble(
     };
     worker.take_up(recovered);
     let handle = Handle { queue: queue_in, pulse: pulse.clone() };
-    Parts { worker, handle, pulse, due }
+    Parts { worker, handle, pulse, due, clock: believed }
 }
 
 impl Worker {

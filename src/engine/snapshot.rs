@@ -36,6 +36,8 @@ impl Machine {
         if self.begins > Seq(1) {
             changes.push(Change::Retired { before: self.begins, at: self.last_at });
         }
+        let noted = self.audit.iter().cloned();
+        changes.extend(noted.map(|head| Change::AuditNoted { head, at: self.last_at }));
         changes.extend(self.windows.iter().map(|w| Change::WindowSet(w.clone())));
         changes.push(Change::OverridesSet(self.overrides.clone()));
         changes.extend(

@@ -136,10 +136,12 @@ impl Machine {
                     self.push(out, Change::Retired { before, at });
                 }
             }
+            Event::AuditNoted(head) => self.note_audit(head, at, out),
             Event::Tick => {}
             Event::Stop => self.stopping = true,
         }
-        self.refresh_gates(at, out);
+        // An order may have set the time.
+        self.refresh_gates(self.last_at, out);
     }
 
     fn submit(&mut self, reply: ReplyTo, s: Submission, now: Timestamp, out: &mut Decision) {

@@ -32,6 +32,8 @@ impl Change {
             | Self::DeadlineTold { .. }
             | Self::Forwarded { .. }
             | Self::Retired { .. }
+            | Self::ClockAccepted { .. }
+            | Self::AuditNoted { .. }
             | Self::Totals { .. }
             | Self::Carried(_)
             | Self::DeadlineCarried { .. } => None,

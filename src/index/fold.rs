@@ -93,6 +93,8 @@ pub(super) fn boil_down(seq: Seq, change: &Change) -> Option<Step> {
         Change::Started { .. }
         | Change::TurnedAway(_)
         | Change::ResultTold { .. }
+        | Change::ClockAccepted { .. }
+        | Change::AuditNoted { .. }
         | Change::WindowSet(_)
         | Change::OverridesSet(_)
         | Change::HealthSet { .. }

@@ -117,7 +117,11 @@ pub struct Options {
     /// The wall time.
     pub now: Timestamp,
     /// How far `now` may be below the last journaled time.
-    pub skew: Duration,
+    pub back_max: Duration,
+    /// How far `now` may be above it.
+    pub ahead_max: Duration,
+    /// Whether a person has said that `now` is right, however far it is.
+    pub clock_accepted: bool,
     /// Whether a driver moves the clock.
     pub virtual_clock: bool,
     /// The sync (1 is the first) that fails with EIO, once.
@@ -126,7 +130,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Partition 0, segments of 256 MiB, five seconds of skew, nothing permitted.
+    /// Partition 0, segments of 256 MiB, five seconds back, nothing permitted.
     #[must_use]
     pub fn new(now: Timestamp, virtual_clock: bool) -> Self {
         Self {
@@ -137,7 +141,9 @@ impl Options {
             check_everything: false,
             background_upkeep: false,
             now,
-            skew: Duration::from_secs(5),
+            back_max: Duration::from_secs(5),
+            ahead_max: Duration::MAX,
+            clock_accepted: false,
             virtual_clock,
             #[cfg(feature = "sabotage")]
             fail_sync: None,
@@ -242,9 +248,11 @@ pub enum OpenError {
         /// Whether the folder's clock is a driver's.
         driven: bool,
     },
-    /// The wall clock is behind what was journaled.
-    #[error("the clock says {now}, the journal was last written at {last_at}: set the clock right")]
-    ClockBehind {
+    /// The wall clock is further from what was journaled than it may be.
+    #[error(
+        "the clock says {now}, the journal was last written at {last_at}, which is too far apart: set the clock right and start again; if it is right as it is, look at a watch and start with --accept-clock TIME --reason TEXT and an operator's key (clock_apart)"
+    )]
+    ClockApart {
         /// The wall time.
         now: Timestamp,
         /// The latest journaled time.

@@ -178,6 +178,11 @@ impl<'a> Raw<'a> {
         self.kind() == change::TOTALS
     }
 
+    /// Whether it notes the end of the audit log.
+    pub(super) fn is_audit_noted(&self) -> bool {
+        self.kind() == change::AUDIT_NOTED
+    }
+
     /// Whether it says that segments may leave.
     pub(super) fn is_retired(&self) -> bool {
         self.kind() == change::RETIRED

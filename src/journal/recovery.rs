@@ -38,6 +38,7 @@ struct Survey {
     snapshot: Option<Loaded>,
     report: RecoveryReport,
     epoch: u64,
+    /// What the newest segment says; a snapshot holds nothing that no segment knows.
     last_at: Option<Timestamp>,
     /// The first sequence that has not left.
     begins: Seq,
@@ -99,7 +100,6 @@ fn survey(files: &dyn Files, options: &Options) -> Result<Survey, OpenError> {
         match snapshot::load(files, up_to)? {
             Ok(loaded) => {
                 survey.epoch = loaded.epoch;
-                survey.last_at = loaded.last_at;
                 survey.begins = loaded.begins;
                 survey.snapshot = Some(loaded);
                 break;
@@ -157,7 +157,7 @@ impl Survey {
             }
             Some(header) if header.first == first => {
                 self.epoch = self.epoch.max(header.epoch);
-                self.last_at = self.last_at.max(Some(header.last_at));
+                self.last_at = known(header.last_at).or(self.last_at);
                 if header.virtual_clock != options.virtual_clock {
                     return Err(OpenError::OtherClock { driven: header.virtual_clock });
                 }
@@ -179,7 +179,7 @@ impl Survey {
         let mut index = None;
         if let Some(scan) = &scan {
             self.epoch = self.epoch.max(scan.epoch);
-            self.last_at = self.last_at.max(scan.last_at);
+            self.last_at = scan.last_at.and_then(known).or(self.last_at);
             self.begins = self.begins.max(scan.begins);
             self.report.damage.extend(scan.damage.iter().cloned());
             self.report.records += scan.records;
@@ -259,12 +259,22 @@ fn check(survey: &Survey, options: &Options) -> Result<(), OpenError> {
             records: survey.report.damage.iter().map(|damage| damage.records).sum(),
         });
     }
+    // What is only looked at is looked at by any clock.
     if let Some(last_at) = survey.last_at
-        && options.now < last_at.before(options.skew)
+        && survey.report.damage.is_empty()
+        && !options.clock_accepted
     {
-        return Err(OpenError::ClockBehind { now: options.now, last_at });
+        let now = options.now;
+        if now < last_at.before(options.back_max) || last_at.after(options.ahead_max) < now {
+            return Err(OpenError::ClockApart { now, last_at });
+        }
     }
     Ok(())
+}
+
+/// A journaled time, where anything had been journaled.
+fn known(last_at: Timestamp) -> Option<Timestamp> {
+    Some(last_at).filter(|at| at.as_millis() != i64::MIN)
 }
 
 /// Mends the end of a segment on the disk: zeros for the tail, and the last batch or marker
@@ -431,7 +441,7 @@ fn finish(
         replay_from: up_to.next(),
         last: Seq(scan.next - 1),
         epoch,
-        last_at: survey.last_at.filter(|at| at.as_millis() != i64::MIN),
+        last_at: survey.last_at,
         report: survey.report,
     })
 }

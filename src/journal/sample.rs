@@ -15,13 +15,13 @@ use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Interval, Timestamp};
 use crate::domain::window::{Act, Notice, Proof, RestoreBy, Window};
 use crate::engine::change::{
-    Accepted, Carried, Case, Change, ResolvedBy, Sealed, Settlement, Told, TurnedAway,
+    Accepted, AuditHead, Carried, Case, Change, ResolvedBy, Sealed, Settlement, Told, TurnedAway,
 };
 use bytes::Bytes;
 use std::sync::Arc;
 
 /// The kinds that there are, numbered as in the journal's format.
-pub const KINDS: u8 = 26;
+pub const KINDS: u8 = 28;
 
 /// A source of chance that repeats itself for a seed.
 #[derive(Debug)]
@@ -323,6 +323,10 @@ fn rare(d: &mut Dice, kind: u8, transaction: Seq, at: Timestamp) -> Change {
         25 => Change::Forwarded { transaction, accepted: Arc::new(accepted(d)), at },
         // A sample must not make a journal believe that its segments have left.
         26 => Change::Retired { before: Seq(1), at },
+        27 => Change::ClockAccepted { by: d.text(), reason: d.text(), at },
+        28 => {
+            Change::AuditNoted { head: AuditHead { records: d.below(1 << 40), hash: d.text() }, at }
+        }
         _ => Change::DeadlineCarried { id: d.seq(), registered: Box::new(change(d, 20)) },
     }
 }

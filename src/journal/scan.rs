@@ -11,7 +11,7 @@ use super::layout::{Damage, HEAD, HEAD_LENGTH, HEAD_MAGIC, Head, HeadKind};
 use super::record::{self, FORMAT, Raw};
 use crate::domain::ids::Seq;
 use crate::domain::time::Timestamp;
-use crate::engine::change::Change;
+use crate::engine::change::{AuditHead, Change};
 use std::io;
 
 /// How many bytes are read at once.
@@ -60,6 +60,8 @@ pub(super) struct Scan {
     pub(super) keys: Keys,
     /// The first sequence that stays, where a record in it says that earlier ones may leave.
     pub(super) begins: Seq,
+    /// The end of the audit log as it is noted last in it.
+    pub(super) audit: Option<AuditHead>,
     pub(super) last_at: Option<Timestamp>,
     pub(super) epoch: u64,
     pub(super) virtual_clock: Option<bool>,
@@ -122,7 +124,6 @@ impl Scan {
         }
         self.synced = self.synced.max(head.synced.0);
         self.epoch = self.epoch.max(head.epoch);
-        self.last_at = self.last_at.max(Some(head.last_at));
         self.closed = head.kind == HeadKind::Closed;
         self.sealed = head.kind == HeadKind::Sealed;
         self.end = at + HEAD_LENGTH + head.length;
@@ -135,6 +136,8 @@ impl Scan {
                 offset += raw.length();
             }
         }
+        // The writer's word, which may be earlier than that of the batch before.
+        self.last_at = Some(head.last_at);
         Ok(true)
     }
 
@@ -161,6 +164,10 @@ impl Scan {
             && let Ok(Some(Change::Retired { before, .. })) = raw.change()
         {
             self.begins = self.begins.max(before);
+        } else if raw.is_audit_noted()
+            && let Ok(Some(Change::AuditNoted { head, .. })) = raw.change()
+        {
+            self.audit = Some(head);
         }
         if task.keys
             && let Some(row) = raw.key()

@@ -39,7 +39,6 @@ pub(super) struct Loaded {
     pub(super) up_to: Seq,
     pub(super) count: usize,
     pub(super) epoch: u64,
-    pub(super) last_at: Option<Timestamp>,
     /// The first sequence that had not left the journal.
     pub(super) begins: Seq,
 }
@@ -188,7 +187,7 @@ fn read(
     let header = SegmentHeader::decode(view.from(0, HEAD)?)
         .filter(|header| header.first == up_to && header.version == VERSION);
     let Some(header) = header else { return broken(0) };
-    let mut loaded = Loaded { up_to, count: 0, epoch: header.epoch, last_at: None, begins: Seq(1) };
+    let mut loaded = Loaded { up_to, count: 0, epoch: header.epoch, begins: Seq(1) };
     let mut at = HEAD_LENGTH;
     loop {
         if let Some(mark) = Head::decode(view.from(at, HEAD)?) {
@@ -196,7 +195,6 @@ fn read(
             if !fits || mark.count as usize != loaded.count {
                 return broken(at);
             }
-            loaded.last_at = loaded.last_at.max(Some(mark.last_at));
             return Ok(Ok(loaded));
         }
         let Some(length) = record::claimed_length(view.from(at, record::HEADER)?) else {
@@ -209,10 +207,9 @@ fn read(
             return broken(at);
         }
         if raw.is_totals()
-            && let Ok(Some(Change::Totals { epoch, last_at, .. })) = raw.change()
+            && let Ok(Some(Change::Totals { epoch, .. })) = raw.change()
         {
             loaded.epoch = loaded.epoch.max(epoch);
-            loaded.last_at = loaded.last_at.max(Some(last_at));
         } else if raw.is_retired()
             && let Ok(Some(Change::Retired { before, .. })) = raw.change()
         {

@@ -9,11 +9,14 @@ use super::layout::{
 };
 use super::record::kind_name;
 use super::scan::{Scan, Tail, Task, scan};
-use super::snapshot;
+use super::snapshot::{self, Stored};
 use crate::domain::ids::Seq;
+use crate::engine::change::{AuditHead, Change};
+use crate::engine::ports::Snapshot;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +140,51 @@ pub fn verify_on(files: &dyn Files, archive: bool) -> Result<VerifyReport, OpenE
         });
     }
     Ok(report)
+}
+
+/// The end of the audit log as the journal in `folder` noted it last; `None` where it never did,
+/// or where there is no journal. Reads only, also beside a running daemon: what it writes
+/// meanwhile is seen or not.
+///
+/// # Errors
+/// When the disk does not answer.
+pub fn noted_audit(folder: &Path) -> io::Result<Option<AuditHead>> {
+    let files: Arc<dyn Files> = Arc::new(RealFiles::new(folder));
+    let names = match files.list("") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        names => names?,
+    };
+    let mut newest = None;
+    for up_to in snapshot::list(files.as_ref())?.into_iter().rev() {
+        if snapshot::load(files.as_ref(), up_to)?.is_ok() {
+            newest = Some(Stored { files: Arc::clone(&files), up_to });
+            break;
+        }
+    }
+    let reached = newest.as_ref().map_or(Seq(0), |stored| stored.up_to);
+    let mut firsts: Vec<Seq> = names.iter().filter_map(|name| number(name, ".segment")).collect();
+    firsts.sort_unstable();
+    for first in firsts.into_iter().rev() {
+        let name = segment_name(first);
+        let file = files.open(&name)?;
+        let task = Task { file: file.as_ref(), name: &name, first, floor: Seq(0), keys: false };
+        if let Some(head) = scan(&task)?.audit {
+            return Ok(Some(head));
+        }
+        if first <= reached.next() {
+            break;
+        }
+    }
+    let mut noted = None;
+    if let Some(stored) = newest {
+        let read = stored.visit(&mut |change| {
+            if let Change::AuditNoted { head, .. } = change {
+                noted = Some(head.clone());
+            }
+        });
+        read.map_err(io::Error::other)?;
+    }
+    Ok(noted)
 }
 
 impl VerifyReport {

@@ -151,7 +151,9 @@ impl FileJournal {
             assert!(seq.0 == expected, "sequence {seq} does not continue the journal");
             self.places.push((seq.0, self.buffer.len() as u64));
             let at = record::encode(&mut self.buffer, stamp, *seq, change, last_at);
-            last_at = last_at.max(at);
+            // Time runs forward unless a person says what time it is.
+            let set = matches!(change, Change::ClockAccepted { .. });
+            last_at = if set { at } else { last_at.max(at) };
         }
         last_at
     }

@@ -377,6 +377,27 @@ pub struct Standing {
     pub clock_jump_ms: Option<i64>,
 }
 
+/// The audit log is open, and tells of this many losses.
+pub fn audit_opened(losses: usize) {
+    count(|series| series.audit_losses.set(number(losses as u64)));
+}
+
+/// The audit log is shorter than it was.
+pub fn audit_lost(noted: u64, found: u64) {
+    tracing::error!(
+        code = "audit_lost",
+        from = noted,
+        to = found,
+        "records of the audit log are missing, which the journal had noted: find out who removed \
+         them, restore the file from a copy beside the new one"
+    );
+}
+
+/// A person said what time it is, and time goes on from there.
+pub fn clock_accepted(by: &str, at: Timestamp) {
+    tracing::warn!(code = "clock_accepted", by, to = %at, "a person accepted the clock");
+}
+
 /// The clock is no longer believed, or is believed again. `ahead_ms` is how far it is ahead of
 /// where it should be.
 pub fn clock_turned(ahead_ms: Option<i64>) {

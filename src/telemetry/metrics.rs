@@ -80,6 +80,8 @@ catalogue! {
         "1 while the daemon's clock is moved by a driver";
     CLOCK_JUMP Kind::Gauge, "holdover_clock_jump_seconds", &[],
         "How far the clock is ahead of where it should be (behind: negative); 0 while it is believed";
+    AUDIT_LOSSES Kind::Gauge, "holdover_audit_losses", &[],
+        "Times that the audit log was found shorter than the journal had noted, by the log itself";
     HTTP_REQUESTS Kind::Counter, "holdover_http_requests_total",
         &["listener", "route", "method", "code"], "Requests answered, by class of status code";
     HTTP_SECONDS_NAME Kind::Histogram(HTTP_SECONDS), "holdover_http_request_duration_seconds",
@@ -264,6 +266,7 @@ pub(super) struct Series {
     pub(super) damaged: Gauge,
     pub(super) read_only: Gauge,
     pub(super) audit: Counter,
+    pub(super) audit_losses: Gauge,
     logs: Vec<Counter>,
     index_rebuilds: Vec<Counter>,
     pub(super) index_ready: Gauge,
@@ -317,6 +320,7 @@ impl Series {
             damaged: gauge!(DAMAGED),
             read_only: gauge!(READ_ONLY),
             audit: counter!(AUDIT),
+            audit_losses: gauge!(AUDIT_LOSSES),
             logs: each(LEVELS.into_iter(), |level| counter!(LOGS, "level" => level)),
             index_rebuilds: each(
                 INDEX_REASONS.iter().copied(),

@@ -14,6 +14,7 @@ use holdover::domain::deadline::Computed;
 use holdover::domain::ids::{Seq, TransactionId};
 use holdover::domain::state::State as Standing;
 use holdover::domain::time::{Monotonic, Now, Timestamp};
+use holdover::engine::clock::Doubt;
 use holdover::engine::event::{Command, Done, Event, Fault, Order, Reply, ReplyTo};
 use holdover::engine::ports::{Clock, Later};
 use holdover::engine::run::{Handle, Input};
@@ -30,7 +31,9 @@ use tokio_util::task::TaskTracker;
 const BOUND: Duration = Duration::from_secs(20);
 const NOW: &str = "2022-08-13T02:00:00Z";
 
-struct StillClock;
+/// A clock that stands still, and what it is doubted for.
+#[derive(Default)]
+struct StillClock(Mutex<Option<Doubt>>);
 
 impl Clock for StillClock {
     fn now(&self) -> Now {
@@ -42,9 +45,13 @@ impl Clock for StillClock {
     fn is_virtual(&self) -> bool {
         true
     }
+    fn doubt(&self) -> Option<Doubt> {
+        *self.0.lock().unwrap()
+    }
 }
 
 pub(crate) struct World {
+    clock: Arc<StillClock>,
     folder: tempfile::TempDir,
     pub(crate) router: axum::Router,
     acts: TaskTracker,
@@ -58,9 +65,10 @@ pub(crate) fn world() -> World {
     let not_ready = Arc::new(Mutex::new(Vec::new()));
     let acts = TaskTracker::new();
     let reasons = Arc::clone(&not_ready);
+    let clock = Arc::<StillClock>::default();
     let state = State {
         engine: Handle::new(tx),
-        clock: Arc::new(StillClock),
+        clock: clock.clone(),
         keys: Arc::new(KeyFile::open(&folder.path().join("keys.json")).unwrap()),
         audit: Arc::new(Audit::open(folder.path()).unwrap()),
         history: Arc::new(|_, _| Ok(Vec::new())),
@@ -72,7 +80,7 @@ pub(crate) fn world() -> World {
         intake: Arc::new(IntakeCounters::default),
         metrics: Arc::new(|| "holdover_up 1\n".to_owned()),
     };
-    World { router: router(state), folder, acts, not_ready, queue }
+    World { router: router(state), folder, acts, not_ready, queue, clock }
 }
 
 impl World {
@@ -336,8 +344,10 @@ async fn a_closing_is_answered_when_the_engine_answers_and_ends_without_its_oper
             _ = hung_up => {}
         }
     });
-    let input = tokio::time::timeout(BOUND, world.queue.recv()).await.unwrap().unwrap();
-    let Input::Event(make, reply) = input else { panic!("expected the order") };
+    let mut next = async || tokio::time::timeout(BOUND, world.queue.recv()).await.unwrap().unwrap();
+    let Input::Told(Event::AuditNoted(head)) = next().await else { panic!("expected the note") };
+    assert_eq!(head.records, 1, "the order is given when it is known what the log has of it");
+    let Input::Event(make, reply) = next().await else { panic!("expected the order") };
     let Event::Order(_, order) = make(ReplyTo(1)) else { panic!("expected an order") };
     assert!(matches!(order.command, Command::CloseGate { .. }));
     drop(hang_up);
@@ -499,6 +509,17 @@ async fn readiness_names_its_reasons_missing_keys_and_a_clock_that_is_driven() {
     assert_eq!(body["reasons"][0], "the journal is poisoned");
     assert_eq!(body["notes"], json!(["no_key_may_submit"]));
     assert_eq!(body["clock"], "virtual");
+    world.not_ready.lock().unwrap().clear();
+    assert_eq!(get("/readyz?verbose").await.1.get("clock_doubt"), None);
+    let (shows, expected) = ("2022-08-13T04:00:00Z", NOW);
+    let doubt = Doubt { shows: shows.parse().unwrap(), expected: expected.parse().unwrap() };
+    *world.clock.0.lock().unwrap() = Some(doubt);
+    let (status, body) = get("/readyz?verbose").await;
+    assert_eq!(status, StatusCode::OK, "submissions are taken durably all the same");
+    assert_eq!(body["clock_doubt"], json!({ "shows": shows, "expected": expected }));
+    let (status, text) = get("/readyz").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(text.as_str().unwrap().contains("the clock is doubted"), "{text}");
     assert_eq!(get("/livez").await.0, StatusCode::OK);
     assert_eq!(get("/metrics").await.1, "holdover_up 1\n");
 }

@@ -1,6 +1,8 @@
 //! The audit log: any change to any line is named, and what was promised survives.
 
-use holdover::admin::audit::{Audit, AuditError, Entry, FILE_NAME, Outcome, tail, verify};
+use holdover::admin::audit::{
+    Audit, AuditError, Entry, FILE_NAME, Outcome, is_cut, tail, tell_loss, verify,
+};
 use holdover::domain::time::Timestamp;
 use std::path::{Path, PathBuf};
 
@@ -138,4 +140,55 @@ fn a_torn_tail_is_cut_and_nothing_before_it() {
         assert_eq!(audit.head(), head);
         assert_eq!(std::fs::read(&path).unwrap(), whole);
     }
+}
+
+#[test]
+fn a_log_that_lacks_what_was_noted_of_it_is_cut_and_one_that_has_more_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = five_records(folder.path());
+    let noted = verify(&path, None).unwrap().head;
+    assert!(!is_cut(&path, &noted).unwrap());
+    // A crash between a line and its note leaves the log longer, whole line or not.
+    Audit::open(folder.path()).unwrap().append(&entry(5)).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, [whole.as_slice(), b"{\"seq\":7,"].concat()).unwrap();
+    assert!(!is_cut(&path, &noted).unwrap());
+    std::fs::write(&path, &whole).unwrap();
+
+    for kept in 0..5 {
+        rewrite(&path, |lines| lines.truncate(kept));
+        assert!(is_cut(&path, &noted).unwrap(), "{kept} lines of 5");
+        std::fs::write(&path, &whole).unwrap();
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert!(is_cut(&path, &noted).unwrap());
+    // As many lines as before, and others.
+    let audit = Audit::open(folder.path()).unwrap();
+    (10..15).for_each(|n| drop(audit.append(&entry(n)).unwrap()));
+    assert_eq!(audit.head().records, noted.records);
+    assert!(is_cut(&path, &noted).unwrap());
+}
+
+#[test]
+fn a_loss_that_the_log_tells_of_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = five_records(folder.path());
+    let noted = verify(&path, None).unwrap().head;
+    rewrite(&path, |lines| lines.truncate(3));
+    let audit = Audit::open(folder.path()).unwrap();
+    assert_eq!(audit.losses(), 0);
+    let head = tell_loss(&audit, &noted, Timestamp::from_millis(0)).unwrap();
+    assert_eq!(verify(&path, None).unwrap().losses, [4]);
+    // A crash before the journal noted the new end.
+    assert!(!is_cut(&path, &noted).unwrap());
+    assert!(!is_cut(&path, &head).unwrap());
+    assert_eq!(Audit::open(folder.path()).unwrap().losses(), 1);
+    assert_eq!(
+        first_bad(&path, Some(&noted.hash)),
+        Some(5),
+        "who trusts neither file still sees it"
+    );
+    // And what tells of it cannot be removed either.
+    rewrite(&path, |lines| lines.truncate(3));
+    assert!(is_cut(&path, &head).unwrap());
 }

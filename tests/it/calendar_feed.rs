@@ -2,7 +2,7 @@
 //! that really declares, moves and cancels windows.
 
 use crate::engine_support::{NoRuns, settings};
-use crate::intake_rig::{Rig, at, limits, rig_before};
+use crate::intake_rig::{NOW, Rig, StillClock, at, limits, rig_before};
 use axum::body::Body;
 use axum::http::StatusCode;
 use holdover::domain::cell::Selector;
@@ -14,6 +14,7 @@ use holdover::engine::machine::Machine;
 use holdover::engine::run::{Handle, Input};
 use holdover::engine::step::{Decision, Effect};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 const FEED: &str = "/v1/windows.ics";
@@ -47,7 +48,8 @@ fn live() -> (Rig, Handle) {
     let (queue, inputs) = mpsc::channel(64);
     tokio::spawn(run(inputs, at(TODAY)));
     let engine = Handle::new(queue);
-    (rig_before(engine.clone(), <_>::default(), <_>::default(), limits()), engine)
+    let clock = Arc::new(StillClock(at(NOW)));
+    (rig_before(engine.clone(), <_>::default(), <_>::default(), limits(), clock), engine)
 }
 
 async fn order(engine: &Handle, command: Command) -> u32 {

@@ -6,7 +6,7 @@ use crate::engine_support::{NoRuns, answer, cell, settings, submission};
 use holdover::domain::cell::{Cell, Selector};
 use holdover::domain::gate::GateState;
 use holdover::domain::ids::{InstitutionCode, InsuredHash, Seq, UpstreamName};
-use holdover::domain::outcome::{Outcome, TransientReason};
+use holdover::domain::outcome::{DoubtReason, Finding, Outcome, TransientReason};
 use holdover::domain::policy::Disposition;
 use holdover::domain::state::State;
 use holdover::domain::time::{Monotonic, Now, Timestamp};
@@ -223,6 +223,119 @@ fn an_earlier_time_that_is_accepted_opens_nothing_before_its_end() {
     }
 }
 
+/// A year ahead for a while, by a person's mistake, and then taken back.
+fn back_after_a_year(bench: &mut Bench, during: impl FnOnce(&mut Bench)) {
+    const YEAR: i64 = 365 * 24 * HOURS_2 / 2;
+    bench.step(Event::Tick);
+    let accept = |bench: &mut Bench, ahead_ms: i64| {
+        bench.ahead_ms = ahead_ms;
+        bench.step(Event::Tick);
+        assert!(bench.machine.clock_doubt().is_some());
+        bench.order(Command::TrustClock);
+        assert_eq!(bench.machine.clock_doubt(), None);
+    };
+    accept(bench, YEAR);
+    during(bench);
+    accept(bench, 0);
+}
+
+#[test]
+fn what_was_put_off_while_the_clock_was_a_year_ahead_is_not_put_off_for_a_year() {
+    let mut bench = Bench::with(watchful(), "2022-08-12T17:00:00+08:00");
+    let other = || cell("a", "filing.two");
+    let (mut retried, mut doubtful) = (Seq(0), Seq(0));
+    back_after_a_year(&mut bench, |bench| {
+        let until = bench.machine.time_at(bench.reads()).after(Duration::from_secs(3600));
+        bench.order(Command::CloseGate { cells: upstream("b"), until });
+        bench.accepted(submission(filing(), 3, 3));
+        retried = bench.accepted(submission(other(), 1, 1));
+        doubtful = bench.accepted(submission(other(), 2, 2));
+        bench.settle(Outcome::Transient { reason: TransientReason::Busy, retry_after: None });
+        bench.settle(Outcome::InDoubt(DoubtReason::Timeout));
+    });
+    assert!(bench.sent().is_empty(), "what was to wait a little still waits a little");
+    assert_eq!(gate(&bench), Some(GateState::ClosedByOperator), "a closing holds");
+    assert_eq!(bench.machine.oldest().0, Some(bench.now), "it has waited since no later time");
+    bench.set("2022-08-12T17:00:29+08:00");
+    assert_eq!(bench.sent(), [retried.0]);
+    let not_found = |bench: &mut Bench| {
+        assert_eq!(bench.asks, [doubtful]);
+        bench.asks.clear();
+        let finding = Finding::NotFound { fenced: false };
+        bench.step(Event::Found { transaction: doubtful, finding });
+    };
+    // Of the thirty seconds that the core may take, none is known to have passed before.
+    not_found(&mut bench);
+    assert_eq!(bench.state(doubtful), Some(State::InDoubt));
+    bench.set("2022-08-12T17:00:31+08:00");
+    not_found(&mut bench);
+    assert_eq!(bench.sent(), [retried.0, doubtful.0]);
+}
+
+#[test]
+fn a_question_that_was_asked_while_the_clock_was_ahead_proves_nothing_after_it() {
+    let mut bench = Bench::with(watchful(), "2022-08-12T17:00:00+08:00");
+    let mut doubtful = Seq(0);
+    back_after_a_year(&mut bench, |bench| {
+        doubtful = bench.accepted(submission(cell("a", "filing.two"), 2, 2));
+        bench.settle(Outcome::InDoubt(DoubtReason::Timeout));
+        bench.order(Command::AskNow(doubtful));
+    });
+    assert_eq!(bench.asks, [doubtful]);
+    let finding = Finding::NotFound { fenced: false };
+    bench.step(Event::Found { transaction: doubtful, finding });
+    assert_eq!(bench.state(doubtful), Some(State::InDoubt));
+}
+
+#[test]
+fn a_stop_that_a_wrong_clock_had_ended_is_on_again_and_a_date_told_stays() {
+    let (mut bench, held) = stopped("2022-08-13T05:00:00+08:00");
+    let date = |bench: &Bench| {
+        let (business, original) = ("filing.one".parse().unwrap(), "2022-08-13".parse().unwrap());
+        bench.machine.deadline(&business, original, bench.now).unwrap().date
+    };
+    bench.step(Event::RegisterDeadline {
+        reply: ReplyTo(900),
+        case: Case {
+            institution: "H11010500001".parse::<InstitutionCode>().unwrap(),
+            business: "filing.one".parse().unwrap(),
+            original: "2022-08-13".parse().unwrap(),
+            reference: InsuredHash(1),
+        },
+    });
+    let told = date(&bench);
+    back_after_a_year(&mut bench, |bench| {
+        good_probes(bench);
+        assert_eq!(bench.sent(), [held.0], "the planned end has passed by this clock");
+        bench.settle(Outcome::Transient { reason: TransientReason::Busy, retry_after: None });
+    });
+    bench.set("2022-08-13T05:10:00+08:00");
+    good_probes(&mut bench);
+    assert_eq!((gate(&bench), bench.sent()), (Some(GateState::ClosedByWindow), Vec::new()));
+    assert!(date(&bench) >= told);
+    bench.set("2022-08-15T06:00:00+08:00");
+    assert!(bench.sent().is_empty(), "probes of next year prove nothing");
+    good_probes(&mut bench);
+    assert_eq!(bench.sent(), [held.0]);
+}
+
+#[test]
+fn an_accepted_clock_is_journaled_with_who_and_why() {
+    let mut bench = Bench::with(watchful(), "2022-08-12T17:00:00+08:00");
+    back_after_a_year(&mut bench, |_| {});
+    let accepted: Vec<_> = bench
+        .journal
+        .iter()
+        .filter_map(|change| match change {
+            Change::ClockAccepted { by, reason, at } => Some((by.as_str(), reason.as_str(), *at)),
+            _ => None,
+        })
+        .collect();
+    let next_year = at("2023-08-12T17:00:00+08:00");
+    let expected = [next_year, bench.now].map(|at| ("operator", "because", at));
+    assert_eq!(accepted, expected);
+}
+
 struct NoDisk;
 
 impl Journal for NoDisk {
@@ -282,9 +395,45 @@ async fn the_running_engine_doubts_the_clock_of_the_machine_and_not_that_of_a_dr
         let seen = engine.read(|machine, now| (machine.clock_doubt(), now.wall)).await.unwrap();
         let (doubt, now) = seen;
         assert_eq!(doubt.is_some(), !is_virtual);
+        assert_eq!(parts.clock.now().wall, now, "whoever does not ask the engine knows it too");
+        assert_eq!(parts.clock.doubt(), doubt);
         let expected = if is_virtual { "07:00" } else { "05:00" };
         assert_eq!(now, at(&format!("2022-08-15T{expected}:00+08:00")));
         engine.close().await;
         running.join().unwrap();
     }
+}
+
+#[tokio::test]
+async fn intake_goes_by_the_time_that_the_engine_believes() {
+    let now = at(crate::intake_rig::NOW);
+    let clock = Arc::new(ByHand { wall_ms: AtomicI64::new(now.as_millis()), is_virtual: false });
+    let machine = Machine::new(watchful(), Box::new(NoRuns));
+    let (journal, outlet) = (Box::new(NoDisk), Box::new(Nowhere));
+    let parts = run::assemble(machine, Decision::default(), journal, outlet, clock.clone());
+    let worker = parts.worker;
+    let running = std::thread::spawn(move || worker.run().1.unwrap());
+    let engine = parts.handle;
+    let limits = crate::intake_rig::limits();
+    let (journal, seen) = <_>::default();
+    let rig =
+        crate::intake_rig::rig_before(engine.clone(), journal, seen, limits, parts.clock.clone());
+    let submit = async |key: &str, occurred: Timestamp| {
+        let body = crate::intake_rig::body(|body| {
+            body["occurred_at"] = serde_json::json!(occurred.to_string());
+            body["received_from_person_at"] = serde_json::json!(occurred.to_string());
+        });
+        let answered = rig.submit(key, body).await;
+        (answered.status.as_u16(), answered.pointers())
+    };
+    assert_eq!(submit("before", now).await.0, 202);
+    // Nobody has told the engine yet that the clock was set.
+    let in_an_hour = now.after(Duration::from_secs(3600));
+    clock.wall_ms.fetch_add(HOURS_2, Ordering::SeqCst);
+    let (status, pointers) = submit("in-an-hour", in_an_hour).await;
+    assert_eq!((status, pointers[0].as_str()), (422, "/occurred_at"));
+    clock.wall_ms.fetch_sub(2 * HOURS_2, Ordering::SeqCst);
+    assert_eq!(submit("now", now).await.0, 202, "it is not in the future");
+    engine.close().await;
+    running.join().unwrap();
 }

@@ -12,6 +12,7 @@ use holdover::domain::state::State;
 use holdover::domain::ticket::TicketState;
 use holdover::domain::time::{Interval, Monotonic, Now, Timestamp};
 use holdover::domain::window::{Notice, Phase, RestoreBy, Window};
+use holdover::engine::change::Change;
 use holdover::engine::event::{
     Command, Done, Event, Fault, Live, Order, Reply, ReplyTo, Submission,
 };
@@ -27,8 +28,9 @@ pub(crate) struct Bench {
     /// How far the wall clock is wrong, in milliseconds.
     pub(crate) ahead_ms: i64,
     pub(crate) out: Vec<SendOrder>,
-    asks: Vec<Seq>,
+    pub(crate) asks: Vec<Seq>,
     pub(crate) replies: Vec<(u64, Reply)>,
+    pub(crate) journal: Vec<Change>,
     next: u64,
 }
 
@@ -44,11 +46,12 @@ impl Bench {
     pub(crate) fn with(settings: Settings, now: &str) -> Self {
         let machine = Machine::new(settings, Box::new(NoRuns));
         let (out, asks, replies) = (Vec::new(), Vec::new(), Vec::new());
-        Self { machine, now: at(now), ahead_ms: 0, out, asks, replies, next: 0 }
+        let journal = Vec::new();
+        Self { machine, now: at(now), ahead_ms: 0, out, asks, replies, journal, next: 0 }
     }
 
     /// What the two clocks show.
-    fn reads(&self) -> Now {
+    pub(crate) fn reads(&self) -> Now {
         let true_ms = self.now.as_millis();
         let monotonic = Monotonic(u64::try_from(true_ms).unwrap());
         Now { wall: Timestamp::from_millis(true_ms + self.ahead_ms), monotonic }
@@ -58,6 +61,7 @@ impl Bench {
         let mut decision = Decision::default();
         self.machine.step(self.reads(), event, &mut decision);
         self.machine.dispatch(self.reads(), &mut decision);
+        self.journal.extend(decision.changes.into_iter().map(|(_, change)| change));
         for effect in decision.effects {
             match effect {
                 Effect::Send(order) => self.out.push(*order),

@@ -47,6 +47,7 @@ struct World {
     next_reply: u64,
     submitted: u64,
     crashes: u32,
+    clocks_accepted: u32,
     doubts: u32,
     sent: u32,
 }
@@ -71,6 +72,7 @@ impl World {
             next_reply: 0,
             submitted: 0,
             crashes: 0,
+            clocks_accepted: 0,
             doubts: 0,
             sent: 0,
         }
@@ -166,7 +168,10 @@ impl World {
             let views = |m: &Machine| {
                 found(m, |_| true)
                     .into_iter()
-                    .map(|v| (v.transaction, v.state, v.attempts, v.failures, v.behind))
+                    .map(|v| {
+                        let times = (v.at, v.not_before);
+                        (v.transaction, v.state, v.attempts, v.failures, v.behind, times)
+                    })
                     .collect::<Vec<_>>()
             };
             assert_eq!(views(&machine), views(&whole), "snapshot and history disagree");
@@ -177,10 +182,25 @@ impl World {
             }
         }
         self.machine = machine;
+        if self.rng.u32(..6) == 0 {
+            self.start_with_another_clock();
+        }
         let mut decision = Decision::default();
         self.machine.recovered(self.now, &mut decision);
         self.journal.extend(decision.changes);
         self.perform(decision.effects);
+    }
+
+    /// The clock of the machine is a year off, or is set right after it was.
+    fn start_with_another_clock(&mut self) {
+        self.clocks_accepted += 1;
+        let year = Duration::from_secs(400 * 86_400);
+        self.now = if self.rng.bool() { self.now.after(year) } else { self.now.before(year) };
+        let (by, reason) = ("operator".to_owned(), "test".to_owned());
+        let accepted = Change::ClockAccepted { by, reason, at: self.now };
+        let seq = self.machine.last().next();
+        self.machine.apply(seq, &accepted);
+        self.journal.push((seq, accepted));
     }
 
     fn apply(&mut self, transaction: Seq) {
@@ -389,19 +409,21 @@ fn run(seed: u64) -> World {
 fn nothing_is_lost_doubled_or_out_of_order_in_any_seeded_world() {
     let only: Option<u64> = std::env::var("HOLDOVER_SEED").ok().and_then(|s| s.parse().ok());
     let seeds: Vec<u64> = only.map_or_else(|| (0..200).collect(), |seed| vec![seed]);
-    let (mut crashes, mut doubts, mut sent) = (0, 0, 0);
+    let (mut crashes, mut clocks, mut doubts, mut sent) = (0, 0, 0, 0);
     for seed in seeds {
         println!(
             "seed {seed}: repeat with HOLDOVER_SEED={seed} cargo test --test it engine_simulation"
         );
         let world = run(seed);
         crashes += world.crashes;
+        clocks += world.clocks_accepted;
         doubts += world.doubts;
         sent += world.sent;
         assert!(world.submitted > 0);
     }
     // The faults really happened.
-    assert!(crashes > 0 && doubts > 0 && sent > 0, "{crashes} {doubts} {sent}");
+    let faults = [crashes, clocks, doubts, sent];
+    assert!(faults.iter().all(|count| *count > 0), "{faults:?}");
 }
 
 /// The oracle must be able to fail: each of these breaks one promise, and some seed shows it.

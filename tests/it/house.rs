@@ -279,6 +279,7 @@ impl Desk {
             epoch: opened.epoch,
             virtual_clock: true,
             quarantined: false,
+            clock_accepted: None,
         };
         let (machine, decided) = recover(settings(), found, &*opened.reader, at(NOW)).unwrap();
         Self { machine, opened, decided, number: 0 }

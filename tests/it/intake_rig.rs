@@ -365,7 +365,8 @@ pub(crate) fn rig_within(script: Script, limits: Limits) -> Rig {
     let (journal, seen) = <(Arc<MemoryJournal>, Seen)>::default();
     let (queue, inputs) = mpsc::channel(1024);
     tokio::spawn(play(inputs, script, Arc::clone(&journal), Arc::clone(&seen), at(NOW)));
-    rig_before(Handle::new(queue), journal, seen, limits)
+    let clock = Arc::new(StillClock(at(NOW)));
+    rig_before(Handle::new(queue), journal, seen, limits, clock)
 }
 
 /// What the rig's clock says.
@@ -377,8 +378,8 @@ pub(crate) fn rig_before(
     journal: Arc<MemoryJournal>,
     seen: Seen,
     limits: Limits,
+    clock: Arc<dyn Clock>,
 ) -> Rig {
-    let now = at(NOW);
     let folder = tempfile::tempdir().unwrap();
     let keys = folder.path().join("keys.json");
     let holder = institution("H11010500001");
@@ -392,7 +393,7 @@ pub(crate) fn rig_before(
         listing: Arc::new(NoListing),
         catalogue: Arc::new(catalogue()),
         keys: Arc::new(KeyFile::open(&keys).unwrap()),
-        clock: Arc::new(StillClock(now)),
+        clock,
         partition: 0,
         zone: chrono_tz::Asia::Shanghai,
         limits,

@@ -193,7 +193,7 @@ fn an_existing_folder_without_a_journal_needs_permission_and_an_absent_one_does_
 }
 
 #[test]
-fn another_clock_and_a_clock_behind_the_journal_are_refused() {
+fn another_clock_and_a_clock_far_from_the_journal_are_refused() {
     let (_, files) = small(5);
     let driven = Options { virtual_clock: true, ..options() };
     let refused = open(&FaultyDisk::holding(&files), &driven).err();
@@ -203,12 +203,59 @@ fn another_clock_and_a_clock_behind_the_journal_are_refused() {
     let at = Timestamp::from_millis(2_000_000_000_000);
     let started = Change::Started { epoch: 1, virtual_clock: false, at };
     open(&disk, &options()).unwrap().journal.append(&[(Seq(1), started)]).unwrap();
-    let skew = Duration::from_secs(5);
-    let with = |now| Options { now, skew, ..options() };
+    let (back_max, ahead_max) = (Duration::from_secs(5), Duration::from_secs(3600));
+    let with = |now| Options { now, back_max, ahead_max, ..options() };
     let behind = with(at.before(Duration::from_millis(5_001)));
-    assert!(matches!(open(&disk, &behind).err(), Some(OpenError::ClockBehind { .. })));
-    let opened = open(&disk, &with(at.before(skew))).unwrap();
-    assert_eq!(opened.last_at, Some(at));
+    assert!(matches!(open(&disk, &behind).err(), Some(OpenError::ClockApart { .. })));
+    let ahead = with(at.after(ahead_max).after(Duration::from_millis(1)));
+    assert!(matches!(open(&disk, &ahead).err(), Some(OpenError::ClockApart { .. })));
+    for now in [at.before(back_max), at.after(ahead_max)] {
+        assert_eq!(open(&disk, &with(now)).unwrap().last_at, Some(at));
+    }
+}
+
+#[test]
+fn a_clock_that_a_person_accepted_is_the_one_that_counts_from_then_on() {
+    let disk = FaultyDisk::new();
+    let right = Timestamp::from_millis(1_700_000_000_000);
+    let wrong = right.after(Duration::from_secs(400 * 86_400));
+    let far = Duration::from_secs(3600);
+    let with =
+        |now| Options { now, back_max: far, ahead_max: far, segment_bytes: 8 << 10, ..options() };
+    let write = |opened: &mut Opened, from: u64, at: Timestamp| {
+        for seq in from..from + 300 {
+            let ticketed = Change::Ticketed { transaction: Seq(1), at };
+            opened.journal.append(&[(Seq(seq), ticketed)]).unwrap();
+        }
+    };
+    // Several segments are written by the wrong clock, and a snapshot.
+    let mut opened = open(&disk, &with(wrong)).unwrap();
+    write(&mut opened, 1, wrong);
+    let ended = Change::Started { epoch: 1, virtual_clock: false, at: wrong };
+    opened.snapshots.write(Seq(250), [ended].into_iter()).unwrap();
+    drop(opened);
+    assert!(named(&disk.contents(), ".segment").len() > 2);
+    assert!(matches!(open(&disk, &with(right)).err(), Some(OpenError::ClockApart { .. })));
+
+    // A crash before the word is journaled leaves everything as it was.
+    let accepting = Options { clock_accepted: true, ..with(right) };
+    drop(open(&disk, &accepting).unwrap());
+    assert!(matches!(open(&disk, &with(right)).err(), Some(OpenError::ClockApart { .. })));
+
+    let mut opened = open(&disk, &accepting).unwrap();
+    let (by, reason) = ("li.na".to_owned(), "the battery was changed".to_owned());
+    let accepted = Change::ClockAccepted { by, reason, at: right };
+    opened.journal.append(&[(Seq(301), accepted.clone())]).unwrap();
+    assert!(opened.reader.read(Seq(301)).unwrap() == accepted);
+    drop(opened);
+    assert!(matches!(open(&disk, &with(wrong)).err(), Some(OpenError::ClockApart { .. })));
+    let mut opened = open(&disk, &with(right)).unwrap();
+    assert_eq!(opened.last_at, Some(right));
+    let later = right.after(Duration::from_secs(60));
+    write(&mut opened, 302, later);
+    drop(opened);
+    open(&disk, &with(right)).unwrap().journal.close().unwrap();
+    assert_eq!(open(&disk, &with(right)).unwrap().last_at, Some(later));
 }
 
 #[test]
@@ -234,7 +281,7 @@ fn the_newest_intact_snapshot_is_used_and_the_journal_alone_without_one() {
         for (name, bytes) in snapshots.iter().rev().take(broken) {
             disk.flip(name, bytes.len() as u64 * 4);
         }
-        let later = Options { skew: Duration::from_secs(u64::MAX / 1000), ..options() };
+        let later = Options { back_max: Duration::from_secs(u64::MAX / 1000), ..options() };
         let opened = open(&disk, &later).unwrap();
         assert_eq!(opened.replay_from, Seq(replay_from));
         assert_eq!(opened.report.snapshots_skipped.len(), broken);

@@ -173,6 +173,9 @@ fn the_rest() {
         calendar: "cn-2022".to_owned(),
     });
     events::audited();
+    events::audit_opened(1);
+    events::audit_lost(5, 0);
+    events::clock_accepted("somebody", Timestamp::default());
     events::recovered(&Recovered { quarantined: 1, ..Recovered::default() });
     events::started(3, true);
     events::committed(5, Duration::from_millis(2));

@@ -51,6 +51,7 @@ fn restart(bench: &mut Bench) {
         epoch: 2,
         virtual_clock: false,
         quarantined: false,
+        clock_accepted: None,
     };
     let recovered = recover(a_minute_apart(), found, &NothingAfter(last), bench.now);
     bench.machine = recovered.unwrap().0;

@@ -149,6 +149,7 @@ fn rest_is_served(disk: &FaultyDisk, place: &str, whole: &BTreeMap<Seq, Change>)
         epoch: opened.epoch,
         virtual_clock: false,
         quarantined: true,
+        clock_accepted: None,
     };
     let now = Timestamp::from_millis(NOW);
     let (machine, decision) = recover(settings(), found, opened.reader.as_ref(), now).unwrap();

@@ -31,7 +31,7 @@ fn a2_the_same_key_45_days_and_a_kill_later_gets_the_first_receipt() {
     let start = "2022-08-12T17:00:00+08:00".parse().unwrap();
     let clock = runtime.block_on(ClockServer::bind(start, &tasks)).unwrap();
     let address = clock.addr().to_string();
-    let site = Site::new("");
+    let site = Site::new("[data]\nclock_ahead_max = \"60d\"\n");
     let submitter = site.submitters[0].clone();
 
     let daemon = site.start_with(&["--clock", &address]);

@@ -8,6 +8,7 @@
     reason = "a test may panic, and bounds its waits by the machine's own clock"
 )]
 
+mod audit_log;
 mod books;
 mod broken_disk;
 mod canary;
@@ -26,3 +27,4 @@ mod retention;
 mod rig;
 mod strace;
 mod stubborn;
+mod wrong_clock;

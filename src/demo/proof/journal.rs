@@ -165,6 +165,8 @@ impl Recount {
             Change::StillInDoubt { .. }
             | Change::Forwarded { .. }
             | Change::Retired { .. }
+            | Change::ClockAccepted { .. }
+            | Change::AuditNoted { .. }
             | Change::WindowSet(_)
             | Change::OverridesSet(_)
             | Change::HealthSet { .. }

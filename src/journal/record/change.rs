@@ -78,6 +78,7 @@ pub(super) mod tag {
     pub(in super::super) const PROVISIONAL: u8 = 58;
     pub(in super::super) const INNER_AT: u8 = 59;
     pub(in super::super) const ENDED_AT: u8 = 60;
+    pub(in super::super) const AUDIT_HASH: u8 = 61;
 }
 
 pub(super) const SELF_CONTAINED: u64 = 1;
@@ -94,9 +95,11 @@ pub(super) const ACCEPTED: u8 = 2;
 pub(super) const TOTALS: u8 = 22;
 pub(super) const FORWARDED: u8 = 25;
 pub(super) const RETIRED: u8 = 26;
+pub(super) const CLOCK_ACCEPTED: u8 = 27;
+pub(super) const AUDIT_NOTED: u8 = 28;
 
 /// The kinds' names, by their numbers.
-pub(super) const KIND_NAMES: [&str; 27] = [
+pub(super) const KIND_NAMES: [&str; 29] = [
     "unknown",
     "started",
     "accepted",
@@ -124,6 +127,8 @@ pub(super) const KIND_NAMES: [&str; 27] = [
     "deadline_carried",
     "forwarded",
     "retired",
+    "clock_accepted",
+    "audit_noted",
 ];
 
 pub(super) fn kind_of(change: &Change) -> u8 {
@@ -154,6 +159,8 @@ pub(super) fn kind_of(change: &Change) -> u8 {
         Change::DeadlineCarried { .. } => 24,
         Change::Forwarded { .. } => FORWARDED,
         Change::Retired { .. } => RETIRED,
+        Change::ClockAccepted { .. } => CLOCK_ACCEPTED,
+        Change::AuditNoted { .. } => AUDIT_NOTED,
     }
 }
 
@@ -178,7 +185,9 @@ pub(super) fn time_of(change: &Change) -> Option<Timestamp> {
         | Change::DeadlineRegistered { at, .. }
         | Change::DeadlineTold { at, .. }
         | Change::Forwarded { at, .. }
-        | Change::Retired { at, .. } => Some(*at),
+        | Change::Retired { at, .. }
+        | Change::ClockAccepted { at, .. }
+        | Change::AuditNoted { at, .. } => Some(*at),
         Change::Carried(carried) => Some(carried.facts.at),
         Change::DeadlineCarried { .. }
         | Change::StillInDoubt { .. }
@@ -222,6 +231,8 @@ pub(super) fn seal_of(change: &Change) -> Seal {
         | Change::DeadlineRegistered { .. }
         | Change::DeadlineTold { .. }
         | Change::Retired { .. }
+        | Change::ClockAccepted { .. }
+        | Change::AuditNoted { .. }
         | Change::Totals { .. }
         | Change::Carried(_)
         | Change::DeadlineCarried { .. } => None,
@@ -299,18 +310,16 @@ pub(super) fn encode(w: &mut Writer<'_>, change: &Change) {
             w.uint(tag::TRANSACTION, transaction.0);
             w.uint(tag::BY_TRANSACTION, by_transaction.0);
         }
-        Change::ResultTold { transaction, how, by, at: _ } => {
-            w.uint(tag::TRANSACTION, transaction.0);
-            w.text(tag::WORD, how);
-            w.text(tag::PERSON, by);
-        }
         Change::Forwarded { transaction, accepted, at: _ } => {
             w.uint(tag::TRANSACTION, transaction.0);
             w.int(tag::INNER_AT, accepted.at.as_millis());
             put_accepted(w, accepted);
         }
         Change::Retired { before, at: _ } => w.uint(tag::UP_TO, before.0),
-        Change::WindowSet(_)
+        Change::ResultTold { .. }
+        | Change::ClockAccepted { .. }
+        | Change::AuditNoted { .. }
+        | Change::WindowSet(_)
         | Change::OverridesSet(_)
         | Change::HealthSet { .. }
         | Change::DeadlineRegistered { .. }
@@ -322,7 +331,17 @@ pub(super) fn encode(w: &mut Writer<'_>, change: &Change) {
 }
 
 fn encode_rare(w: &mut Writer<'_>, change: &Change) {
-    if let Change::WindowSet(window) = change {
+    if let Change::ResultTold { transaction, how, by, at: _ } = change {
+        w.uint(tag::TRANSACTION, transaction.0);
+        w.text(tag::WORD, how);
+        w.text(tag::PERSON, by);
+    } else if let Change::ClockAccepted { by, reason, at: _ } = change {
+        w.text(tag::PERSON, by);
+        w.text(tag::REASON, reason);
+    } else if let Change::AuditNoted { head, at: _ } = change {
+        w.uint(tag::UP_TO, head.records);
+        w.text(tag::AUDIT_HASH, &head.hash);
+    } else if let Change::WindowSet(window) = change {
         w.json(tag::VALUE, window.as_ref());
     } else if let Change::OverridesSet(overrides) = change {
         w.json(tag::VALUE, overrides);

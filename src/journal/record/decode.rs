@@ -1,8 +1,8 @@
 //! Changes from their fields. What is not as some version of us wrote it is refused.
 
 use super::change::{
-    ACCEPTED, DEADLINE_FINAL, FORWARDED, KEPT, NEEDS_CREDENTIAL, PRE_ACCEPTED, RETIRED,
-    SELF_CONTAINED, STARTED, VIRTUAL_CLOCK, YES, tag,
+    ACCEPTED, AUDIT_NOTED, CLOCK_ACCEPTED, DEADLINE_FINAL, FORWARDED, KEPT, NEEDS_CREDENTIAL,
+    PRE_ACCEPTED, RETIRED, SELF_CONTAINED, STARTED, VIRTUAL_CLOCK, YES, tag,
 };
 use super::codes::Coded;
 use super::tlv::{Fields, text};
@@ -18,7 +18,7 @@ use crate::domain::money::Money;
 use crate::domain::policy::RowRef;
 use crate::domain::time::{CivilDate, Timestamp};
 use crate::engine::change::{
-    Accepted, Carried, Case, Change, Facts, Sealed, Settlement, Told, TurnedAway,
+    Accepted, AuditHead, Carried, Case, Change, Facts, Sealed, Settlement, Told, TurnedAway,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
@@ -74,6 +74,13 @@ pub(super) fn decode(
             at,
         },
         RETIRED => Change::Retired { before: get_seq(f, tag::UP_TO)?, at },
+        CLOCK_ACCEPTED => {
+            Change::ClockAccepted { by: f.string(tag::PERSON)?, reason: f.string(tag::REASON)?, at }
+        }
+        AUDIT_NOTED => Change::AuditNoted {
+            head: AuditHead { records: f.uint(tag::UP_TO)?, hash: f.string(tag::AUDIT_HASH)? },
+            at,
+        },
         9..=16 => return decode_move(kind, at, f).map(Some),
         17..=24 => return decode_rare(kind, at, f, seen).map(Some),
         _ => return Ok(None),
