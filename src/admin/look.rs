@@ -104,6 +104,7 @@ pub(super) fn transaction_out(partition: u16, view: TransactionView) -> Transact
         gate: Some(view.gate),
         behind: view.behind.map(|seq| TransactionId::new(partition, seq)),
         provisional: view.provisional,
+        given_up_for: view.given_up_for,
         result_told: view.result_told,
     }
 }

@@ -89,6 +89,7 @@ impl Refusal {
                 | Code::QuotaExceeded
                 | Code::DiskReserve
                 | Code::IndexUnavailable
+                | Code::RecordDamaged
                 | Code::Quarantined => true,
             },
             Self::Ours(_) => true,

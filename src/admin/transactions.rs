@@ -6,6 +6,7 @@
 
 use super::act::{Act, carry_out, unexpected};
 use super::guard::Caller;
+use super::history::Unread;
 use super::look::{self, Wanted};
 use super::refusal::Refusal;
 use super::text::{self, Reasoned};
@@ -18,7 +19,7 @@ use crate::domain::time::Now;
 use crate::engine::event::{Command, Done};
 use crate::engine::machine::Machine;
 use crate::engine::search::Glance;
-use crate::web::problem::{Code, Problem};
+use crate::web::problem::Problem;
 use axum::body::Body;
 use axum::extract::{Path, State as Extract};
 use axum::http::Uri;
@@ -102,26 +103,21 @@ pub(super) async fn show(
 ) -> Result<Json<TransactionDetail>, Refusal> {
     let seq = look::transaction(&state, &id)?;
     let view = look::at(&state, move |machine, _| machine.transaction(seq)).await?;
-    let find = Arc::clone(&state.history);
-    let found = tokio::task::spawn_blocking(move || find(seq)).await;
-    let changes = match found {
-        Ok(Ok(changes)) => changes,
-        Ok(Err(error)) => {
-            tracing::error!(%error, transaction_id = id, "its history cannot be read");
-            let detail = "the journal cannot be read here; see the log";
-            return Err(Problem::new(Code::Internal, detail).into());
+    let live = view.map(|view| look::transaction_out(state.partition, view));
+    let changes = match (history::of(&state, seq).await, live.clone()) {
+        (Ok(changes), _) => changes,
+        // It is known all the same, and whoever is to decide on it must see it.
+        (Err(Unread::Damaged(where_)), Some(transaction)) => {
+            let detail =
+                TransactionDetail { transaction, history: Vec::new(), damaged: Some(where_) };
+            return Ok(Json(detail));
         }
-        Err(_) => {
-            return Err(Problem::new(Code::Internal, "reading its history met a defect").into());
-        }
+        (Err(unread), _) => return Err(unread.into()),
     };
-    let (told_by_journal, steps) = history::fold(state.partition, seq, &changes)
+    let (told_by_journal, history) = history::fold(state.partition, seq, &changes)
         .ok_or_else(|| Problem::not_found("transaction"))?;
-    let transaction = match view {
-        Some(view) => look::transaction_out(state.partition, view),
-        None => told_by_journal,
-    };
-    Ok(Json(TransactionDetail { transaction, history: steps }))
+    let transaction = live.unwrap_or(told_by_journal);
+    Ok(Json(TransactionDetail { transaction, history, damaged: None }))
 }
 
 pub(super) async fn told(

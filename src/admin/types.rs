@@ -12,6 +12,7 @@ use crate::domain::ids::{
     Business, DeadlineId, InstitutionCode, TicketId, TransactionId, UpstreamName, WindowId,
 };
 use crate::domain::money::Money;
+use crate::domain::outcome::TransientReason;
 use crate::domain::policy::Row;
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
@@ -340,6 +341,10 @@ pub struct TransactionOut {
     /// The code of its refusal, where that counts only once the gate has opened fully.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provisional: Option<String>,
+    /// Of a dead letter: the failure that it was given up for. `record_damaged` is cured only by
+    /// restoring the journal file that the log names; then redrive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up_for: Option<TransientReason>,
     /// For a pre-accepted one: whether its result has been told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_told: Option<bool>,
@@ -353,6 +358,9 @@ pub struct TransactionDetail {
     pub transaction: TransactionOut,
     /// What happened to it, oldest first.
     pub history: Vec<Step>,
+    /// Where its record is damaged: the file to restore. Its history cannot be told then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<String>,
 }
 
 /// One thing that happened to a transaction.

@@ -479,6 +479,9 @@ pub struct Carried {
     pub not_before: Timestamp,
     /// The code of its provisional refusal, if it has one.
     pub provisional: Option<String>,
+    /// The failure that it was given up for; none where it is no dead letter, or where the
+    /// version that wrote the snapshot did not say.
+    pub given_up_for: Option<TransientReason>,
 }
 
 /// What the machine keeps of an accepted transaction.

@@ -3,7 +3,7 @@
 //! Nothing here walks transactions: what does is `search`. What is walked are cells, windows and
 //! upstreams, of which there are as many as the configuration and the submitters' classes make.
 
-use super::live::{PRE_ACCEPTED, Slot};
+use super::live::{NONE, PRE_ACCEPTED, Slot};
 use super::machine::Machine;
 use super::view::{GateView, TicketView, TransactionView, UpstreamView};
 use crate::domain::cell::Cell;
@@ -136,11 +136,21 @@ impl Machine {
             gate: cell.gate,
             behind: self.behind(slot),
             provisional: self.live.extra(slot).and_then(|e| e.provisional.clone()),
+            given_up_for: self.live.extra(slot).and_then(|e| e.given_up_for),
             at: live.at,
             result_told: live
                 .is(PRE_ACCEPTED)
                 .then(|| !self.untold.contains_key(&live.transaction)),
         }
+    }
+
+    /// The transaction of its key that `slot` waits behind.
+    fn behind(&self, slot: Slot) -> Option<Seq> {
+        let head = self.live.head_of(slot);
+        if head == NONE || head == slot || !self.live.get(slot).state.blocks_its_key() {
+            return None;
+        }
+        self.live.before(slot).map(|before| self.live.get(before).transaction)
     }
 
     /// The open ticket of a transaction.

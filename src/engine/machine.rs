@@ -8,7 +8,7 @@
 use super::change::{Accepted, Carried, Change, Facts, Settlement};
 use super::clock::Watch;
 use super::live::{
-    Live, LiveSet, NEEDS_CREDENTIAL, NONE, NOT_SELF_CONTAINED, PRE_ACCEPTED, READY, Slot, UNQUEUED,
+    Live, LiveSet, NEEDS_CREDENTIAL, NOT_SELF_CONTAINED, PRE_ACCEPTED, READY, Slot, UNQUEUED,
 };
 use super::ports::{KeyEntry, KeyRuns};
 use super::settings::{Settings, sabotaged};
@@ -296,10 +296,11 @@ impl Machine {
                 let slot = self.slot(*transaction);
                 self.finish(slot, Move::Withdraw);
             }
-            Change::DeadLettered { transaction, .. } => {
+            Change::DeadLettered { transaction, reason, .. } => {
                 let slot = self.slot(*transaction);
                 self.shift(slot, Move::GiveUp);
                 self.dead.insert(*transaction);
+                self.live.extra_mut(slot).given_up_for = Some(*reason);
             }
             Change::Redriven { transaction, .. } => self.apply_redriven(*transaction),
             Change::ActionRequired { transaction, .. } => {
@@ -365,6 +366,7 @@ impl Machine {
         let slot = self.slot(transaction);
         self.shift(slot, Move::Redrive);
         self.dead.remove(&transaction);
+        self.live.extra_mut(slot).given_up_for = None;
         let now = self.last_at;
         let live = self.live.get_mut(slot);
         (live.failures, live.not_before) = (0, now);
@@ -513,6 +515,7 @@ impl Machine {
             }
             State::DeadLettered => {
                 self.dead.insert(seq);
+                self.live.extra_mut(slot).given_up_for = carried.given_up_for;
             }
             State::Waiting
             | State::ActionRequired
@@ -543,7 +546,8 @@ impl Machine {
                     | TransientReason::Unavailable
                     | TransientReason::NotFound
                     | TransientReason::ByPerson
-                    | TransientReason::RecordDamaged => true,
+                    | TransientReason::RecordDamaged
+                    | TransientReason::RecordUnreadable => true,
                 };
                 let live = self.live.get_mut(slot);
                 live.failures = live.failures.saturating_add(u16::from(counts));
@@ -784,14 +788,5 @@ impl Machine {
     /// result has not been told.
     pub(super) fn needs_record(&self, transaction: Seq) -> bool {
         self.live.find(transaction).is_some() || self.untold.contains_key(&transaction)
-    }
-
-    /// Whether `slot` waits behind another transaction of its key.
-    pub(super) fn behind(&self, slot: Slot) -> Option<Seq> {
-        let head = self.live.head_of(slot);
-        if head == NONE || head == slot || !self.live.get(slot).state.blocks_its_key() {
-            return None;
-        }
-        self.live.before(slot).map(|before| self.live.get(before).transaction)
     }
 }

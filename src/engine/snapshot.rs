@@ -91,6 +91,7 @@ impl Machine {
             failures: u32::from(live.failures),
             not_before: live.not_before,
             provisional: extra.provisional,
+            given_up_for: extra.given_up_for,
         }
     }
 }
@@ -117,5 +118,6 @@ fn carried_untold(transaction: Seq, untold: &Untold) -> Carried {
         failures: 0,
         not_before: Timestamp::default(),
         provisional: None,
+        given_up_for: None,
     }
 }

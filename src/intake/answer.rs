@@ -184,19 +184,29 @@ pub(super) async fn read_accepted(
     let read = tokio::task::spawn_blocking(move || reader.read(transaction)).await;
     match read {
         Ok(Ok(Change::Accepted(record))) => Ok(record),
-        Ok(Ok(_) | Err(ReadError::Missing(_) | ReadError::Retired(_))) => {
-            Err(Problem::not_found("transaction"))
-        }
+        Ok(Ok(_)) => Err(Problem::not_found("transaction")),
         Ok(Err(error)) => Err(unreadable(&error)),
         Err(_) => Err(Problem::new(Code::Internal, "the record could not be read")),
     }
 }
 
-/// A record that the disk does not give back.
+/// A record that the disk does not give back. Of damage the log has told already, once.
 pub(super) fn unreadable(error: &ReadError) -> Problem {
-    tracing::error!(%error, "a record cannot be read");
-    Problem::new(Code::Unavailable, "the record cannot be read now").retry_after(5)
+    match error {
+        ReadError::Missing(_) | ReadError::Retired(_) => Problem::not_found("transaction"),
+        ReadError::Damaged { .. } => {
+            let detail = "the transaction was accepted, and its stored record is damaged";
+            Problem::new(Code::RecordDamaged, detail).retry_after(DAMAGED_RETRY_SECONDS)
+        }
+        ReadError::Io(error) => {
+            tracing::error!(%error, "a record cannot be read");
+            Problem::new(Code::Unavailable, "the record cannot be read now").retry_after(5)
+        }
+    }
 }
+
+/// A person has to restore a file first.
+const DAMAGED_RETRY_SECONDS: u64 = 300;
 
 /// The header that tells a repeat from a first time.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");

@@ -138,10 +138,7 @@ fn read(
     seq: Seq,
     is_live: bool,
 ) -> Result<(Told, Option<Indexed>), Problem> {
-    let unreadable = |error| match error {
-        ReadError::Missing(_) | ReadError::Retired(_) => Problem::not_found("transaction"),
-        ReadError::Damaged { .. } | ReadError::Io(_) => answer::unreadable(&error),
-    };
+    let unreadable = |error| answer::unreadable(&error);
     let Change::Accepted(record) = state.journal.read(seq).map_err(unreadable)? else {
         return Err(Problem::not_found("transaction"));
     };

@@ -83,6 +83,7 @@ impl Tally {
             | Code::RequestTimeout
             | Code::QuotaExceeded
             | Code::DiskReserve
+            | Code::RecordDamaged
             | Code::Quarantined
             | Code::IndexUnavailable
             | Code::Unavailable

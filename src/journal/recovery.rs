@@ -396,6 +396,7 @@ fn finish(
         segments: RwLock::new(segments),
         last: AtomicU64::new(scan.next - 1),
         damage: RwLock::new(survey.report.damage.clone()),
+        found: Mutex::default(),
         moved: RwLock::new(moved),
         runs,
         pending: Mutex::default(),

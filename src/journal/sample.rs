@@ -314,6 +314,7 @@ fn rare(d: &mut Dice, kind: u8, transaction: Seq, at: Timestamp) -> Change {
                 failures: d.0.u32(..),
                 not_before: d.at(),
                 provisional: d.maybe(Dice::text),
+                given_up_for: d.maybe(|d| d.of(TransientReason::ALL)),
             }))
         }
         25 => Change::Forwarded { transaction, accepted: Arc::new(accepted(d)), at },

@@ -57,7 +57,8 @@ impl Upkeep {
     }
 
     /// Reads one of the segments that a snapshot made it unnecessary to read at the start, and
-    /// says what is damaged in it; `None` when all have been read.
+    /// says what was found damaged since this was last called, also by others; `None` when all
+    /// have been read and there is nothing to say.
     ///
     /// # Errors
     /// The disk's.

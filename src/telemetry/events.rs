@@ -300,6 +300,23 @@ pub fn records_damaged(file: &str, offset: u64, first: Seq, records: u64) {
     count(|series| series.damaged.increment(number(records)));
 }
 
+/// A record that is needed and older than records are kept cannot be written once more.
+pub fn needed_record_damaged(damaged: &impl Display) {
+    tracing::error!(
+        code = "record_damaged", error = %damaged,
+        "old segments stay until the file is restored, or its transaction has ended"
+    );
+}
+
+/// A transaction was not sent because its record could not be had.
+pub fn record_not_loaded(transaction_id: TransactionId, reason: TransientReason, why: &str) {
+    tracing::error!(
+        code = reason.as_str(), %transaction_id, why,
+        "the record cannot be read, nothing was sent: restore what is named; a dead letter then \
+        goes on by holdover dead-letter redrive"
+    );
+}
+
 /// Old segments have left the journal, which now begins with `begins`.
 pub fn segments_left(segments: u64, bytes: u64, begins: Seq) {
     tracing::info!(segments, bytes, %begins, "old segments have left the journal");

@@ -66,6 +66,8 @@ words!(
         IndexUnavailable = "index_unavailable",
         /// We cannot take it now.
         Unavailable = "unavailable",
+        /// The record of this transaction is damaged.
+        RecordDamaged = "record_damaged",
         /// Records are damaged: nothing is decided until they are back.
         Quarantined = "quarantined",
         /// We have a defect.
@@ -157,6 +159,13 @@ impl Code {
             Self::Unavailable => {
                 (503, "Not available now", true, "send it again with the same key")
             }
+            Self::RecordDamaged => (
+                503,
+                "The stored record is damaged",
+                true,
+                "do not send it under a new key, the transaction is known; ask again, with the \
+                 same key, when the operators have restored the record",
+            ),
             Self::Quarantined => (
                 503,
                 "Stored records are damaged",

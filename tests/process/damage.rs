@@ -6,12 +6,13 @@
 
 use crate::history::{History, draw};
 use crate::rig::{Daemon, Site};
-use holdover::domain::ids::Seq;
+use holdover::domain::ids::{Seq, TransactionId};
 use holdover::domain::time::Timestamp;
 use holdover::engine::change::Change;
 use holdover::engine::recovery::{Found, recover};
 use holdover::engine::settings::{Limits, Settings};
 use holdover::journal::fault::FaultyDisk;
+use holdover::journal::record::Raw;
 use holdover::journal::{OpenError, Opened, Options, open_on};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -249,7 +250,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn flip_on_disk(file: &Path, byte: u64, bit: u8) {
+pub(crate) fn flip_on_disk(file: &Path, byte: u64, bit: u8) {
     let mut bytes = std::fs::read(file).unwrap();
     bytes[byte as usize] ^= 1 << bit;
     std::fs::write(file, bytes).unwrap();
@@ -341,6 +342,77 @@ fn only_looks(site: &Site, daemon: &Daemon, history: &History) {
     assert_eq!(ledger["difference"], json!(0), "{ledger}");
     let page: Value = daemon.look("/admin/v1/transactions");
     assert!(page["items"].is_array(), "{page}");
+}
+
+/// The segment that the record `seq` stands in, and the place of a byte in its middle.
+pub(crate) fn place_of(data: &Path, seq: Seq) -> (String, u64) {
+    for (name, bytes) in journal_files(data) {
+        let numbered = |at: &usize| bytes.get(at + 20..at + 28) == Some(&seq.0.to_le_bytes());
+        let whole = |at: usize| {
+            let raw = Raw::at(&bytes[at..]).filter(|raw| raw.seq() == seq && raw.is_intact())?;
+            Some(at + raw.length() / 2)
+        };
+        let found = (0..bytes.len()).filter(numbered).find_map(whole);
+        if let Some(place) = found.filter(|_| name.ends_with(".segment")) {
+            return (name, place as u64);
+        }
+    }
+    panic!("there is no record {seq}")
+}
+
+#[test]
+fn a_damaged_record_that_waits_becomes_a_dead_letter_and_is_applied_once_when_restored() {
+    let site = Site::new(CONFIG);
+    let history = History::new(site.folder());
+    let mut random = fastrand::Rng::with_seed(4);
+    let daemon = site.start();
+    fill(&site, &daemon, &history, &mut random);
+    let waiting = daemon.look("/admin/v1/transactions?state=waiting&limit=1");
+    let id = waiting["items"][0]["id"].as_str().unwrap().to_owned();
+    // A stop in order, so that there is a snapshot and the next start does not read the segment.
+    daemon.terminate();
+    assert!(daemon.ended(Duration::from_secs(10)).success());
+    let seq = id.parse::<TransactionId>().unwrap().seq;
+    let (name, byte) = place_of(&site.data, seq);
+    assert!(journal_files(&site.data).iter().any(|(n, _)| n.ends_with(".segment") && *n > name));
+    let sound = site.folder().join("sound.segment");
+    std::fs::copy(site.data.join(&name), &sound).unwrap();
+    flip_on_disk(&site.data.join(&name), byte, 3);
+
+    let daemon = site.start();
+    daemon.gates("open");
+    let dead = || daemon.look("/admin/v1/dead-letters")["items"].as_array().unwrap().clone();
+    let given_up = || {
+        let dead = dead();
+        (dead.len() == 1).then(|| dead[0].clone())
+    };
+    let letter = crate::rig::wait_for("the dead letter", SETTLED, given_up);
+    assert_eq!((&letter["id"], &letter["given_up_for"]), (&json!(id), &json!("record_damaged")));
+    assert_eq!(letter["attempts"], 1, "{letter}");
+    let shown = daemon.look(&format!("/admin/v1/transactions/{id}"));
+    assert!(shown["damaged"].as_str().unwrap().contains(&name), "{shown}");
+    assert_eq!(history.repeat_all(&site, &daemon), (119, 1), "receipts told, and not");
+    let blocked = history.blocked(&site, &daemon);
+    assert_eq!(blocked, [("record_damaged".to_owned(), Some("300".to_owned()))]);
+    let order = json!({ "reason": "a test" });
+    let path = format!("/admin/v1/dead-letters/{id}/redrive");
+    let redrive = || assert_eq!(daemon.admin().send("POST", &path, &order).unwrap().status, 200);
+    redrive();
+    let again = || given_up().filter(|letter| letter["attempts"] == 2);
+    crate::rig::wait_for("the dead letter again", SETTLED, again);
+    // One line for what was found, and one for each attempt; none for those who asked.
+    crate::rig::wait_for("the damage to be told", SETTLED, || {
+        daemon.said().contains("records_damaged").then_some(())
+    });
+    let errors = daemon.said().matches("\"ERROR\"").count();
+    assert_eq!(errors, 3, "{}", daemon.said());
+
+    // Restored under its name, as a backup tool does: the daemon goes on with another file open.
+    std::fs::rename(&sound, site.data.join(&name)).unwrap();
+    redrive();
+    daemon.settle(SETTLED);
+    assert!(dead().is_empty());
+    history.prove(&site, &daemon, SETTLED);
 }
 
 #[test]

@@ -357,6 +357,7 @@ fn encode_snapshot(w: &mut Writer<'_>, change: &Change) {
         w.uint(tag::FAILURES, u64::from(carried.failures));
         w.int(tag::NOT_BEFORE, carried.not_before.as_millis());
         w.opt_text(tag::PROVISIONAL, carried.provisional.as_deref());
+        w.opt_uint(tag::END_REASON, carried.given_up_for.map(|reason| reason.code().into()));
     } else if let Change::DeadlineCarried { id, registered } = change {
         w.uint(tag::ID, id.0);
         w.uint(tag::INNER_KIND, u64::from(kind_of(registered)));

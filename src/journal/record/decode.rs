@@ -155,6 +155,7 @@ fn decode_rare(kind: u8, at: Timestamp, f: &Fields<'_>) -> Result<Change, Malfor
             failures: f.short(tag::FAILURES)?,
             not_before: get_instant(f, tag::NOT_BEFORE)?,
             provisional: f.opt_string(tag::PROVISIONAL)?,
+            given_up_for: f.opt_code(tag::END_REASON)?.map(Coded::of).transpose()?,
         })),
         _ => {
             let kind = f.code(tag::INNER_KIND)?;
