@@ -5,13 +5,16 @@
 //! A segment older than that by `retention` leaves: everything accepted in it has been final for
 //! at least as long as `retention`, or stands elsewhere. Keys of repeats leave with it.
 //!
+//! A record that is still needed and damaged cannot be written once more: it is told, and its segment
+//! stays, with all behind it, until the file is restored or a person skips the dead letter.
+//!
 //! The engine journals both steps; the files are moved by `journal::Retirement`. What the
 //! journal itself needs before a segment may go is that one's business.
 
 use crate::domain::ids::Seq;
 use crate::engine::change::Change;
 use crate::engine::event::Event;
-use crate::engine::ports::JournalReader;
+use crate::engine::ports::{JournalReader, ReadError};
 use crate::engine::run::Handle;
 use crate::journal::{Left, Retirement};
 use crate::telemetry::events;
@@ -32,6 +35,15 @@ pub(super) struct Ages {
     pub(super) archive: bool,
 }
 
+/// What came of forwarding.
+#[derive(Default)]
+struct Forwarded {
+    /// Whether anything was written once more.
+    any: bool,
+    /// Where the first record stands that is needed and damaged.
+    damaged: Option<Seq>,
+}
+
 /// The work of letting segments leave. What it remembers is found out again after a restart.
 pub(super) struct Retention {
     pub(super) ages: Ages,
@@ -41,6 +53,8 @@ pub(super) struct Retention {
     /// How far nothing is needed any more where it stood, and the last record that was forwarded
     /// for that; oldest first. A segment may leave when runs hold the keys up to that record.
     pub(super) forwarded: Vec<(Seq, Seq)>,
+    /// How far was looked at for what is needed.
+    pub(super) looked_at: Seq,
 }
 
 impl Retention {
@@ -51,9 +65,11 @@ impl Retention {
         let now = now.ok_or_else(|| anyhow!("the engine has ended"))?;
         let old = now.before(self.ages.forward_after);
         let due = self.retirement.older_than(old);
-        if self.forwarded.last().is_none_or(|(before, _)| due > *before) {
-            let any = self.forward(due).await?;
-            self.forwarded.push((due, if any { self.reader.last() } else { Seq(0) }));
+        if self.forwarded.is_empty() || due > self.looked_at {
+            let done = self.forward(due).await?;
+            self.looked_at = due;
+            let reach = if done.any { self.reader.last() } else { Seq(0) };
+            self.forwarded.push((done.damaged.map_or(due, |first| first.min(due)), reach));
         }
         let covered = self.retirement.keys_covered();
         let safe = self.forwarded.iter().rposition(|(_, reach)| *reach <= covered);
@@ -84,11 +100,10 @@ impl Retention {
         begins.ok_or_else(|| anyhow!("the engine has ended"))
     }
 
-    /// Has every record before `before` that is still needed written once more; whether there
-    /// was one.
-    async fn forward(&self, before: Seq) -> Result<bool> {
+    /// Has every record before `before` that is still needed written once more.
+    async fn forward(&self, before: Seq) -> Result<Forwarded> {
         let mut next = Some(0);
-        let mut any = false;
+        let mut done = Forwarded::default();
         while let Some(from) = next {
             let needed = self
                 .engine
@@ -101,15 +116,14 @@ impl Retention {
                 .collect();
             needed.sort_unstable();
             for group in needed.chunks(FORWARD_AT_ONCE) {
-                self.forward_these(group.to_vec()).await?;
-                any = true;
+                self.forward_these(group.to_vec(), &mut done).await?;
             }
             next = rest;
         }
-        Ok(any)
+        Ok(done)
     }
 
-    async fn forward_these(&self, transactions: Vec<Seq>) -> Result<()> {
+    async fn forward_these(&self, transactions: Vec<Seq>, done: &mut Forwarded) -> Result<()> {
         let reader = self.reader.clone();
         let read = tokio::task::spawn_blocking(move || {
             let mut read = Vec::with_capacity(transactions.len());
@@ -117,11 +131,18 @@ impl Retention {
             read
         });
         for (transaction, change) in read.await? {
+            if let Err(damaged @ ReadError::Damaged { .. }) = &change {
+                let place = self.reader.forwarded(transaction).unwrap_or(transaction);
+                done.damaged = Some(done.damaged.map_or(place, |first| first.min(place)));
+                events::needed_record_damaged(damaged);
+                continue;
+            }
             let change = change.context("a record that is still needed cannot be forwarded")?;
             let Change::Accepted(accepted) = change else {
                 bail!("record {transaction} is needed and is no accept record");
             };
             self.engine.tell(Event::Forward { transaction, accepted }).await;
+            done.any = true;
         }
         self.begins().await.map(drop)
     }

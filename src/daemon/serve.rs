@@ -19,7 +19,7 @@ use super::tasks::{Kind, Tasks};
 use crate::admin;
 use crate::admin::audit::Audit;
 use crate::config::{self, Config};
-use crate::domain::ids::UpstreamName;
+use crate::domain::ids::{Seq, UpstreamName};
 use crate::domain::time::Timestamp;
 use crate::domain::window::Window;
 use crate::engine::event::{Command, Event, Order, Reply};
@@ -454,6 +454,7 @@ impl Daemon {
                 reader: reader.clone(),
                 engine: engine.clone(),
                 forwarded: Vec::new(),
+                looked_at: Seq(0),
             };
             async move {
                 loop {
