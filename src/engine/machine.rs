@@ -297,10 +297,7 @@ impl Machine {
                 self.finish(slot, Move::Withdraw);
             }
             Change::DeadLettered { transaction, reason, .. } => {
-                let slot = self.slot(*transaction);
-                self.shift(slot, Move::GiveUp);
-                self.dead.insert(*transaction);
-                self.live.extra_mut(slot).given_up_for = Some(*reason);
+                self.apply_dead_lettered(*transaction, *reason);
             }
             Change::Redriven { transaction, .. } => self.apply_redriven(*transaction),
             Change::ActionRequired { transaction, .. } => {
@@ -360,6 +357,13 @@ impl Machine {
         let upstream = self.cells[cell as usize].upstream;
         self.upstreams[upstream].out += 1;
         self.out.insert(transaction, cell);
+    }
+
+    fn apply_dead_lettered(&mut self, transaction: Seq, reason: TransientReason) {
+        let slot = self.slot(transaction);
+        self.shift(slot, Move::GiveUp);
+        self.dead.insert(transaction);
+        self.live.extra_mut(slot).given_up_for = Some(reason);
     }
 
     fn apply_redriven(&mut self, transaction: Seq) {
