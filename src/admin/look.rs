@@ -6,6 +6,7 @@ use super::types::{GateOut, Page, TicketOut, TransactionOut, UpstreamOut};
 use crate::domain::ids::{Seq, TransactionId};
 use crate::domain::state::State as Standing;
 use crate::domain::time::Now;
+use crate::engine::event::Sought;
 use crate::engine::machine::Machine;
 use crate::engine::search::{Found, Search};
 use crate::engine::view::{GateView, TicketView, TransactionView, UpstreamView};
@@ -41,7 +42,7 @@ pub(super) fn transaction(state: &State, text: &str) -> Result<Seq, Refusal> {
         .ok()
         .filter(|id| id.partition == state.partition)
         .map(|id| id.seq)
-        .ok_or_else(|| Problem::not_found("transaction").into())
+        .ok_or_else(|| Problem::not_found(Sought::Transaction).into())
 }
 
 /// What of a page was asked for.

@@ -16,7 +16,7 @@ use crate::domain::gate::GateState;
 use crate::domain::ids::{Business, District, InstitutionCode, Seq, TransactionId, UpstreamName};
 use crate::domain::state::State as Standing;
 use crate::domain::time::Now;
-use crate::engine::event::{Command, Done};
+use crate::engine::event::{Command, Done, Sought};
 use crate::engine::machine::Machine;
 use crate::engine::search::Glance;
 use crate::web::problem::Problem;
@@ -115,7 +115,7 @@ pub(super) async fn show(
         (Err(unread), _) => return Err(unread.into()),
     };
     let (told_by_journal, history) = history::fold(state.partition, seq, &changes)
-        .ok_or_else(|| Problem::not_found("transaction"))?;
+        .ok_or_else(|| Problem::not_found(Sought::Transaction))?;
     let transaction = live.unwrap_or(told_by_journal);
     Ok(Json(TransactionDetail { transaction, history, damaged: None }))
 }

@@ -14,6 +14,7 @@ use crate::domain::money::Money;
 use crate::domain::state::State;
 use crate::domain::time::Zone;
 use crate::engine::change::Change;
+use crate::engine::event::Sought;
 use crate::engine::ports::{IndexUnavailable, Indexed, ReadError};
 use crate::engine::view::TransactionView;
 use crate::web::problem::{self, Code, Problem};
@@ -90,7 +91,7 @@ pub(super) async fn one(
     };
     let live = state.engine.read(look).await.ok_or_else(answer::unavailable)?;
     if live.as_ref().is_some_and(|view| view.institution != institution) {
-        return Err(Problem::not_found("transaction"));
+        return Err(Problem::not_found(Sought::Transaction));
     }
     let shared = Arc::clone(&state);
     let is_live = live.is_some();
@@ -140,10 +141,10 @@ fn read(
 ) -> Result<(Told, Option<Indexed>), Problem> {
     let unreadable = |error| answer::unreadable(&error);
     let Change::Accepted(record) = state.journal.read(seq).map_err(unreadable)? else {
-        return Err(Problem::not_found("transaction"));
+        return Err(Problem::not_found(Sought::Transaction));
     };
     if record.institution != *institution {
-        return Err(Problem::not_found("transaction"));
+        return Err(Problem::not_found(Sought::Transaction));
     }
     let ended = match state.listing.outcome(seq) {
         Ok(ended) => ended,

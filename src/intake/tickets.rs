@@ -8,7 +8,7 @@ use crate::domain::money::Money;
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
 use crate::domain::time::Now;
-use crate::engine::event::{Done, Reply};
+use crate::engine::event::{Done, Reply, Sought};
 use crate::engine::machine::Machine;
 use crate::engine::search::{Glance, Search};
 use crate::engine::view::TicketView;
@@ -138,7 +138,7 @@ pub(super) async fn close(
     let caller = Caller::of(&state, &head.headers, now)?;
     let institution = caller.with(Scope::Submit)?.0.code.clone();
     let ticket = id.parse::<TicketId>().ok().filter(|id| id.partition == state.partition);
-    let ticket = ticket.ok_or_else(|| Problem::not_found("ticket"))?;
+    let ticket = ticket.ok_or_else(|| Problem::not_found(Sought::Ticket))?;
     let asked: CloseBody = read_json(&state, &head.headers, body).await?;
     let by_hand = [TicketState::ReimbursedManually, TicketState::Waived];
     let Some(how) = by_hand.into_iter().find(|how| how.as_str() == asked.how) else {
