@@ -487,10 +487,44 @@ pub struct LedgerOut {
     pub intake: IntakeCounters,
     /// `intake.submitted` less its parts.
     pub intake_difference: i64,
-    /// Whether every difference is zero.
+    /// Whether every difference is zero, and known to be.
     pub balanced: bool,
+    /// Why nobody can say whether the books balance; absent where it can be said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unproved: Option<Unproved>,
     /// The instant of the books.
     pub at: Timestamp,
+}
+
+/// The code of [`Unproved`].
+pub const BOOKS_UNPROVED: &str = "books_unproved";
+
+/// Records of the journal are lost: the books are of what is left, and prove nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unproved {
+    /// [`BOOKS_UNPROVED`].
+    pub code: String,
+    /// Changes that are there and could not be counted, because what they rest on is lost.
+    pub passed_over: u64,
+    /// What is damaged, place by place.
+    pub damage: Vec<DamageOut>,
+}
+
+/// One damaged place of the journal, as `holdover journal verify` tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamageOut {
+    /// The file, within the data folder.
+    pub file: String,
+    /// Where the damage begins in it, in bytes.
+    pub offset: u64,
+    /// What is damaged.
+    pub kind: String,
+    /// The first record that is lost; absent where none is.
+    pub seq_from: Option<u64>,
+    /// The last one; absent where none is lost, or where nobody knows how many.
+    pub seq_to: Option<u64>,
+    /// The same in a sentence.
+    pub message: String,
 }
 
 /// One upstream.

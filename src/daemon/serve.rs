@@ -10,8 +10,8 @@ use super::dispatch::{Dispatch, DispatchOutlet};
 use super::driven::{DrivenClock, Due, DueSource};
 use super::observe::{Observer, Timed, standing};
 use super::parts::{
-    intake_counters, observe, observed, open_journal, open_vault, settings, size, start_index,
-    tell_recovered, upstreams, used_bytes, write_snapshot,
+    damage_out, intake_counters, observe, observed, open_journal, open_vault, settings, size,
+    start_index, tell_damage, tell_recovered, upstreams, used_bytes, write_snapshot,
 };
 use super::retention::{Ages, Retention};
 use super::shutdown::{Phase, Shutdown};
@@ -31,7 +31,7 @@ use crate::engine::settings::Settings;
 use crate::index::Index;
 use crate::intake;
 use crate::intake::tally::{Quota, Quotas, Tally};
-use crate::journal::{self, Damage, Opened};
+use crate::journal::{self, Opened};
 use crate::telemetry::events;
 use crate::telemetry::metrics::Metrics;
 use crate::web::access::KeyFile;
@@ -108,6 +108,8 @@ struct Daemon {
     disk_reserve: Arc<AtomicBool>,
     ready: Arc<AtomicBool>,
     quarantined: bool,
+    /// What is damaged, where that is why it is quarantined.
+    damage: Arc<[admin::types::DamageOut]>,
     upstreams: HashMap<UpstreamName, Arc<dyn Upstream>>,
     metrics: Metrics,
     tally: Arc<Tally>,
@@ -143,6 +145,7 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
         disk_reserve: started.disk_reserve,
         ready: Arc::new(AtomicBool::new(false)),
         quarantined: started.quarantined,
+        damage: started.damage,
         probes: started.upstreams.keys().map(|name| (name.clone(), Arc::default())).collect(),
         upstreams: started.upstreams,
         metrics,
@@ -192,6 +195,7 @@ struct Started {
     final_state: std::sync::mpsc::Receiver<Machine>,
     /// Records are lost: what is left is only looked at.
     quarantined: bool,
+    damage: Arc<[admin::types::DamageOut]>,
 }
 
 /// Recovers the state and puts the engine on its two threads.
@@ -218,15 +222,10 @@ fn start_engine(
             .context("the journal cannot be read to its end")?;
     tell_recovered(&opened.report, opened.last, &machine, &recovered, watch.elapsed());
     let quarantined = machine.is_quarantined();
-    if quarantined {
-        for damage in &opened.report.damage {
-            let (file, offset, first) = (&damage.file, damage.offset, damage.first);
-            tracing::error!(file, offset, %first, records = damage.records, "records are damaged");
-        }
-        let passed_over = machine.passed_over();
-        tracing::error!(passed_over, "quarantined: looking only, nothing is sent or taken");
-    }
-    let (index, upstreams) = (start_index(config, &opened.reader, tasks), upstreams(config)?);
+    let damage: Vec<_> = opened.report.damage.iter().map(damage_out).collect();
+    tell_damage(&opened.report.damage);
+    let (index, upstreams) =
+        (start_index(config, &opened.reader, tasks, quarantined), upstreams(config)?);
     let disk_reserve = Arc::new(AtomicBool::new(false));
     let observer =
         Observer { partition: PARTITION, index: index.clone(), disk_reserve: disk_reserve.clone() };
@@ -253,7 +252,17 @@ fn start_engine(
         ended
     });
     let (engine, pulse, due) = (parts.handle, parts.pulse, parts.due);
-    Ok(Started { engine, pulse, due, index, disk_reserve, upstreams, final_state, quarantined })
+    Ok(Started {
+        engine,
+        pulse,
+        due,
+        index,
+        disk_reserve,
+        upstreams,
+        final_state,
+        quarantined,
+        damage: damage.into(),
+    })
 }
 
 async fn clock(options: &ServeOptions, due: &DueSource, tasks: &Tasks) -> Result<Arc<dyn Clock>> {
@@ -390,10 +399,7 @@ impl Daemon {
                     let work = upkeep.clone();
                     let checked = tokio::task::spawn_blocking(move || work.check_next());
                     let checked = checked.await.map_err(std::io::Error::other)??;
-                    for damage in checked.into_iter().flatten() {
-                        let Damage { file, offset, first, records } = damage;
-                        events::records_damaged(&file, offset, first, records);
-                    }
+                    tell_damage(&checked.unwrap_or_default());
                     real_sleep(LOOK_EVERY).await;
                 }
                 #[expect(unreachable_code, reason = "names the type of the error")]
@@ -627,6 +633,7 @@ impl Daemon {
             not_ready: Arc::new(not_ready),
             intake: Arc::new(move || intake_counters(&tally)),
             metrics: Arc::new(move || metrics.render()),
+            damage: Arc::clone(&self.damage),
         })
     }
 

@@ -145,11 +145,11 @@ impl<'s> Walk<'s> {
 impl FileReader {
     /// The segment of `seq`, which must not be beyond `last` nor known to be damaged.
     fn check(&self, seq: Seq, last: Seq) -> Result<(Arc<Segment>, Option<Seq>), ReadError> {
-        if seq.0 == 0 || seq > last {
-            return Err(ReadError::Missing(seq));
-        }
         if let Some(damage) = self.0.damage_at(seq) {
             return Err(damage);
+        }
+        if seq.0 == 0 || seq > last {
+            return Err(ReadError::Missing(seq));
         }
         self.0.locate(seq).ok_or(ReadError::Retired(seq))
     }
@@ -228,7 +228,7 @@ impl JournalReader for FileReader {
             let mut walk = Walk::new(&self.0, &segment, next, ALL)?;
             walk.near(seq)?;
             let end = next.unwrap_or(last.next()).min(last.next());
-            let any_damage = self.0.has_damage(&segment.name);
+            let any_damage = self.0.damage_in(seq, Seq(end.0 - 1)).is_some();
             let mut skipped = false;
             while seq < end {
                 if any_damage && self.0.damage_at(seq).is_some() {

@@ -84,6 +84,8 @@ pub(super) struct Store {
     /// How far the segment that is being written is full, in bytes.
     pub(super) filled: AtomicU64,
     pub(super) segment_bytes: u64,
+    /// Records are lost: what is left is looked at, and nothing is written.
+    pub(super) quarantined: bool,
     /// Kept for its end: the folder is free for another process when this goes.
     pub(super) _lock: Lock,
 }
@@ -116,14 +118,8 @@ impl Store {
     /// The damage that holds `seq`, as an error.
     pub(super) fn damage_at(&self, seq: Seq) -> Option<ReadError> {
         let damage = self.damage.read().unwrap_or_else(PoisonError::into_inner);
-        let found = damage.iter().find(|damage| damage.holds(seq))?;
+        let found = damage.iter().find(|damage| damage.hits(seq, seq))?;
         Some(ReadError::Damaged { seq, file: found.file.clone(), offset: found.offset })
-    }
-
-    /// Whether any record of this file is known to be damaged.
-    pub(super) fn has_damage(&self, name: &str) -> bool {
-        let damage = self.damage.read().unwrap_or_else(PoisonError::into_inner);
-        damage.iter().any(|damage| damage.file == name)
     }
 
     /// The place of the nearest record at or before `seq` in `segment`, by its index.
@@ -184,15 +180,15 @@ impl Store {
     pub(super) fn note_damage(&self, file: &str, offset: u64, first: Seq) {
         let mut found = self.found();
         if self.damage_at(first).is_none() && found.noted.insert(first.0) {
-            found.untold.push(Damage { file: file.to_owned(), offset, first, records: 1 });
+            found.untold.push(Damage::records(file, offset, first, first.next()));
         }
     }
 
     /// The first record from `from` to `to` that is known to be damaged, as an error.
     pub(super) fn damage_in(&self, from: Seq, to: Seq) -> Option<ReadError> {
         let damage = self.damage.read().unwrap_or_else(PoisonError::into_inner);
-        let hits = |d: &&Damage| d.first <= to && d.first.0 + d.records > from.0;
-        let found = damage.iter().filter(hits).min_by_key(|damage| damage.first)?;
+        let found = damage.iter().filter(|damage| damage.hits(from, to));
+        let found = found.min_by_key(|damage| damage.first)?;
         let seq = found.first.max(from);
         Some(ReadError::Damaged { seq, file: found.file.clone(), offset: found.offset })
     }

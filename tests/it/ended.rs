@@ -159,6 +159,7 @@ async fn house(says: Says) -> House {
         not_ready: Arc::new(Vec::new),
         intake: Arc::new(admin::types::IntakeCounters::default),
         metrics: Arc::new(String::new),
+        damage: Arc::new([]),
     });
     let until = now.after(Duration::from_secs(3600));
     let command = Command::CloseGate { cells: Selector::default(), until };

@@ -16,6 +16,7 @@ mod cli_shape;
 mod clock_jump;
 mod clocks;
 mod config_files;
+mod damaged_record;
 mod deadlines;
 mod ended;
 mod engine_scenarios;

@@ -173,7 +173,7 @@ fn the_rest() {
         calendar: "cn-2022".to_owned(),
     });
     events::audited();
-    events::recovered(&Recovered { quarantined: 1, ..Recovered::default() });
+    events::recovered(&Recovered { quarantined: Some(1), ..Recovered::default() });
     events::started(3, true);
     events::committed(5, Duration::from_millis(2));
     events::sync_failed(&"no such device");

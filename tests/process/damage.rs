@@ -5,7 +5,7 @@
 //! daemon uses, over a copy of the folder in memory. A sample goes through the real binary.
 
 use crate::history::{History, draw};
-use crate::rig::{Daemon, Site};
+use crate::rig::{Daemon, HOLDOVER, Site};
 use holdover::domain::ids::{Seq, TransactionId};
 use holdover::domain::time::Timestamp;
 use holdover::engine::change::Change;
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -338,10 +339,76 @@ fn only_looks(site: &Site, daemon: &Daemon, history: &History) {
     let order = json!({ "all": true, "reason": "a test" });
     let answer = daemon.admin().send("POST", "/admin/v1/gates/open", &order).unwrap();
     assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.json()["next"].as_str().unwrap().contains("holdover journal verify"));
     let ledger = daemon.look("/admin/v1/ledger");
     assert_eq!(ledger["difference"], json!(0), "{ledger}");
+    assert_eq!(ledger["balanced"], json!(false), "nobody can say: {ledger}");
+    assert_eq!(ledger["unproved"]["code"], "books_unproved", "{ledger}");
+    let metrics = crate::rig::wait_for("the books in the metrics", SETTLED, || {
+        let text = daemon.admin().get("/metrics").unwrap().text();
+        text.contains("holdover_ledger_imbalance_yuan NaN").then_some(text)
+    });
+    assert!(metrics.contains("holdover_ledger_imbalance_transactions NaN"), "{metrics}");
     let page: Value = daemon.look("/admin/v1/transactions");
     assert!(page["items"].is_array(), "{page}");
+}
+
+#[test]
+fn a_missing_segment_is_named_and_the_books_of_what_is_left_prove_nothing() {
+    let site = Site::new(CONFIG);
+    let history = History::new(site.folder());
+    let mut random = fastrand::Rng::with_seed(5);
+    let daemon = site.start();
+    fill(&site, &daemon, &history, &mut random);
+    assert_eq!(check_books(&site, &daemon).0, 0);
+    daemon.kill();
+    let files = journal_files(&site.data);
+    let segments: Vec<&String> =
+        files.iter().map(|(name, _)| name).filter(|name| name.ends_with(".segment")).collect();
+    let first = |name: &str| name.split('.').next().unwrap().parse::<u64>().unwrap();
+    let (name, next) = (segments[1], segments[2]);
+    let aside = site.folder().join("aside");
+    std::fs::rename(site.data.join(name), &aside).unwrap();
+    let Err(ended) = site.run(site.serve(&[])) else { panic!("started without {name}") };
+    assert!(ended.said.contains(&format!("{name} is missing")), "{}", ended.said);
+
+    let daemon = site.start_with(&["--quarantine"]);
+    only_looks(&site, &daemon, &history);
+    let unproved = daemon.look("/admin/v1/ledger")["unproved"].clone();
+    let place = &unproved["damage"][0];
+    assert_eq!((&place["file"], &place["kind"]), (&json!(name), &json!("segment_missing")));
+    let range = (place["seq_from"].as_u64().unwrap(), place["seq_to"].as_u64().unwrap());
+    assert_eq!(range, (first(name), first(next) - 1));
+    assert!(daemon.said().contains(&format!("records {} to {} are lost", range.0, range.1)));
+    let (code, said) = check_books(&site, &daemon);
+    assert_eq!(code, 5, "{said}");
+    assert!(said.contains("CANNOT BE PROVED (books_unproved)") && said.contains(name), "{said}");
+    assert!(!said.contains("balanced"), "{said}");
+    daemon.terminate();
+    assert!(daemon.ended(Duration::from_secs(10)).success());
+    let verified = Command::new(HOLDOVER).args(["journal", "verify"]).arg(&site.data).output();
+    let verified = verified.unwrap();
+    let said = String::from_utf8(verified.stdout).unwrap();
+    assert_eq!(verified.status.code(), Some(5), "{said}");
+    assert!(said.contains(&format!("{name} at byte 0: the segment is missing")), "{said}");
+    assert!(said.contains("what to do: restore this file"), "{said}");
+
+    std::fs::rename(&aside, site.data.join(name)).unwrap();
+    let daemon = site.start();
+    assert_eq!(check_books(&site, &daemon).0, 0);
+    daemon.gates("open");
+    history.prove(&site, &daemon, SETTLED);
+}
+
+/// `holdover ledger check`: its exit code, and what it prints.
+fn check_books(site: &Site, daemon: &Daemon) -> (i32, String) {
+    let key = site.folder().join("operator.key");
+    std::fs::write(&key, &site.operator).unwrap();
+    let mut command = Command::new(HOLDOVER);
+    command.args(["--admin", &format!("http://{}", daemon.operators), "--key-file"]).arg(&key);
+    let output = command.args(["ledger", "check"]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    (output.status.code().unwrap(), said)
 }
 
 /// The segment that the record `seq` stands in, and the place of a byte in its middle.
