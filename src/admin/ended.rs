@@ -4,13 +4,12 @@
 //! Whether there was one is told by the journal, so that an operator who comes too late hears of
 //! a wrong state and not of a wrong number.
 
+use super::State;
+use super::history::{self, Unread};
 use super::refusal::Refusal;
-use super::{State, history};
-use crate::domain::ids::{Seq, TransactionId};
-use crate::domain::state::State as Standing;
+use crate::domain::ids::Seq;
 use crate::engine::event::{Command, Done, Fault};
 use crate::web::problem::Code;
-use std::sync::Arc;
 
 /// The transaction that an order is about, where it is about one.
 pub(super) fn subject(command: &Command) -> Option<Seq> {
@@ -43,28 +42,18 @@ pub(super) async fn or_wrong_state(
     let Some(transaction) = transaction.filter(|_| result.as_ref().is_err_and(not_found)) else {
         return result;
     };
-    match standing(state, transaction).await {
-        Some(standing) => {
-            let state = standing.to_string();
+    let told = match history::of(state, transaction, false).await {
+        Ok(changes) => history::fold(state.partition, transaction, &changes),
+        // It is not open; what became of it stands in a record that is damaged.
+        Err(damaged @ Unread::Damaged(_)) => return Err(damaged.into()),
+        // The engine's own word stands.
+        Err(Unread::Failed) => None,
+    };
+    match told {
+        Some((told, _)) => {
+            let state = told.state.to_string();
             Err(Fault::WrongState { what: "the transaction", state }.into())
         }
         None => result,
-    }
-}
-
-async fn standing(state: &State, transaction: Seq) -> Option<Standing> {
-    let find = Arc::clone(&state.history);
-    let found = tokio::task::spawn_blocking(move || find(transaction, false)).await;
-    match found {
-        Ok(Ok(changes)) => {
-            history::fold(state.partition, transaction, &changes).map(|(told, _)| told.state)
-        }
-        Ok(Err(error)) => {
-            let id = TransactionId::new(state.partition, transaction);
-            tracing::error!(%error, transaction_id = %id, "its history cannot be read");
-            None
-        }
-        // The read panicked or the runtime is going down; the engine's own word stands.
-        Err(_) => None,
     }
 }

@@ -3,13 +3,15 @@
 //! [`by_scan`] finds the changes without an index: it reads the journal from the acceptance on.
 //! Nothing private is told: sealed parts stay sealed.
 
-use super::History;
+use super::refusal::Refusal;
 use super::types::{Step, TransactionOut};
+use super::{History, State as Service};
 use crate::domain::ids::{Seq, TransactionId};
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
 use crate::engine::change::{Accepted, Change, ResolvedBy, Settlement};
 use crate::engine::ports::{JournalReader, ReadError};
+use crate::web::problem::{Code, Problem};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -39,6 +41,47 @@ pub fn by_scan(journal: Arc<dyn JournalReader>) -> History {
         })?;
         Ok(found)
     })
+}
+
+/// Why a history cannot be told.
+pub(super) enum Unread {
+    /// A record is damaged; where.
+    Damaged(String),
+    /// The disk did not answer, or a defect was met: the log says more.
+    Failed,
+}
+
+impl From<Unread> for Refusal {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Damaged(place) => Problem::new(Code::RecordDamaged, place),
+            Unread::Failed => {
+                Problem::new(Code::Internal, "the journal cannot be read here; see the log")
+            }
+        }
+        .into()
+    }
+}
+
+/// Every change about `transaction`, as [`History`] finds them; `is_only_accepted` where the
+/// engine knows that nothing has followed its acceptance.
+pub(super) async fn of(
+    state: &Service,
+    transaction: Seq,
+    is_only_accepted: bool,
+) -> Result<Vec<(Seq, Change)>, Unread> {
+    let find = Arc::clone(&state.history);
+    match tokio::task::spawn_blocking(move || find(transaction, is_only_accepted)).await {
+        Ok(Ok(changes)) => Ok(changes),
+        Ok(Err(error @ ReadError::Damaged { .. })) => Err(Unread::Damaged(error.to_string())),
+        Ok(Err(error)) => {
+            let id = TransactionId::new(state.partition, transaction);
+            tracing::error!(%error, transaction_id = %id, "its history cannot be read");
+            Err(Unread::Failed)
+        }
+        // The read panicked, which is logged, or the runtime is going down.
+        Err(_) => Err(Unread::Failed),
+    }
 }
 
 /// Whether nothing can follow `change`. What was pre-accepted is told its result afterwards.
@@ -93,6 +136,7 @@ fn begin(partition: u16, transaction: Seq, accepted: &Accepted) -> TransactionOu
         gate: None,
         behind: None,
         provisional: None,
+        given_up_for: None,
         result_told: accepted.is_pre_accepted().then_some(false),
         ended_at: None,
     }

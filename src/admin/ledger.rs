@@ -3,7 +3,7 @@
 use super::State;
 use super::look;
 use super::refusal::Refusal;
-use super::types::{IntakeCounters, LedgerOut};
+use super::types::{BOOKS_UNPROVED, IntakeCounters, LedgerOut, Unproved};
 use crate::domain::ledger::Books;
 use crate::domain::money::format_fen;
 use crate::domain::state::State as Standing;
@@ -14,10 +14,18 @@ use axum::extract::State as Extract;
 use std::sync::Arc;
 
 pub(super) async fn show(Extract(state): Extract<Arc<State>>) -> Result<Json<LedgerOut>, Refusal> {
-    let (books, turned_away, at) =
-        look::at(&state, |machine, now| (machine.books().clone(), machine.turned_away(), now.wall))
-            .await?;
-    Ok(Json(ledger(&books, turned_away, (state.intake)(), at)))
+    let (books, turned_away, passed_over, at) = look::at(&state, |machine, now| {
+        let passed_over = machine.is_quarantined().then(|| machine.passed_over());
+        (machine.books().clone(), machine.turned_away(), passed_over, now.wall)
+    })
+    .await?;
+    let mut out = ledger(&books, turned_away, (state.intake)(), at);
+    if let Some(passed_over) = passed_over {
+        out.balanced = false;
+        let (code, damage) = (BOOKS_UNPROVED.to_owned(), state.damage.to_vec());
+        out.unproved = Some(Unproved { code, passed_over, damage });
+    }
+    Ok(Json(out))
 }
 
 fn ledger(
@@ -37,6 +45,7 @@ fn ledger(
         intake,
         intake_difference: whole(intake.difference()),
         balanced: books.difference() == 0 && books.amount_difference() == 0,
+        unproved: None,
         at,
     };
     for &standing in Standing::ALL {

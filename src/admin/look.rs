@@ -5,6 +5,7 @@ use super::refusal::Refusal;
 use super::types::{GateOut, Page, TicketOut, TransactionOut, UpstreamOut};
 use crate::domain::ids::{Business, InstitutionCode, Seq, TransactionId};
 use crate::domain::time::Now;
+use crate::engine::event::Sought;
 use crate::engine::machine::Machine;
 use crate::engine::search::{Among, Found, Search};
 use crate::engine::view::{GateView, TicketView, TransactionView, Untold, UpstreamView};
@@ -41,7 +42,7 @@ pub(super) fn transaction(state: &State, text: &str) -> Result<Seq, Refusal> {
         .ok()
         .filter(|id| id.partition == state.partition)
         .map(|id| id.seq)
-        .ok_or_else(|| Problem::not_found("transaction").into())
+        .ok_or_else(|| Problem::not_found(Sought::Transaction).into())
 }
 
 /// The query of a listing that is cut down by submitter and business.
@@ -127,6 +128,7 @@ pub(super) fn transaction_out(partition: u16, view: TransactionView) -> Transact
         gate: Some(view.gate),
         behind: view.behind.map(|seq| TransactionId::new(partition, seq)),
         provisional: view.provisional,
+        given_up_for: view.given_up_for,
         result_told: view.result_told,
         ended_at: None,
     }
@@ -147,6 +149,7 @@ pub(super) fn untold_out(partition: u16, untold: Untold) -> TransactionOut {
         gate: None,
         behind: None,
         provisional: None,
+        given_up_for: None,
         result_told: Some(false),
         ended_at: untold.ended_at,
     }

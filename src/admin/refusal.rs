@@ -4,7 +4,7 @@
 //! A refusal never repeats what was sent.
 
 use super::types::OperatorCode;
-use crate::engine::event::Fault;
+use crate::engine::event::{Fault, Sought};
 use crate::web::problem::{Code, FieldError, Problem};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -90,6 +90,7 @@ impl Refusal {
                 | Code::QuotaExceeded
                 | Code::DiskReserve
                 | Code::IndexUnavailable
+                | Code::RecordDamaged
                 | Code::Quarantined => true,
             },
             Self::Ours(_) => true,
@@ -98,8 +99,93 @@ impl Refusal {
 }
 
 impl From<Problem> for Refusal {
-    fn from(problem: Problem) -> Self {
+    fn from(mut problem: Problem) -> Self {
+        problem.next = match problem.sought {
+            Some(sought) => how_to_find(sought),
+            None => next_for_operators(problem.code),
+        };
         Self::Shared(Box::new(problem))
+    }
+}
+
+const fn how_to_find(sought: Sought) -> &'static str {
+    match sought {
+        Sought::Transaction | Sought::OpenTransaction | Sought::OpenDependency => {
+            "check the number; holdover transaction list shows what is open, and what has ended is \
+             found by its number alone"
+        }
+        Sought::UntoldResult => {
+            "nothing was noted; holdover transaction list --untold shows whose result is not told"
+        }
+        Sought::Ticket | Sought::OpenTicket => {
+            "check the number; holdover ticket list shows the open tickets"
+        }
+        Sought::Window => "check the name; holdover window list shows every window there is",
+        Sought::Closing => {
+            "nothing was changed; name exactly the cells that were closed: holdover gate list shows \
+             every closing"
+        }
+    }
+}
+
+/// What an operator does next: with an order at hand, and often at night.
+const fn next_for_operators(code: Code) -> &'static str {
+    match code {
+        Code::Unauthenticated => {
+            "use an operator's key that is in force: name its file by --key-file or \
+             HOLDOVER_KEY_FILE; holdover key list shows the keys there are"
+        }
+        Code::Forbidden => {
+            "nothing was done; have it done by somebody whose key has the scope, or make a key \
+             that has it: holdover key create"
+        }
+        Code::WrongState => {
+            "nothing was done; look at it again: somebody was faster, or it needs another order"
+        }
+        Code::Changed => {
+            "nothing was done; look at it as it is now, then decide again, naming that version"
+        }
+        Code::NoCalendar => {
+            "give the daemon a calendar that has the year: the key file of [calendar] in the \
+             configuration names it; then restart"
+        }
+        Code::DiskReserve => "make room on the disk of the data folder",
+        Code::Unavailable => {
+            "the daemon is stopping or cannot write its journal, and an order may have taken \
+             effect: see /readyz and the log, and once it is ready holdover audit tail, before it \
+             is given again"
+        }
+        Code::RecordDamaged => {
+            "restore the file that is named from a copy; the daemon then reads it without a \
+             restart, and a dead letter goes on by holdover dead-letter redrive"
+        }
+        Code::Quarantined => {
+            "nothing was done, and no order is taken while records are missing: stop the daemon, \
+             restore the files that holdover journal verify names, start it without --quarantine, \
+             then give the order again"
+        }
+        Code::Internal => {
+            "see the log under the number of the request; where this was an order, see by \
+             holdover audit tail and by looking whether it took effect before it is given again"
+        }
+        Code::Malformed
+        | Code::Invalid
+        | Code::CredentialInPayload
+        | Code::IdempotencyKeyMissing
+        | Code::IdempotencyKeyReused
+        | Code::NotFound
+        | Code::MethodNotAllowed
+        | Code::RequestTimeout
+        | Code::BodyTooLarge
+        | Code::UnsupportedMediaType
+        | Code::VersionMissing
+        | Code::BeingReplaced
+        | Code::OpenTicket
+        | Code::PolicyDemands
+        | Code::NotCovered
+        | Code::BusinessSuspended
+        | Code::QuotaExceeded
+        | Code::IndexUnavailable => code.facts().next,
     }
 }
 
@@ -107,7 +193,7 @@ impl From<Fault> for Refusal {
     fn from(fault: Fault) -> Self {
         let detail = fault.to_string();
         let code = match fault {
-            Fault::NotFound(_) => Code::NotFound,
+            Fault::NotFound(sought) => return Problem::not_found(sought).into(),
             Fault::WindowCompleted(_) => return Self::ours(OperatorCode::WindowCompleted, detail),
             Fault::WrongState { .. } => Code::WrongState,
             Fault::Changed { .. } => Code::Changed,
@@ -183,6 +269,39 @@ impl IntoResponse for Refusal {
                 response.extensions_mut().insert(ours);
                 response
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn next_of(refusal: Refusal) -> &'static str {
+        match refusal {
+            Refusal::Shared(problem) => problem.next,
+            Refusal::Ours(ours) => title_and_next(ours.code).1,
+        }
+    }
+
+    #[test]
+    fn an_operator_is_told_what_an_operator_can_do() {
+        let unknown = next_of(Fault::NotFound(Sought::Window).into());
+        assert!(unknown.contains("holdover window list"), "{unknown}");
+        let seen = next_of(Problem::not_found(Sought::Window).into());
+        assert_eq!(unknown, seen);
+        let quarantined = next_of(Fault::Quarantined.into());
+        assert!(quarantined.contains("holdover journal verify"), "{quarantined}");
+        for &code in Code::ALL {
+            let next = next_of(Problem::new(code, "a test").into());
+            let submitters = [
+                Code::IdempotencyKeyMissing,
+                Code::IdempotencyKeyReused,
+                Code::CredentialInPayload,
+                Code::BusinessSuspended,
+            ];
+            let theirs = next.contains("same key") || next.contains("the operator");
+            assert!(!theirs || submitters.contains(&code), "{code}: {next}");
         }
     }
 }

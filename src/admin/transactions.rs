@@ -7,20 +7,21 @@
 
 use super::act::{Act, carry_out, unexpected};
 use super::guard::Caller;
+use super::history::Unread;
 use super::look::{self, Wanted};
 use super::refusal::Refusal;
 use super::text::{self, Reasoned};
-use super::types::{Page, ResultTold, Step, TransactionChanged, TransactionDetail, TransactionOut};
+use super::types::{Page, ResultTold, TransactionChanged, TransactionDetail, TransactionOut};
 use super::{State, history};
 use crate::domain::gate::GateState;
 use crate::domain::ids::{Business, District, InstitutionCode, Seq, TransactionId, UpstreamName};
 use crate::domain::state::State as Standing;
 use crate::domain::time::Now;
-use crate::engine::event::{Command, Done};
+use crate::engine::event::{Command, Done, Sought};
 use crate::engine::machine::Machine;
 use crate::engine::search::{Among, Glance};
 use crate::engine::view::{TransactionView, Untold};
-use crate::web::problem::{Code, Problem};
+use crate::web::problem::Problem;
 use axum::body::Body;
 use axum::extract::{Path, State as Extract};
 use axum::http::Uri;
@@ -113,10 +114,17 @@ async fn page(state: &State, query: Query) -> Result<Json<Page<TransactionOut>>,
         let seq = known.transaction();
         items.push(match known.shown(state.partition) {
             Some(shown) => shown,
-            None => by_journal(state, seq, false).await?.0,
+            None => by_journal(state, seq).await?,
         });
     }
     Ok(Json(Page { items, next_cursor: found.next_cursor }))
+}
+
+/// What the journal tells of a transaction that is final.
+async fn by_journal(state: &State, seq: Seq) -> Result<TransactionOut, Refusal> {
+    let changes = history::of(state, seq, false).await?;
+    let told = history::fold(state.partition, seq, &changes);
+    told.map(|(told, _)| told).ok_or_else(|| Problem::not_found(Sought::Transaction).into())
 }
 
 /// What the engine knows of a transaction that is not final, or not told.
@@ -156,34 +164,21 @@ pub(super) async fn show(
     let seq = look::transaction(&state, &id)?;
     let look = move |machine: &Machine, _| (Known::of(machine, seq), machine.is_only_accepted(seq));
     let (known, is_only_accepted) = look::at(&state, look).await?;
-    let (told_by_journal, history) = by_journal(&state, seq, is_only_accepted).await?;
-    let transaction = known.and_then(|known| known.shown(state.partition));
-    let transaction = transaction.unwrap_or(told_by_journal);
-    Ok(Json(TransactionDetail { transaction, history }))
-}
-
-/// What the journal tells of a transaction.
-async fn by_journal(
-    state: &State,
-    seq: Seq,
-    is_only_accepted: bool,
-) -> Result<(TransactionOut, Vec<Step>), Refusal> {
-    let find = Arc::clone(&state.history);
-    let found = tokio::task::spawn_blocking(move || find(seq, is_only_accepted)).await;
-    let changes = match found {
-        Ok(Ok(changes)) => changes,
-        Ok(Err(error)) => {
-            let id = TransactionId::new(state.partition, seq);
-            tracing::error!(%error, transaction_id = %id, "its history cannot be read");
-            let detail = "the journal cannot be read here; see the log";
-            return Err(Problem::new(Code::Internal, detail).into());
+    let known = known.and_then(|known| known.shown(state.partition));
+    let changes = match (history::of(&state, seq, is_only_accepted).await, known.clone()) {
+        (Ok(changes), _) => changes,
+        // It is known all the same, and whoever is to decide on it must see it.
+        (Err(Unread::Damaged(where_)), Some(transaction)) => {
+            let detail =
+                TransactionDetail { transaction, history: Vec::new(), damaged: Some(where_) };
+            return Ok(Json(detail));
         }
-        Err(_) => {
-            return Err(Problem::new(Code::Internal, "reading its history met a defect").into());
-        }
+        (Err(unread), _) => return Err(unread.into()),
     };
-    history::fold(state.partition, seq, &changes)
-        .ok_or_else(|| Problem::not_found("transaction").into())
+    let (told_by_journal, history) = history::fold(state.partition, seq, &changes)
+        .ok_or_else(|| Problem::not_found(Sought::Transaction))?;
+    let transaction = known.unwrap_or(told_by_journal);
+    Ok(Json(TransactionDetail { transaction, history, damaged: None }))
 }
 
 pub(super) async fn told(

@@ -12,6 +12,7 @@ use crate::domain::ids::{
     Business, DeadlineId, InstitutionCode, TicketId, TransactionId, UpstreamName, WindowId,
 };
 use crate::domain::money::Money;
+use crate::domain::outcome::TransientReason;
 use crate::domain::policy::Row;
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
@@ -351,6 +352,10 @@ pub struct TransactionOut {
     /// The code of its refusal, where that counts only once the gate has opened fully.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provisional: Option<String>,
+    /// Of a dead letter: the failure that it was given up for. `record_damaged` is cured only by
+    /// restoring the journal file that the log names; then redrive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up_for: Option<TransientReason>,
     /// For a pre-accepted one: whether its result has been told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_told: Option<bool>,
@@ -367,6 +372,9 @@ pub struct TransactionDetail {
     pub transaction: TransactionOut,
     /// What happened to it, oldest first.
     pub history: Vec<Step>,
+    /// Where its record is damaged: the file to restore. Its history cannot be told then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<String>,
 }
 
 /// One thing that happened to a transaction.
@@ -493,10 +501,44 @@ pub struct LedgerOut {
     pub intake: IntakeCounters,
     /// `intake.submitted` less its parts.
     pub intake_difference: i64,
-    /// Whether every difference is zero.
+    /// Whether every difference is zero, and known to be.
     pub balanced: bool,
+    /// Why nobody can say whether the books balance; absent where it can be said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unproved: Option<Unproved>,
     /// The instant of the books.
     pub at: Timestamp,
+}
+
+/// The code of [`Unproved`].
+pub const BOOKS_UNPROVED: &str = "books_unproved";
+
+/// Records of the journal are lost: the books are of what is left, and prove nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unproved {
+    /// [`BOOKS_UNPROVED`].
+    pub code: String,
+    /// Changes that are there and could not be counted, because what they rest on is lost.
+    pub passed_over: u64,
+    /// What is damaged, place by place.
+    pub damage: Vec<DamageOut>,
+}
+
+/// One damaged place of the journal, as `holdover journal verify` tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamageOut {
+    /// The file, within the data folder.
+    pub file: String,
+    /// Where the damage begins in it, in bytes.
+    pub offset: u64,
+    /// What is damaged.
+    pub kind: String,
+    /// The first record that is lost; absent where none is.
+    pub seq_from: Option<u64>,
+    /// The last one; absent where none is lost, or where nobody knows how many.
+    pub seq_to: Option<u64>,
+    /// The same in a sentence.
+    pub message: String,
 }
 
 /// One upstream.

@@ -18,7 +18,7 @@ use crate::domain::policy::{Advice, Row};
 use crate::domain::time::{Interval, Timestamp, Zone};
 use crate::domain::window::{Phase, Proof, Window};
 use crate::engine::change::AuditHead;
-use crate::engine::event::{Command, Done, Fault};
+use crate::engine::event::{Command, Done, Fault, Sought};
 use crate::web::problem::Problem;
 use axum::body::Body;
 use axum::extract::{Path, State as Extract};
@@ -237,14 +237,14 @@ impl Seen {
 }
 
 async fn see(state: &State, id: &str) -> Result<Seen, Refusal> {
-    let id: WindowId = id.parse().map_err(|_| Problem::not_found("window"))?;
+    let id: WindowId = id.parse().map_err(|_| Problem::not_found(Sought::Window))?;
     look::at(state, move |machine, now| {
         let window = machine.windows().into_iter().find(|window| window.id == id)?;
         let (version, phase) = (window.version, machine.phase(&window, now.wall));
         Some(Seen { window, version, phase, now: now.wall })
     })
     .await?
-    .ok_or_else(|| Problem::not_found("window").into())
+    .ok_or_else(|| Problem::not_found(Sought::Window).into())
 }
 
 async fn changed(

@@ -78,6 +78,7 @@ fn exit_of_shared(code: Code) -> Exit {
         | Code::DiskReserve
         | Code::IndexUnavailable
         | Code::Unavailable
+        | Code::RecordDamaged
         | Code::Quarantined
         | Code::NoCalendar => Exit::NotReady,
         Code::Unauthenticated | Code::Forbidden | Code::PolicyDemands | Code::BusinessSuspended => {

@@ -2,8 +2,8 @@
 
 use super::Run;
 use super::exit::{Exit, Failure};
-use super::out::Table;
-use crate::admin::types::LedgerOut;
+use super::out::{Table, plain};
+use crate::admin::types::{DamageOut, LedgerOut};
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
 
@@ -17,7 +17,7 @@ pub(super) struct Ledger {
 enum Verb {
     /// Print the books
     Show,
-    /// Say whether the books balance; exit code 5 when they do not
+    /// Say whether the books balance; exit code 5 when they do not, or when nobody can say
     Check,
 }
 
@@ -27,14 +27,17 @@ impl Ledger {
         match self.verb {
             None | Some(Verb::Show) => {
                 run.out.table(&ledger, || table(&ledger));
-                run.out.note(if ledger.balanced { "balanced" } else { "NOT BALANCED" });
+                run.out.note(&verdict(&ledger));
                 Ok(Exit::Success)
             }
             Some(Verb::Check) => {
                 run.out.data(&ledger, || {
-                    let word = if ledger.balanced { "balanced" } else { "NOT BALANCED" };
+                    let verdict = verdict(&ledger);
+                    if ledger.unproved.is_some() {
+                        return verdict + "\n";
+                    }
                     format!(
-                        "{word}: difference {} items, {} yuan, {} posts\n",
+                        "{verdict}: difference {} items, {} yuan, {} posts\n",
                         item(&ledger, "difference"),
                         money(&ledger, "difference"),
                         ledger.intake_difference
@@ -44,6 +47,24 @@ impl Ledger {
             }
         }
     }
+}
+
+/// Whether the books balance, in words; where nobody can say, why, and what to do.
+fn verdict(ledger: &LedgerOut) -> String {
+    let Some(unproved) = &ledger.unproved else {
+        return if ledger.balanced { "balanced" } else { "NOT BALANCED" }.to_owned();
+    };
+    let mut text = format!(
+        "CANNOT BE PROVED ({}): the journal is damaged, these are the sums of what is left ({} \
+         changes were passed over)\n",
+        plain(&unproved.code),
+        unproved.passed_over
+    );
+    for DamageOut { file, offset, message, .. } in &unproved.damage {
+        text += &format!("  {} at byte {offset}: {}\n", plain(file), plain(message));
+    }
+    text + "what to do: stop the daemon, restore these files from a copy, start it without \
+            --quarantine"
 }
 
 fn item(ledger: &LedgerOut, name: &str) -> String {

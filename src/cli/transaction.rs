@@ -10,6 +10,7 @@ use crate::admin::types::{
 };
 use crate::domain::gate::GateState;
 use crate::domain::ids::{Business, District, InstitutionCode, TransactionId, UpstreamName};
+use crate::domain::outcome::TransientReason;
 use crate::domain::state::State;
 use serde::Serialize;
 
@@ -148,9 +149,17 @@ pub(super) async fn act(
 pub(super) async fn list(run: &Run, path: &str) -> Result<Exit, Failure> {
     let page: Page<TransactionOut> = run.client.get(path).await?;
     run.out.table(&page, || {
-        let headings =
-            ["transaction", "state", "gate", "cell", "institution", "amount", "accepted", "behind"];
-        let mut table = Table::new(&headings);
+        let mut table = Table::new(&[
+            "transaction",
+            "state",
+            "gate",
+            "cell",
+            "institution",
+            "amount",
+            "accepted",
+            "behind",
+            "given up for",
+        ]);
         for t in &page.items {
             table.row([
                 t.id.to_string(),
@@ -161,6 +170,7 @@ pub(super) async fn list(run: &Run, path: &str) -> Result<Exit, Failure> {
                 t.amount.to_string(),
                 t.accepted_at.to_string(),
                 t.behind.map_or_else(|| "-".to_owned(), |id| id.to_string()),
+                t.given_up_for.map_or("-", TransientReason::as_str).to_owned(),
             ]);
         }
         table
@@ -210,9 +220,13 @@ async fn show(run: &Run, id: TransactionId) -> Result<Exit, Failure> {
             ("institution", t.institution.to_string()),
             ("amount", t.amount.to_string()),
             ("attempts", t.attempts.to_string()),
+            ("given up for", t.given_up_for.map_or("-", TransientReason::as_str).to_owned()),
         ];
         for (name, value) in lines {
             text.push_str(&format!("{name:<12} {value}\n"));
+        }
+        if let Some(damage) = &detail.damaged {
+            text.push_str(&format!("{:<12} {}\n", "damaged", plain(damage)));
         }
         for step in &detail.history {
             let at = step.at.map_or_else(|| "-".to_owned(), |at| at.to_string());

@@ -15,7 +15,7 @@ use crate::domain::state::State;
 use crate::engine::change::{Accepted, Change, Private};
 use crate::engine::event::Event;
 use crate::engine::ports::{
-    Answer, AppendError, Call, Clock, JournalReader, ReadError, Upstream, Vault,
+    Answer, AppendError, Call, Clock, JournalReader, ReadError, SealError, Upstream, Vault,
 };
 use crate::engine::run::{Handle, Outlet};
 use crate::engine::step::SendOrder;
@@ -107,13 +107,9 @@ impl Dispatch {
             Some(at_hand) => at_hand,
             None => match self.load(order.transaction) {
                 Ok((accepted, private)) => (accepted, Arc::new(private), None),
-                Err(error) => {
-                    tracing::error!(
-                        transaction_id = %self.id(order.transaction),
-                        error = error.as_str(),
-                        "the record cannot be read, nothing was sent"
-                    );
-                    return transient(TransientReason::RecordDamaged);
+                Err(Unloaded { reason, why }) => {
+                    events::record_not_loaded(self.id(order.transaction), reason, &why);
+                    return transient(reason);
                 }
             },
         };
@@ -137,15 +133,12 @@ impl Dispatch {
 
     /// The record and the private part of an accepted transaction. The read is of pages that
     /// were written lately, or of a sequential replay; it is not worth a thread change.
-    fn load(&self, transaction: Seq) -> Result<(Arc<Accepted>, Private), String> {
-        let change = self.reader.read(transaction).map_err(|e: ReadError| e.to_string())?;
-        let Change::Accepted(accepted) = change else {
-            return Err(format!("record {transaction} is no accepted transaction"));
+    fn load(&self, transaction: Seq) -> Result<(Arc<Accepted>, Private), Unloaded> {
+        let Change::Accepted(accepted) = self.reader.read(transaction)? else {
+            let why = format!("record {transaction} is no accepted transaction");
+            return Err(Unloaded { reason: TransientReason::RecordDamaged, why });
         };
-        let private = self
-            .vault
-            .open(&accepted.institution, &accepted.sealed)
-            .map_err(|error| error.to_string())?;
+        let private = self.vault.open(&accepted.institution, &accepted.sealed)?;
         Ok((accepted, private))
     }
 
@@ -217,6 +210,34 @@ impl Dispatch {
     fn tell(self: Arc<Self>, event: Event) {
         let dispatch = self.clone();
         self.tasks.spawn(Kind::Attempt, "report", async move { dispatch.report(event).await });
+    }
+}
+
+/// A record that could not be had, so that nothing was sent.
+struct Unloaded {
+    reason: TransientReason,
+    why: String,
+}
+
+impl From<ReadError> for Unloaded {
+    fn from(error: ReadError) -> Self {
+        let reason = match &error {
+            ReadError::Missing(_) | ReadError::Retired(_) | ReadError::Damaged { .. } => {
+                TransientReason::RecordDamaged
+            }
+            ReadError::Io(_) => TransientReason::RecordUnreadable,
+        };
+        Self { reason, why: error.to_string() }
+    }
+}
+
+impl From<SealError> for Unloaded {
+    fn from(error: SealError) -> Self {
+        let reason = match &error {
+            SealError::NoKey(_) | SealError::Damaged => TransientReason::RecordDamaged,
+            SealError::Io(_) => TransientReason::RecordUnreadable,
+        };
+        Self { reason, why: error.to_string() }
     }
 }
 

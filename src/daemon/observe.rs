@@ -132,6 +132,7 @@ pub fn standing(machine: &Machine, now: Now) -> Standing {
     let gates = machine.gates(now.wall);
     Standing {
         books: machine.books().clone(),
+        quarantined: machine.is_quarantined(),
         oldest_deliverable,
         oldest_blocked,
         oldest_in_doubt: machine.oldest_in_doubt(),

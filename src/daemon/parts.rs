@@ -19,7 +19,7 @@ use crate::engine::step::Decision;
 use crate::index::Index;
 use crate::intake::tally::Tally;
 use crate::journal::seal::{FileVault, MasterKey};
-use crate::journal::{self, OpenError};
+use crate::journal::{self, Damage, OpenError};
 use crate::telemetry::events;
 use crate::telemetry::metrics::{Known, Metrics};
 use crate::upstream::{HttpOptions, HttpUpstream, ProbeExpect};
@@ -184,13 +184,44 @@ pub(super) fn start_index(
     config: &Config,
     reader: &Arc<dyn JournalReader>,
     tasks: &Tasks,
+    quarantined: bool,
 ) -> Index {
-    let mut options = crate::index::Options::new(config.data.folder.join("index"));
+    // What passes over lost records must not be taken for the whole when they are back.
+    let apart = config.data.folder.join("index.quarantined");
+    match std::fs::remove_dir_all(&apart) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, "the index of an earlier quarantine could not be removed");
+        }
+        Ok(()) | Err(_) => {}
+    }
+    let folder = if quarantined { apart } else { config.data.folder.join("index") };
+    let mut options = crate::index::Options::new(folder);
     options.cache_bytes = config.index.cache_bytes;
     let spawner = tasks.clone();
     let spawn: crate::index::SpawnThread =
         Arc::new(move |name, work| spawner.spawn_thread(Kind::Upkeep, name, work));
     Index::start(options, reader.clone(), &spawn)
+}
+
+/// What is damaged, as operators are shown it.
+pub(super) fn damage_out(damage: &Damage) -> admin::types::DamageOut {
+    let (from, to) = damage.lost().map_or((None, None), |(from, to)| (Some(from), to));
+    admin::types::DamageOut {
+        file: damage.file.clone(),
+        offset: damage.offset,
+        kind: damage.kind.to_string(),
+        seq_from: from.map(|seq| seq.0),
+        seq_to: to.map(|seq| seq.0),
+        message: damage.message(),
+    }
+}
+
+/// Tells what was found damaged, place by place.
+pub(super) fn tell_damage(found: &[Damage]) {
+    for damage in found {
+        let records = if damage.lost().is_some() { damage.records.max(1) } else { 0 };
+        telemetry::events::records_damaged(&damage.file, damage.offset, &damage.message(), records);
+    }
 }
 
 pub(super) fn tell_recovered(
@@ -206,7 +237,7 @@ pub(super) fn tell_recovered(
         live: machine.size().0 as u64,
         in_doubt: recovered.changes.iter().filter(doubts).count() as u64,
         cut_bytes: report.cut.as_ref().map_or(0, |(_, tail)| tail.bytes),
-        quarantined: report.damage.len() as u64,
+        quarantined: machine.is_quarantined().then(|| machine.passed_over()),
         clean: report.closed_cleanly,
         took,
     });

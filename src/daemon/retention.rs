@@ -5,13 +5,16 @@
 //! A segment older than that by `retention` leaves: everything accepted in it has been final for
 //! at least as long as `retention`, or stands elsewhere. Keys of repeats leave with it.
 //!
+//! A record that is still needed and damaged cannot be written once more: it is told, and its segment
+//! stays, with all behind it, until the file is restored or a person skips the dead letter.
+//!
 //! The engine journals both steps; the files are moved by `journal::Retirement`. What the
 //! journal itself needs before a segment may go is that one's business.
 
 use crate::domain::ids::Seq;
 use crate::engine::change::Change;
 use crate::engine::event::Event;
-use crate::engine::ports::JournalReader;
+use crate::engine::ports::{JournalReader, ReadError};
 use crate::engine::run::Handle;
 use crate::journal::{Left, Retirement};
 use crate::telemetry::events;
@@ -41,6 +44,8 @@ pub(super) struct Retention {
     /// How far nothing is needed any more where it stood, and the last record that was forwarded
     /// for that; oldest first. A segment may leave when runs hold the keys up to that record.
     pub(super) forwarded: Vec<(Seq, Seq)>,
+    /// How far was looked at for what is needed.
+    pub(super) looked_at: Seq,
 }
 
 impl Retention {
@@ -51,9 +56,11 @@ impl Retention {
         let now = now.ok_or_else(|| anyhow!("the engine has ended"))?;
         let old = now.before(self.ages.forward_after);
         let due = self.retirement.older_than(old);
-        if self.forwarded.last().is_none_or(|(before, _)| due > *before) {
-            self.forward(due).await?;
-            self.forwarded.push((due, self.retirement.last_forwarded()));
+        if self.forwarded.is_empty() || due > self.looked_at {
+            let damaged = self.forward(due).await?;
+            self.looked_at = due;
+            let clear = damaged.map_or(due, |first| first.min(due));
+            self.forwarded.push((clear, self.retirement.last_forwarded()));
         }
         let covered = self.retirement.keys_covered();
         let safe = self.forwarded.iter().rposition(|(_, reach)| *reach <= covered);
@@ -84,9 +91,11 @@ impl Retention {
         begins.ok_or_else(|| anyhow!("the engine has ended"))
     }
 
-    /// Has every record before `before` that is still needed written once more.
-    async fn forward(&self, before: Seq) -> Result<()> {
+    /// Has every record before `before` that is still needed written once more, but for those
+    /// that are damaged; where the first of them stands.
+    async fn forward(&self, before: Seq) -> Result<Option<Seq>> {
         let mut next = Some(0);
+        let mut damaged = None;
         while let Some(from) = next {
             let needed = self
                 .engine
@@ -99,14 +108,14 @@ impl Retention {
                 .collect();
             needed.sort_unstable();
             for group in needed.chunks(FORWARD_AT_ONCE) {
-                self.forward_these(group.to_vec()).await?;
+                self.forward_these(group.to_vec(), &mut damaged).await?;
             }
             next = rest;
         }
-        Ok(())
+        Ok(damaged)
     }
 
-    async fn forward_these(&self, transactions: Vec<Seq>) -> Result<()> {
+    async fn forward_these(&self, transactions: Vec<Seq>, damaged: &mut Option<Seq>) -> Result<()> {
         let reader = self.reader.clone();
         let read = tokio::task::spawn_blocking(move || {
             let mut read = Vec::with_capacity(transactions.len());
@@ -114,6 +123,12 @@ impl Retention {
             read
         });
         for (transaction, change) in read.await? {
+            if let Err(error @ ReadError::Damaged { .. }) = &change {
+                let place = self.reader.forwarded(transaction).unwrap_or(transaction);
+                *damaged = Some(damaged.map_or(place, |first| first.min(place)));
+                events::needed_record_damaged(error);
+                continue;
+            }
             let change = change.context("a record that is still needed cannot be forwarded")?;
             let Change::Accepted(accepted) = change else {
                 bail!("record {transaction} is needed and is no accept record");

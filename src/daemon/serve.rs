@@ -11,8 +11,8 @@ use super::dispatch::{Dispatch, DispatchOutlet};
 use super::driven::{self, Due, DueSource};
 use super::observe::{Observer, Timed, standing};
 use super::parts::{
-    intake_counters, observe, observed, open_audit, open_journal, open_vault, settings, size,
-    start_index, tell_recovered, upstreams, used_bytes, write_snapshot,
+    damage_out, intake_counters, observe, observed, open_audit, open_journal, open_vault, settings,
+    size, start_index, tell_damage, tell_recovered, upstreams, used_bytes, write_snapshot,
 };
 use super::retention::{Ages, Retention};
 use super::shutdown::{Phase, Shutdown};
@@ -21,7 +21,7 @@ use crate::admin;
 use crate::admin::audit::Audit;
 use crate::config::{self, Config};
 use crate::domain::gate::Probe;
-use crate::domain::ids::UpstreamName;
+use crate::domain::ids::{Seq, UpstreamName};
 use crate::domain::time::Timestamp;
 use crate::domain::window::Window;
 use crate::engine::event::{Command, Event, Order, Reply};
@@ -33,7 +33,7 @@ use crate::engine::settings::Settings;
 use crate::index::Index;
 use crate::intake;
 use crate::intake::tally::{Quota, Quotas, Tally};
-use crate::journal::{self, Damage, Opened};
+use crate::journal::{self, Opened};
 use crate::telemetry::events;
 use crate::telemetry::metrics::Metrics;
 use crate::web::access::KeyFile;
@@ -114,6 +114,8 @@ struct Daemon {
     disk_reserve: Arc<AtomicBool>,
     ready: Arc<AtomicBool>,
     quarantined: bool,
+    /// What is damaged, where that is why it is quarantined.
+    damage: Arc<[admin::types::DamageOut]>,
     upstreams: HashMap<UpstreamName, Arc<dyn Upstream>>,
     metrics: Metrics,
     tally: Arc<Tally>,
@@ -159,6 +161,7 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
         disk_reserve: started.disk_reserve,
         ready: Arc::new(AtomicBool::new(false)),
         quarantined: started.quarantined,
+        damage: started.damage,
         probes: started.upstreams.keys().map(|name| (name.clone(), Arc::default())).collect(),
         upstreams: started.upstreams,
         metrics,
@@ -209,6 +212,7 @@ struct Started {
     final_state: std::sync::mpsc::Receiver<Machine>,
     /// Records are lost: what is left is only looked at.
     quarantined: bool,
+    damage: Arc<[admin::types::DamageOut]>,
     audit: Arc<Audit>,
     /// A word about the clock whose end the audit log does not have yet.
     accepted: Option<Acceptance>,
@@ -239,19 +243,14 @@ fn start_engine(
             .context("the journal cannot be read to its end")?;
     tell_recovered(&opened.report, opened.last, &machine, &recovered, watch.elapsed());
     let quarantined = machine.is_quarantined();
-    if quarantined {
-        for damage in &opened.report.damage {
-            let (file, offset, first) = (&damage.file, damage.offset, damage.first);
-            tracing::error!(file, offset, %first, records = damage.records, "records are damaged");
-        }
-        let passed_over = machine.passed_over();
-        tracing::error!(passed_over, "quarantined: looking only, nothing is sent or taken");
-    }
+    let damage: Vec<_> = opened.report.damage.iter().map(damage_out).collect();
+    tell_damage(&opened.report.damage);
     let audit = open_audit(config, machine.audit_noted(), quarantined, now)?;
     // Before the commit that it is about.
     let accepted = accepted.map(|word| word.begin(&audit)).transpose()?;
     machine.begin_audit(audit.head(), &mut recovered);
-    let (index, upstreams) = (start_index(config, &opened.reader, tasks), upstreams(config)?);
+    let (index, upstreams) =
+        (start_index(config, &opened.reader, tasks, quarantined), upstreams(config)?);
     let disk_reserve = Arc::new(AtomicBool::new(false));
     let observer =
         Observer { partition: PARTITION, index: index.clone(), disk_reserve: disk_reserve.clone() };
@@ -288,6 +287,7 @@ fn start_engine(
         upstreams,
         final_state,
         quarantined,
+        damage: damage.into(),
         audit,
         accepted,
     })
@@ -419,10 +419,7 @@ impl Daemon {
                     let work = upkeep.clone();
                     let checked = tokio::task::spawn_blocking(move || work.check_next());
                     let checked = checked.await.map_err(std::io::Error::other)??;
-                    for damage in checked.into_iter().flatten() {
-                        let Damage { file, offset, first, records } = damage;
-                        events::records_damaged(&file, offset, first, records);
-                    }
+                    tell_damage(&checked.unwrap_or_default());
                     real_sleep(LOOK_EVERY).await;
                 }
                 #[expect(unreachable_code, reason = "names the type of the error")]
@@ -483,6 +480,7 @@ impl Daemon {
                 reader: reader.clone(),
                 engine: engine.clone(),
                 forwarded: Vec::new(),
+                looked_at: Seq(0),
             };
             async move {
                 loop {
@@ -662,6 +660,7 @@ impl Daemon {
             not_ready: Arc::new(not_ready),
             intake: Arc::new(move || intake_counters(&tally)),
             metrics: Arc::new(move || metrics.render()),
+            damage: Arc::clone(&self.damage),
         }
     }
 

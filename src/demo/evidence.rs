@@ -90,13 +90,11 @@ pub fn journal(
 ) -> anyhow::Result<(Recount, Vec<Broken>)> {
     let verified = journal::verify::verify(folder, false)
         .with_context(|| format!("the journal in {} cannot be read", folder.display()))?;
-    let damaged = verified.files.iter().flat_map(|file| &file.damage);
-    let damaged = damaged.map(|damage| {
-        let what = format!("is damaged at offset {}", damage.offset);
+    let damaged = verified.damage().map(|damage| {
+        let what = format!("at offset {}: {}", damage.offset, damage.message());
         Broken::new("P1", &damage.file, what)
     });
-    let missing = verified.missing.iter().map(|name| Broken::new("P1", name, "is missing"));
-    let broken: Vec<Broken> = damaged.chain(missing).collect();
+    let broken: Vec<Broken> = damaged.collect();
     copy_files(folder, copy).with_context(|| format!("{} cannot be copied", folder.display()))?;
     let mut recount = Recount::default();
     // Where something is damaged, the intact rest is recounted.

@@ -20,8 +20,10 @@ words!(
         NotFound = "not_found",
         /// A person found out that it was not applied.
         ByPerson = "by_person",
-        /// The stored record cannot be read or opened; no byte was sent.
+        /// The stored record is not what was written; no byte was sent. Waiting does not mend it.
         RecordDamaged = "record_damaged",
+        /// The disk did not give the stored record; no byte was sent.
+        RecordUnreadable = "record_unreadable",
     }
 );
 

@@ -506,6 +506,9 @@ pub struct Carried {
     /// When it ended, where only its result has not been told yet. Without it a final one says
     /// no more than its submitter and its cell, which is all that older versions wrote.
     pub ended_at: Option<Timestamp>,
+    /// The failure that it was given up for; none where it is no dead letter, or where the
+    /// version that wrote the snapshot did not say.
+    pub given_up_for: Option<TransientReason>,
 }
 
 /// A case that has no transaction: what makes it this one and no other.

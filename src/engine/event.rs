@@ -364,12 +364,48 @@ pub enum Done {
     Ticket(Seq, TicketState),
 }
 
+/// What somebody named and what is not there, or not theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sought {
+    /// A transaction.
+    Transaction,
+    /// A transaction that is not final.
+    OpenTransaction,
+    /// A transaction to wait for.
+    OpenDependency,
+    /// A pre-accepted transaction whose result has not been told.
+    UntoldResult,
+    /// A ticket.
+    Ticket,
+    /// A ticket that is open.
+    OpenTicket,
+    /// A window.
+    Window,
+    /// An operator's closing of gates.
+    Closing,
+}
+
+impl fmt::Display for Sought {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Transaction => "transaction of that name",
+            Self::OpenTransaction => "open transaction of that name",
+            Self::OpenDependency => "transaction of that name that is still open",
+            Self::UntoldResult => "pre-accepted transaction of that name with an untold result",
+            Self::Ticket => "ticket of that name",
+            Self::OpenTicket => "open ticket of that name",
+            Self::Window => "window of that name",
+            Self::Closing => "override of exactly these cells",
+        })
+    }
+}
+
 /// Why a request was refused for what it says. Each has a stable code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// There is no such thing, or it is not the asker's.
-    #[error("there is no {0} of that name")]
-    NotFound(&'static str),
+    #[error("there is no {0}")]
+    NotFound(Sought),
     /// It is not in a state that allows this.
     #[error("{what} is {state}, which does not allow this")]
     WrongState {

@@ -648,9 +648,11 @@ impl Machine {
         }
         let ticket_after = self.live.extra(slot).and_then(|e| e.ticket_after);
         let gate_open = self.cells[live.cell as usize].gate.lets_through();
+        // Only a person mends a record; trying again would fail again.
+        let hopeless = reason == TransientReason::RecordDamaged;
         if let Some(limit) = ticket_after {
             let too_late = now >= limit || live.not_before >= limit;
-            if too_late || !gate_open || live.is(NEEDS_CREDENTIAL) {
+            if too_late || !gate_open || live.is(NEEDS_CREDENTIAL) || hopeless {
                 self.ticket(transaction, now, out);
             }
         } else if live.is(UNQUEUED) {
@@ -666,7 +668,7 @@ impl Machine {
             self.answer_waiters(transaction, &LiveAnswer::Waiting, out);
         } else if live.is(NEEDS_CREDENTIAL) {
             self.cannot_be_sent(slot, now, out);
-        } else if u32::from(live.failures) >= self.settings.retry.failures_max {
+        } else if hopeless || u32::from(live.failures) >= self.settings.retry.failures_max {
             self.push(out, Change::DeadLettered { transaction, reason, at: now });
             self.answer_waiters(transaction, &LiveAnswer::Waiting, out);
         }
@@ -689,7 +691,8 @@ impl Machine {
             | TransientReason::Unavailable
             | TransientReason::NotFound
             | TransientReason::ByPerson
-            | TransientReason::RecordDamaged => {
+            | TransientReason::RecordDamaged
+            | TransientReason::RecordUnreadable => {
                 let random = jitter(transaction, failures);
                 self.settings.retry.delay(failures + 1, retry_after, random)
             }

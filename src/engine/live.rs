@@ -9,6 +9,7 @@
 
 use crate::domain::ids::{OrderingKey, Seq};
 use crate::domain::money::Money;
+use crate::domain::outcome::TransientReason;
 use crate::domain::state::{IllegalMove, Move, State};
 use crate::domain::time::{CivilDate, Timestamp};
 use hashbrown::HashTable;
@@ -94,6 +95,7 @@ pub(super) struct Extra {
     pub(super) depends_on: Option<Seq>,
     pub(super) ticket_after: Option<Timestamp>,
     pub(super) provisional: Option<String>,
+    pub(super) given_up_for: Option<TransientReason>,
     pub(super) replaced_by: Option<Seq>,
     pub(super) doubt_since: Option<Timestamp>,
 }

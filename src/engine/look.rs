@@ -176,6 +176,7 @@ impl Machine {
             gate: cell.gate,
             behind: self.behind(slot),
             provisional: self.live.extra(slot).and_then(|e| e.provisional.clone()),
+            given_up_for: self.live.extra(slot).and_then(|e| e.given_up_for),
             at: live.at,
             result_told: live
                 .is(PRE_ACCEPTED)

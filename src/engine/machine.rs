@@ -299,10 +299,8 @@ impl Machine {
                 let slot = self.slot(*transaction);
                 self.finish(slot, Move::Withdraw, *at);
             }
-            Change::DeadLettered { transaction, .. } => {
-                let slot = self.slot(*transaction);
-                self.shift(slot, Move::GiveUp);
-                self.dead.insert(*transaction);
+            Change::DeadLettered { transaction, reason, .. } => {
+                self.apply_dead_lettered(*transaction, *reason);
             }
             Change::Redriven { transaction, .. } => self.apply_redriven(*transaction),
             Change::ActionRequired { transaction, .. } => {
@@ -373,10 +371,18 @@ impl Machine {
         self.ticketed.insert(transaction);
     }
 
+    fn apply_dead_lettered(&mut self, transaction: Seq, reason: TransientReason) {
+        let slot = self.slot(transaction);
+        self.shift(slot, Move::GiveUp);
+        self.dead.insert(transaction);
+        self.live.extra_mut(slot).given_up_for = Some(reason);
+    }
+
     fn apply_redriven(&mut self, transaction: Seq) {
         let slot = self.slot(transaction);
         self.shift(slot, Move::Redrive);
         self.dead.remove(&transaction);
+        self.live.extra_mut(slot).given_up_for = None;
         let now = self.last_at;
         let live = self.live.get_mut(slot);
         (live.failures, live.not_before) = (0, now);
@@ -530,6 +536,7 @@ impl Machine {
             }
             State::DeadLettered => {
                 self.dead.insert(seq);
+                self.live.extra_mut(slot).given_up_for = carried.given_up_for;
             }
             State::Waiting
             | State::ActionRequired
@@ -562,7 +569,8 @@ impl Machine {
                     | TransientReason::Unavailable
                     | TransientReason::NotFound
                     | TransientReason::ByPerson
-                    | TransientReason::RecordDamaged => true,
+                    | TransientReason::RecordDamaged
+                    | TransientReason::RecordUnreadable => true,
                 };
                 let live = self.live.get_mut(slot);
                 live.failures = live.failures.saturating_add(u16::from(counts));

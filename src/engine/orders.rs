@@ -4,7 +4,7 @@
 //! version, instant and what was published.
 
 use super::change::{Change, ResolvedBy};
-use super::event::{Command, Done, Fault, Order, Reply, ReplyTo};
+use super::event::{Command, Done, Fault, Order, Reply, ReplyTo, Sought};
 use super::machine::{Due, Machine};
 use super::ports::Answer;
 use super::step::{Decision, Effect};
@@ -155,7 +155,8 @@ impl Machine {
         o: &Order,
         now: Timestamp,
     ) -> Result<Window, Fault> {
-        let known = self.windows.iter().find(|w| w.id == *id).ok_or(Fault::NotFound("window"))?;
+        let known =
+            self.windows.iter().find(|w| w.id == *id).ok_or(Fault::NotFound(Sought::Window))?;
         if if_version.is_some_and(|seen| seen != known.version) {
             return Err(Fault::Changed { current: known.version });
         }
@@ -321,7 +322,7 @@ impl Machine {
     ) -> Result<Done, Fault> {
         let mut list = self.overrides_in_force(now);
         let found = list.iter_mut().find(|known| known.cells == *cells);
-        let known = found.ok_or(Fault::NotFound("override of exactly these cells"))?;
+        let known = found.ok_or(Fault::NotFound(Sought::Closing))?;
         if until <= now || until.since(now) > self.settings.limits.override_length_max {
             let why = "the end is past, or further away than an override may last";
             return Err(Fault::Invalid(why.to_owned()));
@@ -351,7 +352,7 @@ impl Machine {
         // Exactly what was closed: a colleague's closing of other cells is not ours to open.
         list.retain(|known| known.cells != *cells);
         if list.len() == before {
-            return Err(Fault::NotFound("override of exactly these cells"));
+            return Err(Fault::NotFound(Sought::Closing));
         }
         self.push(out, Change::OverridesSet(list));
         self.refresh_gates(now, out);
@@ -362,7 +363,7 @@ impl Machine {
     fn in_state(&self, transaction: Seq, wanted: State) -> Result<(), Fault> {
         // A final one is there to be seen, but nothing can be ordered of it.
         let found = self.live.find(transaction);
-        let slot = found.ok_or(Fault::NotFound("open transaction"))?;
+        let slot = found.ok_or(Fault::NotFound(Sought::OpenTransaction))?;
         let state = self.live.get(slot).state;
         if state == wanted {
             return Ok(());
@@ -457,8 +458,7 @@ impl Machine {
             return Err(Fault::WrongState { what: "the transaction", state: state.to_string() });
         }
         let untold = self.untold(transaction);
-        let untold =
-            untold.ok_or(Fault::NotFound("pre-accepted transaction with an untold result"));
+        let untold = untold.ok_or(Fault::NotFound(Sought::UntoldResult));
         let state = untold?.state;
         self.push(out, Change::ResultTold { transaction, how, by: o.by.clone(), at: now });
         Ok(Done::Transaction(transaction, state))

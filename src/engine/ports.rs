@@ -80,7 +80,8 @@ pub trait JournalReader: Send + Sync {
     fn read(&self, seq: Seq) -> Result<Change, ReadError>;
 
     /// Visits the changes from `from`, or from the first that is left where that is later, to
-    /// the last committed one, in order, until told to stop.
+    /// the last committed one, in order, until told to stop. Records that are known to be damaged
+    /// are passed over: see [`JournalReader::damaged_in`].
     ///
     /// # Errors
     /// See [`ReadError`]; the visit ends there.
@@ -100,6 +101,12 @@ pub trait JournalReader: Send + Sync {
     /// Where the accept record of `transaction` was written once more, if it was.
     fn forwarded(&self, transaction: Seq) -> Option<Seq> {
         let _ = transaction;
+        None
+    }
+
+    /// The first record from `from` to `to` that a scan of them has passed over as damaged.
+    fn damaged_in(&self, from: Seq, to: Seq) -> Option<ReadError> {
+        let _ = (from, to);
         None
     }
 

@@ -55,7 +55,8 @@ pub fn fold(
         }
         if seq < up_to { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
-    Ok(machine)
+    // What lacks records must never become the truth.
+    reader.damaged_in(from, up_to).map_or(Ok(machine), Err)
 }
 
 /// What a journal hands over when it is opened.

@@ -86,6 +86,7 @@ impl Machine {
             not_before: live.not_before,
             provisional: extra.provisional,
             ended_at: None,
+            given_up_for: extra.given_up_for,
         }
     }
 }
@@ -113,5 +114,6 @@ fn carried_untold(untold: &Untold) -> Carried {
         not_before: Timestamp::default(),
         provisional: None,
         ended_at: untold.ended_at,
+        given_up_for: None,
     }
 }

@@ -4,7 +4,7 @@
 //! next decision in the same batch sees it) and lists effects. Nothing is performed here.
 
 use super::change::{Accepted, Change, Private, ResolvedBy, Settlement, Told, TurnedAway};
-use super::event::{Event, Fault, Live as LiveAnswer, Reply, ReplyTo, Submission};
+use super::event::{Event, Fault, Live as LiveAnswer, Reply, ReplyTo, Sought, Submission};
 use super::live::UNQUEUED;
 use super::machine::{AtHand, Due, Machine, Waiter};
 use super::ports::Answer;
@@ -357,7 +357,7 @@ impl Machine {
     /// What a submission points at must exist, be its submitter's, and be free.
     fn check_links(&self, s: &Submission) -> Result<(), Fault> {
         if let Some(old) = s.replaces {
-            let slot = self.own(&s.institution, old).ok_or(Fault::NotFound("transaction"))?;
+            let slot = self.own(&s.institution, old).ok_or(Fault::NotFound(Sought::Transaction))?;
             let state = self.live.get(slot).state;
             if !matches!(state, State::Ticketed | State::ActionRequired) {
                 let state = state.to_string();
@@ -371,7 +371,7 @@ impl Machine {
             && self.own(&s.institution, first).is_none()
         {
             // One that has been applied needs no waiting for; of any other nothing may be hoped.
-            return Err(Fault::NotFound("transaction that is still open"));
+            return Err(Fault::NotFound(Sought::OpenDependency));
         }
         if s.cell.operation == Operation::Cancel && self.live.has_outside(s.ordering_key) {
             return Err(Fault::OpenTicket);
@@ -697,7 +697,7 @@ impl Machine {
         out: &mut Decision,
     ) -> Reply {
         let Some(slot) = self.own(institution, transaction) else {
-            return Reply::Invalid(Fault::NotFound("transaction"));
+            return Reply::Invalid(Fault::NotFound(Sought::Transaction));
         };
         let state = self.live.get(slot).state;
         if !matches!(state, State::Waiting | State::ActionRequired) {
@@ -724,7 +724,7 @@ impl Machine {
             .own(institution, transaction)
             .filter(|&slot| self.live.get(slot).state == State::Ticketed)
         else {
-            return Reply::Invalid(Fault::NotFound("open ticket"));
+            return Reply::Invalid(Fault::NotFound(Sought::OpenTicket));
         };
         if self.live.extra(slot).is_some_and(|e| e.replaced_by.is_some()) {
             return Reply::Invalid(Fault::BeingReplaced);

@@ -4,6 +4,7 @@ use crate::domain::cell::Cell;
 use crate::domain::gate::{GateState, Health};
 use crate::domain::ids::{InstitutionCode, OrderingKey, Seq, UpstreamName, WindowId};
 use crate::domain::money::Money;
+use crate::domain::outcome::TransientReason;
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
 use crate::domain::time::Timestamp;
@@ -37,6 +38,8 @@ pub struct TransactionView {
     pub behind: Option<Seq>,
     /// The code of its provisional refusal.
     pub provisional: Option<String>,
+    /// Of a dead letter: the failure that it was given up for, where that is known.
+    pub given_up_for: Option<TransientReason>,
     /// When it was accepted.
     pub at: Timestamp,
     /// For a pre-accepted transaction: whether its result has been told. `None` for others.

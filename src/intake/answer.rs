@@ -14,7 +14,7 @@ use crate::domain::policy::Advice;
 use crate::domain::time::Timestamp;
 use crate::domain::window::Decision;
 use crate::engine::change::{Accepted, Change, TurnedAway};
-use crate::engine::event::{Fault, Live, Reply};
+use crate::engine::event::{Fault, Live, Reply, Sought};
 use crate::engine::ports::{Answer, ReadError};
 use crate::web::problem::{Code, DeadlineMention, PolicyMention, Problem};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -160,7 +160,7 @@ fn suspended(
 /// Every fault of the engine, as the caller is told.
 pub(super) fn faulty(fault: &Fault) -> Problem {
     let code = match fault {
-        Fault::NotFound(what) => return Problem::not_found(what),
+        Fault::NotFound(what) => return Problem::not_found(*what),
         Fault::WrongState { .. } | Fault::WindowCompleted(_) => Code::WrongState,
         Fault::Changed { .. } => Code::Changed,
         Fault::BeingReplaced => Code::BeingReplaced,
@@ -185,19 +185,29 @@ pub(super) async fn read_accepted(
     let read = tokio::task::spawn_blocking(move || reader.read(transaction)).await;
     match read {
         Ok(Ok(Change::Accepted(record))) => Ok(record),
-        Ok(Ok(_) | Err(ReadError::Missing(_) | ReadError::Retired(_))) => {
-            Err(Problem::not_found("transaction"))
-        }
+        Ok(Ok(_)) => Err(Problem::not_found(Sought::Transaction)),
         Ok(Err(error)) => Err(unreadable(&error)),
         Err(_) => Err(Problem::new(Code::Internal, "the record could not be read")),
     }
 }
 
-/// A record that the disk does not give back.
+/// A record that the disk does not give back. Of damage the log has told already, once.
 pub(super) fn unreadable(error: &ReadError) -> Problem {
-    tracing::error!(%error, "a record cannot be read");
-    Problem::new(Code::Unavailable, "the record cannot be read now").retry_after(5)
+    match error {
+        ReadError::Missing(_) | ReadError::Retired(_) => Problem::not_found(Sought::Transaction),
+        ReadError::Damaged { .. } => {
+            let detail = "the transaction was accepted, and its stored record is damaged";
+            Problem::new(Code::RecordDamaged, detail).retry_after(DAMAGED_RETRY_SECONDS)
+        }
+        ReadError::Io(error) => {
+            tracing::error!(%error, "a record cannot be read");
+            Problem::new(Code::Unavailable, "the record cannot be read now").retry_after(5)
+        }
+    }
 }
+
+/// A person has to restore a file first.
+const DAMAGED_RETRY_SECONDS: u64 = 300;
 
 /// The header that tells a repeat from a first time.
 pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");

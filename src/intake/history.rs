@@ -95,6 +95,7 @@ pub(super) fn history(
             }
             if place < end { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
+        told.complete &= journal.damaged_in(seq, end).is_none();
     }
     if !complete {
         told.note(seq, journal.read(last)?, zone);

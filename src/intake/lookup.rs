@@ -14,6 +14,7 @@ use crate::domain::money::Money;
 use crate::domain::state::State;
 use crate::domain::time::{Now, Zone};
 use crate::engine::change::Change;
+use crate::engine::event::Sought;
 use crate::engine::machine::Machine;
 use crate::engine::ports::{IndexUnavailable, Indexed, ReadError};
 use crate::engine::view::TransactionView;
@@ -97,7 +98,7 @@ pub(super) async fn one(
     };
     let (live, story, untold) = state.engine.read(look).await.ok_or_else(answer::unavailable)?;
     if live.as_ref().is_some_and(|view| view.institution != institution) {
-        return Err(Problem::not_found("transaction"));
+        return Err(Problem::not_found(Sought::Transaction));
     }
     let shared = Arc::clone(&state);
     let (told, ended) = blocking(move || read(&shared, &institution, seq, story)).await??;
@@ -158,15 +159,12 @@ fn read(
     seq: Seq,
     story: Story,
 ) -> Result<(Told, Option<Indexed>), Problem> {
-    let unreadable = |error| match error {
-        ReadError::Missing(_) | ReadError::Retired(_) => Problem::not_found("transaction"),
-        ReadError::Damaged { .. } | ReadError::Io(_) => answer::unreadable(&error),
-    };
+    let unreadable = |error| answer::unreadable(&error);
     let Change::Accepted(record) = state.journal.read(seq).map_err(unreadable)? else {
-        return Err(Problem::not_found("transaction"));
+        return Err(Problem::not_found(Sought::Transaction));
     };
     if record.institution != *institution {
-        return Err(Problem::not_found("transaction"));
+        return Err(Problem::not_found(Sought::Transaction));
     }
     let ended = match story {
         Story::Begun => None,

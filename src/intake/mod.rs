@@ -32,6 +32,7 @@ use crate::domain::catalogue::Catalogue;
 use crate::domain::cell::{Channel, Institution};
 use crate::domain::ids::{Seq, TicketId, TransactionId};
 use crate::domain::time::{Timestamp, Zone};
+use crate::engine::event::Sought;
 use crate::engine::ports::{Clock, JournalReader, Listing, Vault};
 use crate::engine::run::Handle;
 use crate::web::access::{KeyFile, Principal, Scope};
@@ -199,7 +200,7 @@ fn own_partition(state: &State, id: &str) -> Result<Seq, Problem> {
     id.ok()
         .filter(|id| id.partition == state.partition)
         .map(|id| id.seq)
-        .ok_or_else(|| Problem::not_found("transaction"))
+        .ok_or_else(|| Problem::not_found(Sought::Transaction))
 }
 
 /// The parts of a query string, each at most once.

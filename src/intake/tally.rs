@@ -84,6 +84,7 @@ impl Tally {
             | Code::RequestTimeout
             | Code::QuotaExceeded
             | Code::DiskReserve
+            | Code::RecordDamaged
             | Code::Quarantined
             | Code::IndexUnavailable
             | Code::Unavailable

@@ -8,7 +8,7 @@ use crate::domain::money::Money;
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
 use crate::domain::time::Now;
-use crate::engine::event::{Done, Reply};
+use crate::engine::event::{Done, Reply, Sought};
 use crate::engine::machine::Machine;
 use crate::engine::search::{Among, Glance, Search};
 use crate::engine::view::TicketView;
@@ -134,7 +134,7 @@ pub(super) async fn close(
 ) -> Result<Response, Problem> {
     let (institution, asked) = posted::<CloseBody>(&state, request).await?;
     let ticket = id.parse::<TicketId>().ok().filter(|id| id.partition == state.partition);
-    let ticket = ticket.ok_or_else(|| Problem::not_found("ticket"))?;
+    let ticket = ticket.ok_or_else(|| Problem::not_found(Sought::Ticket))?;
     let by_hand = [TicketState::ReimbursedManually, TicketState::Waived];
     let Some(how) = by_hand.into_iter().find(|how| how.as_str() == asked.how) else {
         let detail = "expected reimbursed_manually or waived".into();

@@ -297,6 +297,10 @@ impl KeyRuns for FileKeys {
         for run in self.0.runs.all().iter().rev() {
             let found = match run.find(key.0)? {
                 Ok(found) => found,
+                Err(Broken(offset)) if self.0.quarantined => {
+                    let file = run_name(run.first);
+                    return Err(ReadError::Damaged { seq: run.first, file, offset });
+                }
                 Err(Broken(offset)) => {
                     let mended = self.0.rebuild_run(run.first, run.last)?;
                     match mended.find(key.0)? {

@@ -1,6 +1,7 @@
 //! The bytes around records: the header of a segment, the head of a batch, the two markers,
 //! and the names of files. Nothing here reads or writes a disk.
 
+use crate::domain::cell::words;
 use crate::domain::ids::Seq;
 use crate::domain::time::Timestamp;
 
@@ -170,9 +171,51 @@ pub(super) fn number(name: &str, ending: &str) -> Option<Seq> {
     (digits.len() == 20).then(|| digits.parse().ok().map(Seq)).flatten()
 }
 
-/// A stretch of a file whose bytes are not what was written and synced there.
+words!(
+    /// What is damaged.
+    DamageKind, "damage", {
+        /// Records are not what was written.
+        Records = "records",
+        /// What stands around records is not what was written: a header, a head, a mark.
+        Frame = "frame",
+        /// A segment is missing.
+        SegmentMissing = "segment_missing",
+        /// A snapshot is not what was written.
+        Snapshot = "snapshot",
+        /// A run of keys is not what was written.
+        Keys = "keys",
+    }
+);
+
+impl DamageKind {
+    /// What a person does about it.
+    #[must_use]
+    pub const fn next(self) -> &'static str {
+        match self {
+            Self::Records | Self::Frame => {
+                "restore this file from a copy; without one, serve --quarantine lets the intact \
+                 rest be looked at"
+            }
+            Self::SegmentMissing => {
+                "restore this file and those that are missing behind it, from a copy or, where they \
+                 had left the journal, from archive/; without them, serve --quarantine lets the \
+                 rest be looked at"
+            }
+            Self::Snapshot => {
+                "restore this file from a copy; where the segments before it are here, or come back \
+                 from archive/, the next start does without it"
+            }
+            Self::Keys => "nothing: the next start makes it again from its segment",
+        }
+    }
+}
+
+/// A stretch of a file whose bytes are not what was written and synced there, or a whole file
+/// that is not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
+    /// What is damaged.
+    pub kind: DamageKind,
     /// The file, within the data folder.
     pub file: String,
     /// Where the damage begins, in bytes.
@@ -180,12 +223,65 @@ pub struct Damage {
     /// The first sequence that cannot be read.
     pub first: Seq,
     /// How many sequences from there on cannot be read. 0: no record is lost, only what stands
-    /// around them.
+    /// around them; of a missing segment with nothing behind it: nobody knows how many.
     pub records: u64,
 }
 
 impl Damage {
-    pub(super) fn holds(&self, seq: Seq) -> bool {
-        seq >= self.first && seq.0 - self.first.0 < self.records
+    /// Records from `first` to before `next` that are not what was written at `offset` of `file`.
+    pub(super) fn records(file: &str, offset: u64, first: Seq, next: Seq) -> Self {
+        let (kind, file) = (DamageKind::Records, file.to_owned());
+        Self { kind, file, offset, first, records: next.0 - first.0 }
+    }
+
+    /// What stands around records, at `offset` of `file`, before `first`.
+    pub(super) fn frame(file: &str, offset: u64, first: Seq) -> Self {
+        Self { kind: DamageKind::Frame, file: file.to_owned(), offset, first, records: 0 }
+    }
+
+    /// The segment that begins with `first`, and all up to `next` where that is known.
+    pub(super) fn missing(first: Seq, next: Option<Seq>) -> Self {
+        let (kind, file) = (DamageKind::SegmentMissing, segment_name(first));
+        let records = next.map_or(0, |next| next.0.saturating_sub(first.0));
+        Self { kind, file, offset: 0, first, records }
+    }
+
+    /// The sequences that cannot be read, from the first to the last; `None` where none is lost.
+    /// The last is `None` where nobody knows it.
+    #[must_use]
+    pub fn lost(&self) -> Option<(Seq, Option<Seq>)> {
+        match (self.kind, self.records) {
+            (DamageKind::SegmentMissing, 0) => Some((self.first, None)),
+            (_, 0) => None,
+            (_, records) => Some((self.first, Some(Seq(self.first.0 + records - 1)))),
+        }
+    }
+
+    /// What it is, in one sentence.
+    #[must_use]
+    pub fn message(&self) -> String {
+        let lost = match self.lost() {
+            Some((first, Some(last))) if first == last => format!("record {first} is lost"),
+            Some((first, Some(last))) => format!("records {first} to {last} are lost"),
+            Some((first, None)) => format!("every record from {first} on is lost"),
+            None if self.kind == DamageKind::Snapshot => {
+                "what it held must come from the segments before it".to_owned()
+            }
+            None => "no record is lost".to_owned(),
+        };
+        let what = match self.kind {
+            DamageKind::Records => "records are not what was written",
+            DamageKind::Frame => "what stands around the records is not what was written",
+            DamageKind::SegmentMissing => "the segment is missing",
+            DamageKind::Snapshot => "the snapshot is not what was written",
+            DamageKind::Keys => "the run of keys is not what was written",
+        };
+        format!("{what}: {lost}")
+    }
+
+    /// Whether any sequence from `from` to `to` is lost.
+    pub(super) fn hits(&self, from: Seq, to: Seq) -> bool {
+        let lost = self.lost();
+        lost.is_some_and(|(first, last)| first <= to && last.is_none_or(|last| from <= last))
     }
 }

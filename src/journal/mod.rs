@@ -44,9 +44,9 @@
 //! - A batch is one write and one `fdatasync` into space that was zeroed and synced before, so
 //!   that a sync touches no metadata and a torn end is recognisable.
 //! - *Synced up to* stands in every head: the last sequence synced before this head was written.
-//!   A missing or damaged record at or below the highest such number is damage: the journal does
-//!   not open, or, quarantined, serves the rest and names what is lost. Above it stands the
-//!   unsynced tail, which is cut, with everything behind its first hole.
+//!   A missing or damaged record at or below the highest such number is damage, and so is a file
+//!   that is missing: the journal does not open, or, quarantined, serves the rest, names what is
+//!   lost and changes nothing in the folder. Above it stands the unsynced tail, which is cut, with everything behind its first hole.
 //! - A segment leaves only when a record says that it may, when two snapshots hold its state and
 //!   runs hold the keys of what was forwarded out of it. So a first segment that is missing is
 //!   noticed too.
@@ -91,7 +91,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use layout::Damage;
+pub use layout::{Damage, DamageKind};
 pub use recovery::open_on;
 pub use retire::{Left, Retirement};
 pub use scan::Tail;
@@ -206,7 +206,7 @@ pub enum OpenError {
     Locked,
     /// A file that must be there is not.
     #[error(
-        "{file} is missing from the data folder, restore it (or allow a new journal to begin, in an empty folder)"
+        "{file} is missing from the data folder: restore it, or quarantine to serve the rest (or allow a new journal to begin, in an empty folder)"
     )]
     Missing {
         /// The file.

@@ -1,9 +1,10 @@
 //! Reading what has been committed, beside the writer.
 //!
 //! A record is found by the nearest place in its segment's index and a walk from there. Every
-//! record is checked before it is handed out; one that is damaged is an error, never a guess.
+//! record is checked before it is handed out; one that is damaged is an error, never a guess. Its
+//! file is then opened anew for it each time: once a person has restored the file, it is read.
 
-use super::files::View;
+use super::files::{File, View};
 use super::layout::{HEAD, HEAD_LENGTH, HEAD_MAGIC, Head, HeadKind};
 use super::record::{self, Raw, Seen};
 use super::segment::{Segment, Store};
@@ -72,7 +73,18 @@ impl<'s> Walk<'s> {
         next: Option<Seq>,
         piece: usize,
     ) -> io::Result<Self> {
-        let view = View::new(segment.file.as_ref(), piece)?;
+        Self::over(segment.file.as_ref(), store, segment, next, piece)
+    }
+
+    /// A walk through `file`, which is the segment's.
+    fn over(
+        file: &'s dyn File,
+        store: &'s Store,
+        segment: &'s Segment,
+        next: Option<Seq>,
+        piece: usize,
+    ) -> io::Result<Self> {
+        let view = View::new(file, piece)?;
         Ok(Self { store, segment, next, view, at: u64::MAX, seq: u64::MAX })
     }
 
@@ -133,20 +145,49 @@ impl<'s> Walk<'s> {
 impl FileReader {
     /// The segment of `seq`, which must not be beyond `last` nor known to be damaged.
     fn check(&self, seq: Seq, last: Seq) -> Result<(Arc<Segment>, Option<Seq>), ReadError> {
-        if seq.0 == 0 || seq > last {
-            return Err(ReadError::Missing(seq));
-        }
         if let Some(damage) = self.0.damage_at(seq) {
             return Err(damage);
+        }
+        if seq.0 == 0 || seq > last {
+            return Err(ReadError::Missing(seq));
         }
         self.0.locate(seq).ok_or(ReadError::Retired(seq))
     }
 
     fn at(&self, seq: Seq, last: Seq) -> Result<Change, ReadError> {
-        let (segment, next) = self.check(seq, last)?;
-        let mut walk = Walk::new(&self.0, &segment, next, ONE)?;
+        let read = self.check(seq, last).and_then(|(segment, next)| {
+            let mut walk = Walk::new(&self.0, &segment, next, ONE)?;
+            walk.near(seq)?;
+            decode(seq, walk.record(seq)?)
+        });
+        match read {
+            Err(damaged @ ReadError::Damaged { .. }) => self.anew(seq, damaged),
+            read => read,
+        }
+    }
+
+    /// What stands elsewhere now, or may have been restored, is read by itself.
+    fn once_more(&self, seq: Seq, read: Result<Change, ReadError>) -> Result<Change, ReadError> {
+        match read {
+            Err(ReadError::Retired(_) | ReadError::Damaged { .. }) => self.read(seq),
+            read => read,
+        }
+    }
+
+    /// Reads a record that is damaged from its file as it is now.
+    fn anew(&self, seq: Seq, damaged: ReadError) -> Result<Change, ReadError> {
+        let Some((segment, next)) = self.0.locate(seq) else { return Err(damaged) };
+        let Ok(file) = self.0.files.open(&segment.name) else { return Err(damaged) };
+        let mut walk = Walk::over(file.as_ref(), &self.0, &segment, next, ONE)?;
         walk.near(seq)?;
-        decode(seq, walk.record(seq)?)
+        match walk.record(seq) {
+            Ok(raw) => decode(seq, raw),
+            Err(ReadError::Damaged { file, offset, .. }) => {
+                self.0.note_damage(&file, offset, seq);
+                Err(damaged)
+            }
+            Err(other) => Err(other),
+        }
     }
 }
 
@@ -158,13 +199,13 @@ impl JournalReader for FileReader {
     fn read(&self, seq: Seq) -> Result<Change, ReadError> {
         let last = self.last();
         match self.at(seq, last) {
-            Err(ReadError::Retired(_)) => {
-                let place = self.0.forwarded(seq).ok_or(ReadError::Retired(seq))?;
+            Err(gone @ (ReadError::Retired(_) | ReadError::Damaged { .. })) => {
+                let Some(place) = self.0.forwarded(seq) else { return Err(gone) };
                 match self.at(place, last)? {
                     Change::Forwarded { transaction, accepted, .. } if transaction == seq => {
                         Ok(Change::Accepted(accepted))
                     }
-                    _ => Err(ReadError::Retired(seq)),
+                    _ => Err(gone),
                 }
             }
             read => read,
@@ -188,7 +229,7 @@ impl JournalReader for FileReader {
             let mut walk = Walk::new(&self.0, &segment, next, ALL)?;
             walk.near(seq)?;
             let end = next.unwrap_or(last.next()).min(last.next());
-            let any_damage = self.0.has_damage(&segment.name);
+            let any_damage = self.0.damage_in(seq, Seq(end.0 - 1)).is_some();
             let mut skipped = false;
             while seq < end {
                 if any_damage && self.0.damage_at(seq).is_some() {
@@ -220,8 +261,7 @@ impl JournalReader for FileReader {
             let (segment, next) = match self.check(first, last) {
                 Ok(found) => found,
                 Err(error) => {
-                    let forwarded = matches!(&error, ReadError::Retired(_));
-                    visit(first, if forwarded { self.read(first) } else { Err(error) });
+                    visit(first, self.once_more(first, Err(error)));
                     rest = rest.get(1..).unwrap_or(&[]);
                     continue;
                 }
@@ -244,11 +284,15 @@ impl JournalReader for FileReader {
                     walk.near(seq)?;
                     decode(seq, walk.record(seq)?)
                 });
-                visit(seq, read);
+                visit(seq, self.once_more(seq, read));
                 taken += 1;
             }
             rest = rest.get(taken.max(1)..).unwrap_or(&[]);
         }
+    }
+
+    fn damaged_in(&self, from: Seq, to: Seq) -> Option<ReadError> {
+        self.0.damage_in(from, to)
     }
 
     fn last(&self) -> Seq {

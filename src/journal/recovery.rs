@@ -1,20 +1,22 @@
 //! Opening a data folder: what is there, whether it may be used, and where the journal ends.
 //!
-//! Nothing in the folder is changed before every check has passed. Then the unsynced tail is
+//! Nothing in the folder is changed before every check has passed, nor at all where records are
+//! lost and the rest is only looked at. Else the unsynced tail is
 //! overwritten with zeros, and what is kept of the last batch is written and synced once more:
 //! a sync that failed before a crash may have left it in memory only.
 
 use super::files::{Files, View, zero};
 use super::keys::{FileKeys, Run, Runs};
 use super::layout::{
-    Damage, HEAD, HEAD_LENGTH, Head, HeadKind, SegmentHeader, VERSION, number, segment_name,
+    Damage, DamageKind, HEAD, HEAD_LENGTH, Head, HeadKind, SegmentHeader, VERSION, number,
+    segment_name,
 };
 use super::reader::FileReader;
 use super::retire::Retirement;
 use super::scan::{Scan, Task, scan};
 use super::segment::{Segment, Spare, Store, name_spare};
 use super::snapshot::{self, Loaded, Snapshots, Stored};
-use super::writer::{FileJournal, Upkeep};
+use super::writer::{FileJournal, Unwritten, Upkeep};
 use super::{OpenError, Opened, Options, RecoveryReport};
 use crate::domain::ids::Seq;
 use crate::domain::time::Timestamp;
@@ -44,6 +46,8 @@ struct Survey {
     begins: Seq,
     /// The last segment but one lost its mark of the end to a crash.
     unmarked: bool,
+    /// Whole files that are missing, or snapshots that nothing stands in for.
+    absent: Vec<Damage>,
 }
 
 /// Opens the journal in `files`. See [`super::open`].
@@ -53,12 +57,18 @@ struct Survey {
 pub fn open_on(files: Arc<dyn Files>, options: &Options) -> Result<Opened, OpenError> {
     let lock = files.lock()?.ok_or(OpenError::Locked)?;
     let names = files.list("")?;
-    if !names.iter().any(|name| number(name, ".segment").is_some()) {
+    let any = |ending| names.iter().any(|name| number(name, ending).is_some());
+    // A snapshot alone can be looked at.
+    if !any(".segment") && !(options.quarantine && any(".snapshot")) {
         begin(files.as_ref(), &names, options)?;
     }
     let survey = survey(files.as_ref(), options)?;
     check(&survey, options)?;
-    finish(files, survey, options, lock)
+    if survey.report.damage.is_empty() {
+        finish(files, survey, options, lock)
+    } else {
+        Ok(look(files, survey, options, lock))
+    }
 }
 
 /// Begins a journal in a folder that has none.
@@ -95,6 +105,7 @@ fn survey(files: &dyn Files, options: &Options) -> Result<Survey, OpenError> {
         last_at: None,
         begins: Seq(1),
         unmarked: false,
+        absent: Vec::new(),
     };
     for up_to in snapshot::list(files)?.into_iter().rev() {
         match snapshot::load(files, up_to)? {
@@ -112,26 +123,51 @@ fn survey(files: &dyn Files, options: &Options) -> Result<Survey, OpenError> {
         let next = firsts.get(place + 1).copied();
         survey.look_at(files, options, first, next, up_to)?;
     }
-    survey.check_beginning()?;
-    survey.check_chain()?;
+    if survey.segments.is_empty()
+        && survey.snapshot.is_none()
+        && let Some(damage) = survey.report.snapshots_skipped.first().cloned()
+    {
+        // There is nothing left to look at.
+        let Damage { file, offset, first, records, .. } = damage;
+        return Err(OpenError::Damaged { file, offset, first, records });
+    }
+    survey.check_beginning();
+    survey.check_chain();
+    let absent = std::mem::take(&mut survey.absent);
+    survey.report.damage.splice(0..0, absent);
     Ok(survey)
 }
 
 impl Survey {
+    /// The first sequence that no snapshot holds.
+    fn held(&self) -> Seq {
+        self.snapshot.as_ref().map_or(Seq(1), |loaded| loaded.up_to.next())
+    }
+
     /// The first segments may be away only where the journal says so, and where a snapshot
     /// holds what they held.
-    fn check_beginning(&self) -> Result<(), OpenError> {
-        let first = self.segments.first().map_or(Seq(1), |found| found.segment.first);
-        let held = self.snapshot.as_ref().map_or(Seq(1), |loaded| loaded.up_to.next());
-        if first <= self.begins && first <= held {
-            return Ok(());
+    fn check_beginning(&mut self) {
+        let (begins, held) = (self.begins, self.held());
+        let Some(first) = self.segments.first().map(|found| found.segment.first) else {
+            // Only snapshots are left, and what came after the newest is lost too.
+            self.lose_before(held);
+            self.absent.push(Damage::missing(held, None));
+            return;
+        };
+        if first > begins || first > held {
+            self.lose_before(first);
         }
-        match self.report.snapshots_skipped.first().cloned() {
-            Some(Damage { file, offset, first, records }) => {
-                Err(OpenError::Damaged { file, offset, first, records })
-            }
-            None => Err(OpenError::Missing { file: segment_name(self.begins.min(held)) }),
-        }
+    }
+
+    /// Everything before `next` that should be here is lost: by the snapshot that is damaged, or
+    /// with the segments that are missing.
+    fn lose_before(&mut self, next: Seq) {
+        let held = self.held();
+        let missing = Damage::missing(self.begins.min(held), Some(next));
+        let (first, records) = (missing.first, missing.records);
+        let snapshot = self.report.snapshots_skipped.first().filter(|_| held < next).cloned();
+        let damage = snapshot.map(|snapshot| Damage { first, records, ..snapshot });
+        self.absent.push(damage.unwrap_or(missing));
     }
 
     fn look_at(
@@ -147,7 +183,7 @@ impl Survey {
         let mut head = [0; HEAD];
         file.read_at(&mut head, 0)?;
         let header = SegmentHeader::decode(&head);
-        let damage = Damage { file: name.clone(), offset: 0, first, records: 0 };
+        let damage = Damage::frame(&name, 0, first);
         match &header {
             Some(header) if header.version != VERSION => {
                 return Err(OpenError::Newer { file: name, offset: 12 });
@@ -200,7 +236,7 @@ impl Survey {
     }
 
     /// Every segment must end where the next begins; the last one must not have ended.
-    fn check_chain(&mut self) -> Result<(), OpenError> {
+    fn check_chain(&mut self) {
         let count = self.segments.len();
         for place in 0..count {
             let (Some(found), next) = (self.segments.get(place), self.segments.get(place + 1))
@@ -210,14 +246,15 @@ impl Survey {
             let Some(scan) = &found.scan else { continue };
             let Some(next) = next else {
                 if scan.sealed {
-                    return Err(OpenError::Missing { file: segment_name(Seq(scan.next)) });
+                    self.absent.push(Damage::missing(Seq(scan.next), None));
                 }
                 continue;
             };
-            if scan.next < next.segment.first.0 && scan.sealed {
-                return Err(OpenError::Missing { file: segment_name(Seq(scan.next)) });
-            }
             if scan.sealed {
+                if scan.next < next.segment.first.0 {
+                    let next = Some(next.segment.first);
+                    self.absent.push(Damage::missing(Seq(scan.next), next));
+                }
                 continue;
             }
             // The next segment is durable before this one gets its mark, so a crash between the
@@ -225,15 +262,10 @@ impl Survey {
             if place + 2 == count && self.last_is_empty() && scan.damage.is_empty() {
                 self.unmarked = true;
             } else if scan.damage.is_empty() {
-                self.report.damage.push(Damage {
-                    file: found.segment.name.clone(),
-                    offset: scan.end,
-                    first: Seq(scan.next),
-                    records: 0,
-                });
+                let mark = Damage::frame(&found.segment.name, scan.end, Seq(scan.next));
+                self.report.damage.push(mark);
             }
         }
-        Ok(())
     }
 }
 
@@ -252,11 +284,13 @@ fn check(survey: &Survey, options: &Options) -> Result<(), OpenError> {
     if let Some(first) = survey.report.damage.first()
         && !options.quarantine
     {
-        return Err(OpenError::Damaged {
-            file: first.file.clone(),
-            offset: first.offset,
-            first: first.first,
-            records: survey.report.damage.iter().map(|damage| damage.records).sum(),
+        let file = first.file.clone();
+        let records = survey.report.damage.iter().map(|damage| damage.records).sum();
+        return Err(match first.kind {
+            DamageKind::SegmentMissing => OpenError::Missing { file },
+            DamageKind::Records | DamageKind::Frame | DamageKind::Snapshot | DamageKind::Keys => {
+                OpenError::Damaged { file, offset: first.offset, first: first.first, records }
+            }
         });
     }
     // What is only looked at is looked at by any clock.
@@ -338,7 +372,7 @@ fn runs_of(
     let mut found = sealed.into_iter().peekable();
     while let Some(one) = found.next() {
         let next = found.peek().map_or(last, |next| next.segment.first);
-        let (first, name) = (one.segment.first, one.segment.name.clone());
+        let first = one.segment.first;
         segments.push(Arc::new(one.segment));
         if let Some(run) = one.run {
             moved.extend(run.moved.iter().copied());
@@ -347,11 +381,8 @@ fn runs_of(
         }
         let mut keys = one.scan.map(|scan| scan.keys).unwrap_or_default();
         moved.extend(keys.moved.iter().copied());
-        // A run without the keys of lost records would be believed when the records are back.
-        if !report.damage.iter().any(|damage| damage.file == name) {
-            runs.add(super::keys::write(files, first, Seq(next.0 - 1), &mut keys)?);
-            report.runs_rebuilt.push(first);
-        }
+        runs.add(super::keys::write(files, first, Seq(next.0 - 1), &mut keys)?);
+        report.runs_rebuilt.push(first);
     }
     Ok((segments, runs, moved))
 }
@@ -371,6 +402,62 @@ fn mend_last_but_one(survey: &Survey, epoch: u64, partition: u16) -> io::Result<
         }
     }
     Ok(())
+}
+
+/// What is left of a damaged journal, to be looked at.
+fn look(
+    files: Arc<dyn Files>,
+    mut survey: Survey,
+    options: &Options,
+    lock: super::files::Lock,
+) -> Opened {
+    let last = survey.segments.last().and_then(|found| found.scan.as_ref());
+    let last = Seq(last.map_or(0, |scan| scan.next - 1));
+    let (mut segments, runs, mut moved) = (Vec::new(), Runs::default(), HashMap::new());
+    for found in std::mem::take(&mut survey.segments) {
+        segments.push(Arc::new(found.segment));
+        // Keys that stand in no run are found in the records.
+        if let Some(run) = found.run {
+            moved.extend(run.moved.iter().copied());
+            runs.add(run);
+        } else if let Some(scan) = found.scan {
+            moved.extend(scan.keys.moved);
+        }
+    }
+    let epoch = survey.epoch + 1;
+    let (partition, virtual_clock) = (options.partition, options.virtual_clock);
+    let store = Arc::new(Store {
+        files: Arc::clone(&files),
+        partition,
+        epoch,
+        segments: RwLock::new(segments),
+        last: AtomicU64::new(last.0),
+        damage: RwLock::new(survey.report.damage.clone()),
+        found: Mutex::default(),
+        moved: RwLock::new(moved),
+        runs,
+        pending: Mutex::default(),
+        spare: Mutex::default(),
+        filled: AtomicU64::new(0),
+        segment_bytes: options.segment_bytes,
+        quarantined: true,
+        _lock: lock,
+    });
+    let up_to = survey.snapshot.map_or(Seq(0), |loaded| loaded.up_to);
+    Opened {
+        journal: Box::new(Unwritten),
+        reader: Arc::new(FileReader(Arc::clone(&store))),
+        keys: Box::new(FileKeys(Arc::clone(&store))),
+        upkeep: Upkeep { store: Arc::clone(&store) },
+        retirement: Retirement { store },
+        snapshot: Box::new(Stored { files: Arc::clone(&files), up_to }),
+        snapshots: Snapshots { files, partition, epoch, virtual_clock },
+        replay_from: up_to.next(),
+        last: last.max(up_to),
+        epoch,
+        last_at: survey.last_at.filter(|at| at.as_millis() != i64::MIN),
+        report: survey.report,
+    }
 }
 
 fn finish(
@@ -405,13 +492,15 @@ fn finish(
         epoch,
         segments: RwLock::new(segments),
         last: AtomicU64::new(scan.next - 1),
-        damage: RwLock::new(survey.report.damage.clone()),
+        damage: RwLock::default(),
+        found: Mutex::default(),
         moved: RwLock::new(moved),
         runs,
         pending: Mutex::default(),
         spare: Mutex::default(),
         filled: AtomicU64::new(scan.end),
         segment_bytes: options.segment_bytes.max(4 * HEAD_LENGTH),
+        quarantined: false,
         _lock: lock,
     });
     let virtual_clock = last.header.map_or(options.virtual_clock, |header| header.virtual_clock);

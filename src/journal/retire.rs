@@ -92,6 +92,9 @@ impl Retirement {
             let segment = segments.remove(0);
             drop(segments);
             self.store.runs.retire(next);
+            let mut damage = self.store.damage.write().unwrap_or_else(PoisonError::into_inner);
+            damage.retain(|damage| damage.file != segment.name);
+            drop(damage);
             left.bytes += segment.file.length()?;
             left.segments += 1;
         }

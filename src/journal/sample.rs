@@ -318,6 +318,7 @@ fn rare(d: &mut Dice, kind: u8, transaction: Seq, at: Timestamp) -> Change {
                 not_before: d.at(),
                 provisional: d.maybe(Dice::text),
                 ended_at: d.maybe(Dice::at),
+                given_up_for: d.maybe(|d| d.of(TransientReason::ALL)),
             }))
         }
         25 => Change::Forwarded { transaction, accepted: Arc::new(accepted(d)), at },

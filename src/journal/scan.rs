@@ -220,8 +220,7 @@ impl Scan {
         if self.next < limit {
             self.lose(task, bad_from, limit);
         } else if !lost_any {
-            let (file, first) = (task.name.to_owned(), Seq(self.next));
-            self.damage.push(Damage { file, offset: start, first, records: 0 });
+            self.damage.push(Damage::frame(task.name, start, Seq(self.next)));
         }
         self.index_next = true;
         self.next = limit;
@@ -230,12 +229,8 @@ impl Scan {
     }
 
     fn lose(&mut self, task: &Task<'_>, offset: u64, next_good: u64) {
-        self.damage.push(Damage {
-            file: task.name.to_owned(),
-            offset,
-            first: Seq(self.next),
-            records: next_good - self.next,
-        });
+        let lost = Damage::records(task.name, offset, Seq(self.next), Seq(next_good));
+        self.damage.push(lost);
     }
 }
 

@@ -11,10 +11,10 @@ use super::scan::{Scan, Task, scan};
 use crate::domain::ids::Seq;
 use crate::domain::time::Timestamp;
 use crate::engine::ports::ReadError;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// The name of a segment that was made ahead of time.
 pub(super) const SPARE: &str = "spare.tmp";
@@ -57,6 +57,15 @@ pub(super) struct Pending {
     pub(super) keys: Keys,
 }
 
+/// What was found damaged since the start.
+#[derive(Default)]
+pub(super) struct FoundDamage {
+    /// Nobody has been told of it yet.
+    untold: Vec<Damage>,
+    /// Records that were found damaged when they were read, in segments that were sound before.
+    noted: BTreeSet<u64>,
+}
+
 /// What writer, readers and runs share.
 pub(super) struct Store {
     pub(super) files: Arc<dyn Files>,
@@ -65,6 +74,8 @@ pub(super) struct Store {
     pub(super) segments: RwLock<Vec<Arc<Segment>>>,
     pub(super) last: AtomicU64,
     pub(super) damage: RwLock<Vec<Damage>>,
+    /// What was found damaged since the start.
+    pub(super) found: Mutex<FoundDamage>,
     /// Where accept records were written once more, by transaction.
     pub(super) moved: RwLock<HashMap<u64, u64>>,
     pub(super) runs: Runs,
@@ -73,6 +84,8 @@ pub(super) struct Store {
     /// How far the segment that is being written is full, in bytes.
     pub(super) filled: AtomicU64,
     pub(super) segment_bytes: u64,
+    /// Records are lost: what is left is looked at, and nothing is written.
+    pub(super) quarantined: bool,
     /// Kept for its end: the folder is free for another process when this goes.
     pub(super) _lock: Lock,
 }
@@ -105,14 +118,8 @@ impl Store {
     /// The damage that holds `seq`, as an error.
     pub(super) fn damage_at(&self, seq: Seq) -> Option<ReadError> {
         let damage = self.damage.read().unwrap_or_else(PoisonError::into_inner);
-        let found = damage.iter().find(|damage| damage.holds(seq))?;
+        let found = damage.iter().find(|damage| damage.hits(seq, seq))?;
         Some(ReadError::Damaged { seq, file: found.file.clone(), offset: found.offset })
-    }
-
-    /// Whether any record of this file is known to be damaged.
-    pub(super) fn has_damage(&self, name: &str) -> bool {
-        let damage = self.damage.read().unwrap_or_else(PoisonError::into_inner);
-        damage.iter().any(|damage| damage.file == name)
     }
 
     /// The place of the nearest record at or before `seq` in `segment`, by its index.
@@ -157,25 +164,50 @@ impl Store {
         let mut index = segment.index.write().unwrap_or_else(PoisonError::into_inner);
         if index.is_none() {
             *index = Some(found.index);
-            let mut damage = self.damage.write().unwrap_or_else(PoisonError::into_inner);
-            damage.extend(found.damage.into_iter().filter(|damage| damage.records > 0));
+            let lost = found.damage.into_iter().filter(|damage| damage.records > 0);
+            let lost: Vec<Damage> = lost.collect();
+            self.found().untold.extend(lost.iter().cloned());
+            self.damage.write().unwrap_or_else(PoisonError::into_inner).extend(lost);
         }
         Ok(result)
     }
 
-    /// Reads a segment that nobody has read yet, and says what is damaged in it; `None` when all
-    /// have been read.
+    fn found(&self) -> MutexGuard<'_, FoundDamage> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that the record `first` was found damaged when it was read, where nobody knows yet.
+    pub(super) fn note_damage(&self, file: &str, offset: u64, first: Seq) {
+        let mut found = self.found();
+        if self.damage_at(first).is_none() && found.noted.insert(first.0) {
+            found.untold.push(Damage::records(file, offset, first, first.next()));
+        }
+    }
+
+    /// The first record from `from` to `to` that is known to be damaged, as an error.
+    pub(super) fn damage_in(&self, from: Seq, to: Seq) -> Option<ReadError> {
+        let damage = self.damage.read().unwrap_or_else(PoisonError::into_inner);
+        let found = damage.iter().filter(|damage| damage.hits(from, to));
+        let found = found.min_by_key(|damage| damage.first)?;
+        let seq = found.first.max(from);
+        Some(ReadError::Damaged { seq, file: found.file.clone(), offset: found.offset })
+    }
+
+    /// Reads a segment that nobody has read yet, and says what was found damaged since this was
+    /// last called, by whom ever; `None` when all have been read and all has been said.
     pub(super) fn check_next(&self) -> io::Result<Option<Vec<Damage>>> {
         let unread = |segment: &&Arc<Segment>| {
             segment.index.read().unwrap_or_else(PoisonError::into_inner).is_none()
         };
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(segment) = segments.iter().find(unread) else { return Ok(None) };
-        let after = segments.partition_point(|other| other.first <= segment.first);
-        let next = segments.get(after).map(|next| next.first);
-        self.with_index(segment, next, |_| ())?;
-        let damage = self.damage.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(Some(damage.iter().filter(|damage| damage.file == segment.name).cloned().collect()))
+        let next = segments.iter().find(unread);
+        if let Some(segment) = next {
+            let after = segments.partition_point(|other| other.first <= segment.first);
+            let next = segments.get(after).map(|next| next.first);
+            self.with_index(segment, next, |_| ())?;
+        }
+        let untold = std::mem::take(&mut self.found().untold);
+        Ok((next.is_some() || !untold.is_empty()).then_some(untold))
     }
 
     fn scan(&self, segment: &Segment, next: Option<Seq>, keys: bool) -> io::Result<Scan> {

@@ -11,7 +11,8 @@
 
 use super::files::{Files, RealFiles, View};
 use super::layout::{
-    Damage, HEAD, HEAD_LENGTH, Head, HeadKind, SegmentHeader, VERSION, number, snapshot_name,
+    Damage, DamageKind, HEAD, HEAD_LENGTH, Head, HeadKind, SegmentHeader, VERSION, number,
+    snapshot_name,
 };
 use super::record::{self, Raw, Seen, Stamp};
 use crate::domain::ids::Seq;
@@ -169,6 +170,11 @@ impl Snapshot for Stored {
     }
 }
 
+fn damaged(up_to: Seq, offset: u64) -> Damage {
+    let (kind, file) = (DamageKind::Snapshot, snapshot_name(up_to));
+    Damage { kind, file, offset, first: Seq(1), records: 0 }
+}
+
 /// Checks the snapshot of `up_to`; where it is not what was written, the place.
 pub(super) fn load(files: &dyn Files, up_to: Seq) -> io::Result<Result<Loaded, Damage>> {
     read(files, up_to, &mut |_| true)
@@ -182,8 +188,7 @@ fn read(
 ) -> io::Result<Result<Loaded, Damage>> {
     let file = files.open(&snapshot_name(up_to))?;
     let mut view = View::new(file.as_ref(), PIECE)?;
-    let broken =
-        |offset| Ok(Err(Damage { file: snapshot_name(up_to), offset, first: Seq(1), records: 0 }));
+    let broken = |offset| Ok(Err(damaged(up_to, offset)));
     let header = SegmentHeader::decode(view.from(0, HEAD)?)
         .filter(|header| header.first == up_to && header.version == VERSION);
     let Some(header) = header else { return broken(0) };

@@ -4,12 +4,13 @@ use super::OpenError;
 use super::files::{File, Files, RealFiles};
 use super::keys::Run;
 use super::layout::{
-    Damage, HEAD, HEAD_LENGTH, SegmentHeader, VERSION, number, run_name, segment_name,
+    Damage, DamageKind, HEAD, HEAD_LENGTH, SegmentHeader, VERSION, number, run_name, segment_name,
     snapshot_name,
 };
 use super::record::kind_name;
 use super::scan::{Scan, Tail, Task, scan};
 use super::snapshot::{self, Stored};
+use crate::domain::cell::words;
 use crate::domain::ids::Seq;
 use crate::engine::change::{AuditHead, Change};
 use crate::engine::ports::Snapshot;
@@ -18,16 +19,17 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What a file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileKind {
-    /// A segment.
-    Segment,
-    /// A run of idempotency keys; can be made anew from its segment.
-    Keys,
-    /// A snapshot; the journal alone can do without.
-    Snapshot,
-}
+words!(
+    /// What a file is.
+    FileKind, "kind of file", {
+        /// A segment.
+        Segment = "segment",
+        /// A run of idempotency keys; can be made anew from its segment.
+        Keys = "keys",
+        /// A snapshot; the journal alone can do without.
+        Snapshot = "snapshot",
+    }
+);
 
 /// What was found in one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,8 +55,8 @@ pub struct FileReport {
 pub struct VerifyReport {
     /// File by file: segments, runs, snapshots.
     pub files: Vec<FileReport>,
-    /// Segments whose first sequence does not continue the one before: the missing file's name.
-    pub missing: Vec<String>,
+    /// Segments that are missing.
+    pub missing: Vec<Damage>,
     /// The first sequence that is here.
     pub first: Seq,
     /// The first sequence that must be here, by what the journal says.
@@ -66,10 +68,15 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
+    /// Everything that is damaged: missing segments first, then file by file.
+    pub fn damage(&self) -> impl Iterator<Item = &Damage> {
+        self.missing.iter().chain(self.files.iter().flat_map(|file| &file.damage))
+    }
+
     /// Whether a start would accept the folder and lose nothing that was synced.
     #[must_use]
     pub fn is_intact(&self) -> bool {
-        self.missing.is_empty() && self.files.iter().all(|file| file.damage.is_empty())
+        self.damage().next().is_none()
     }
 }
 
@@ -107,14 +114,15 @@ pub fn verify_on(files: &dyn Files, archive: bool) -> Result<VerifyReport, OpenE
     let mut expected = report.first;
     for (place, &first) in firsts.iter().enumerate() {
         if first > expected {
-            report.missing.push(segment_name(expected));
+            report.missing.push(Damage::missing(expected, Some(first)));
         }
         let next = firsts.get(place + 1).copied();
         expected = report.segment(files, first, next, floor, archive)?;
     }
     // The first segments may have left a journal that says so; an archive begins anywhere.
     if !archive && (firsts.is_empty() || report.first > report.begins) {
-        report.missing.insert(0, segment_name(report.begins));
+        let next = firsts.first().copied();
+        report.missing.insert(0, Damage::missing(report.begins, next));
     }
     report.last = Seq(expected.0 - 1);
     for first in numbers(".keys") {
@@ -205,14 +213,14 @@ impl VerifyReport {
         self.begins = self.begins.max(found.begins);
         let mut damage = Vec::new();
         if !header_is_intact(file.as_ref(), first)? {
-            damage.push(Damage { file: name.clone(), offset: 0, first, records: 0 });
+            damage.push(Damage::frame(&name, 0, first));
         }
         damage.extend(found.damage.iter().cloned());
         for (kind, &count) in (0..).zip(found.by_kind()).filter(|(_, count)| **count > 0) {
             *self.by_kind.entry(kind_name(kind)).or_default() += count;
         }
         if next.is_none() && found.sealed && !archive {
-            self.missing.push(segment_name(Seq(found.next)));
+            self.missing.push(Damage::missing(Seq(found.next), None));
         }
         let Scan { records, synced, tail, next: end, .. } = found;
         let synced_up_to = Some(Seq(synced));
@@ -236,7 +244,8 @@ impl VerifyReport {
             Some(run) => run.is_intact()?,
             None => false,
         };
-        let broken = Damage { file: file.clone(), offset: 0, first, records: 0 };
+        let kind = DamageKind::Keys;
+        let broken = Damage { kind, file: file.clone(), offset: 0, first, records: 0 };
         self.files.push(FileReport {
             bytes: files.open(&file)?.length()?,
             file,

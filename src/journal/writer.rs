@@ -38,6 +38,19 @@ pub(super) struct FileJournal {
     pub(super) poisoned: bool,
 }
 
+/// The writer of a quarantined journal, which is only looked at: it takes nothing.
+pub(super) struct Unwritten;
+
+impl Journal for Unwritten {
+    fn append(&mut self, _changes: &[(Seq, Change)]) -> Result<(), AppendError> {
+        Err(AppendError::Unknown(io::Error::other("a quarantined journal takes nothing")))
+    }
+
+    fn close(self: Box<Self>) -> Result<(), AppendError> {
+        Ok(())
+    }
+}
+
 /// The work beside the commits: runs of keys and segments made ahead of time.
 ///
 /// Without it the writer does the same work itself, between two batches.
@@ -52,12 +65,16 @@ impl Upkeep {
     /// # Errors
     /// The disk's. Nothing is lost by one: what failed stays due.
     pub fn run_once(&self) -> io::Result<bool> {
+        if self.store.quarantined {
+            return Ok(false);
+        }
         let written = self.store.write_pending_runs()?;
         Ok(self.store.go_on_with_spare()? || written)
     }
 
     /// Reads one of the segments that a snapshot made it unnecessary to read at the start, and
-    /// says what is damaged in it; `None` when all have been read.
+    /// says what was found damaged since this was last called, also by others; `None` when all
+    /// have been read and there is nothing to say.
     ///
     /// # Errors
     /// The disk's.

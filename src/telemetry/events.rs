@@ -219,8 +219,8 @@ pub struct Recovered {
     pub in_doubt: u64,
     /// Bytes of the unsynced tail that were cut.
     pub cut_bytes: u64,
-    /// Records that cannot be read and are kept out.
-    pub quarantined: u64,
+    /// The journal is damaged and only looked at; how many changes were passed over.
+    pub quarantined: Option<u64>,
     /// Whether the last stop was a clean one.
     pub clean: bool,
     /// How long it took.
@@ -238,10 +238,12 @@ pub fn recovered(found: &Recovered) {
         duration_ms = millis(found.took),
         "the journal was recovered"
     );
-    if found.quarantined > 0 {
+    if let Some(passed_over) = found.quarantined {
         tracing::error!(
-            count = found.quarantined,
-            "damaged records are kept out and their keys blocked, restore the journal"
+            code = "quarantined",
+            count = passed_over,
+            "the journal is damaged and only looked at: nothing is sent, taken or written, and the \
+            books cannot be proved; changes that rest on lost records were passed over"
         );
     }
 }
@@ -290,14 +292,36 @@ pub fn store_measured(bytes: u64, free: u64) {
     });
 }
 
-/// A record that was synced is not what was written.
-pub fn records_damaged(file: &str, offset: u64, first: Seq, records: u64) {
+/// Something that was synced is not what was written, or is missing; `what` says it in words,
+/// `records` is how many are lost as far as anybody knows.
+pub fn records_damaged(file: &str, offset: u64, what: &str, records: u64) {
     tracing::error!(
-        code = "records_damaged", file, offset, %first, records,
-        "records are damaged: restore the file from a copy; until then they are not read, sent \
-        or answered"
+        code = "records_damaged",
+        file,
+        offset,
+        why = what,
+        count = records,
+        "the journal is damaged: restore the file from a copy; until then what is lost is not \
+        read, sent or answered"
     );
     count(|series| series.damaged.increment(number(records)));
+}
+
+/// A record that is needed and older than records are kept cannot be written once more.
+pub fn needed_record_damaged(damaged: &impl Display) {
+    tracing::error!(
+        code = "record_damaged", error = %damaged,
+        "old segments stay until the file is restored, or its transaction has ended"
+    );
+}
+
+/// A transaction was not sent because its record could not be had.
+pub fn record_not_loaded(transaction_id: TransactionId, reason: TransientReason, why: &str) {
+    tracing::error!(
+        code = reason.as_str(), %transaction_id, why,
+        "the record cannot be read, nothing was sent: restore what is named; a dead letter then \
+        goes on by holdover dead-letter redrive"
+    );
 }
 
 /// Old segments have left the journal, which now begins with `begins`.
@@ -358,6 +382,8 @@ pub fn http_answered(
 pub struct Standing {
     /// The books.
     pub books: Books,
+    /// Whether records are lost, so that the books cannot be proved.
+    pub quarantined: bool,
     /// When the oldest transaction that could be sent was accepted.
     pub oldest_deliverable: Option<Timestamp>,
     /// When the oldest transaction behind a closed gate or a blocked key was accepted.
@@ -422,8 +448,10 @@ pub fn stands(standing: &Standing) {
     count(|series| {
         let ahead = standing.clock_jump_ms.unwrap_or(0);
         series.clock_jump.set(difference(i128::from(ahead)) / 1000.0);
-        series.imbalance.set(difference(items));
-        series.imbalance_yuan.set(difference(fen) / 100.0);
+        // Where records are lost nobody knows the difference, and 0 would claim that it is none.
+        let unknown = standing.quarantined.then_some(f64::NAN);
+        series.imbalance.set(unknown.unwrap_or(difference(items)));
+        series.imbalance_yuan.set(unknown.unwrap_or(difference(fen) / 100.0));
         for &state in State::ALL {
             if let Some(gauge) = series.backlog(state) {
                 gauge.set(number(books.in_state(state).items));

@@ -102,7 +102,7 @@ catalogue! {
         "When the oldest waiting transaction was accepted; 0 when none waits";
     IN_FLIGHT Kind::Gauge, "holdover_in_flight_transactions", UPSTREAM, "Attempts that are out";
     IMBALANCE Kind::Gauge, "holdover_ledger_imbalance_transactions", &[],
-        "Accepted less the sum over all states; anything but 0 is a defect";
+        "Accepted less the sum over all states; anything but 0 is a defect; not a number while the journal is quarantined";
     IMBALANCE_YUAN Kind::Gauge, "holdover_ledger_imbalance_yuan", &[],
         "The same in money";
     WINDOW_STATE Kind::Gauge, "holdover_window_state", &["state"],

@@ -1,7 +1,8 @@
 //! Problem bodies (RFC 9457): the one form in which either listener says no.
 //!
 //! The codes are a closed list; one table says for each its status, its title, whether the same
-//! request may succeed later, and what to do next. A detail never repeats what was sent: an
+//! request may succeed later, and what a submitter does next (what an operator does next stands
+//! in `admin::refusal`). A detail never repeats what was sent: an
 //! identity number in a wrong field must not come back in an error, where it would be logged.
 
 use crate::domain::cell::words;
@@ -9,6 +10,7 @@ use crate::domain::deadline::{Computed, Extension, Rule};
 use crate::domain::ids::WindowId;
 use crate::domain::policy::RowRef;
 use crate::domain::time::CivilDate;
+use crate::engine::event::Sought;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -68,12 +70,19 @@ words!(
         IndexUnavailable = "index_unavailable",
         /// We cannot take it now.
         Unavailable = "unavailable",
+        /// The record of this transaction is damaged.
+        RecordDamaged = "record_damaged",
         /// Records are damaged: nothing is decided until they are back.
         Quarantined = "quarantined",
         /// We have a defect.
         Internal = "internal",
     }
 );
+
+const ASK_WHEN_RESTORED: &str = "do not send it under a new key, the transaction is known; ask \
+    again, with the same key, when the operators have restored the record";
+const SEND_WHEN_RESTORED: &str =
+    "send it again with the same key when the operators have restored the records";
 
 /// What is always the same about a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +93,7 @@ pub struct CodeFacts {
     pub title: &'static str,
     /// Whether the very same request may succeed later.
     pub retryable: bool,
-    /// What the caller does next.
+    /// What a submitter does next.
     pub next: &'static str,
 }
 
@@ -94,7 +103,7 @@ impl Code {
     pub const fn facts(self) -> CodeFacts {
         let (status, title, retryable, next) = match self {
             Self::Malformed => (400, "The request cannot be read", false, "correct the request"),
-            Self::Invalid => (422, "Some fields are wrong", false, "correct the fields listed"),
+            Self::Invalid => (422, "Some fields are wrong", false, "correct what is named"),
             Self::CredentialInPayload => (
                 422,
                 "A credential stands in the payload",
@@ -126,7 +135,9 @@ impl Code {
             Self::UnsupportedMediaType => {
                 (415, "The body is of the wrong type", false, "set Content-Type as documented")
             }
-            Self::WrongState => (409, "Its state does not allow this", false, "look at its state"),
+            Self::WrongState => {
+                (409, "Its state does not allow this", false, "read it again, then decide")
+            }
             Self::Changed => {
                 (412, "It was changed in between", false, "read it again, then decide")
             }
@@ -160,12 +171,8 @@ impl Code {
             Self::Unavailable => {
                 (503, "Not available now", true, "send it again with the same key")
             }
-            Self::Quarantined => (
-                503,
-                "Stored records are damaged",
-                true,
-                "send it again with the same key when the operators have restored the records",
-            ),
+            Self::RecordDamaged => (503, "The stored record is damaged", true, ASK_WHEN_RESTORED),
+            Self::Quarantined => (503, "Stored records are damaged", true, SEND_WHEN_RESTORED),
             Self::Internal => (500, "Something failed here", true, "send it again, same key"),
         };
         CodeFacts { status, title, retryable, next }
@@ -335,6 +342,9 @@ pub struct ProblemBody {
     /// What the person may be told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<Message>,
+    /// What was named and is not there.
+    #[serde(skip)]
+    pub sought: Option<Sought>,
     /// Seconds for the header `Retry-After`.
     #[serde(skip)]
     pub retry_after_seconds: Option<u64>,
@@ -359,6 +369,7 @@ impl Problem {
             window: None,
             deadline: None,
             message: None,
+            sought: None,
             retry_after_seconds: None,
         }))
     }
@@ -394,8 +405,23 @@ impl Problem {
 
     /// Nothing of that name, or nothing of the caller's.
     #[must_use]
-    pub fn not_found(what: &'static str) -> Self {
-        Self::new(Code::NotFound, format!("there is no {what} of that name"))
+    pub fn not_found(sought: Sought) -> Self {
+        let mut problem = Self::new(Code::NotFound, format!("there is no {sought}"));
+        problem.sought = Some(sought);
+        problem.next = match sought {
+            Sought::Transaction | Sought::OpenTransaction | Sought::UntoldResult => {
+                "check the number; GET /v1/transactions lists those of your institution"
+            }
+            Sought::OpenDependency => {
+                "check the number; where that one has been applied, leave depends_on out"
+            }
+            Sought::Ticket | Sought::OpenTicket => {
+                "check the number; GET /v1/tickets lists those of your institution"
+            }
+            Sought::Window => "check the name; GET /v1/windows lists what is planned",
+            Sought::Closing => "name exactly the cells that were closed",
+        };
+        problem
     }
 
     /// The response, naming the request.

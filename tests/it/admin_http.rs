@@ -15,7 +15,7 @@ use holdover::domain::ids::{Seq, TransactionId};
 use holdover::domain::state::State as Standing;
 use holdover::domain::time::{Monotonic, Now, Timestamp};
 use holdover::engine::clock::Doubt;
-use holdover::engine::event::{Command, Done, Event, Fault, Order, Reply, ReplyTo};
+use holdover::engine::event::{Command, Done, Event, Fault, Order, Reply, ReplyTo, Sought};
 use holdover::engine::ports::{Clock, Later};
 use holdover::engine::run::{Handle, Input};
 use holdover::web::access::{Holder, KeyFile, NewKey, Scope, create};
@@ -79,6 +79,7 @@ pub(crate) fn world() -> World {
         not_ready: Arc::new(move || reasons.lock().unwrap().clone()),
         intake: Arc::new(IntakeCounters::default),
         metrics: Arc::new(|| "holdover_up 1\n".to_owned()),
+        damage: Arc::new([]),
     };
     World { router: router(state), folder, acts, not_ready, queue, clock }
 }
@@ -295,7 +296,7 @@ async fn a_refused_act_and_one_of_unknown_end_are_written_down_as_such() {
         Reply::Unavailable,
         Reply::Invalid(Fault::Changed { current: 4 }),
         Reply::Invalid(Fault::WrongState { what: "transaction", state: "applied".to_owned() }),
-        Reply::Invalid(Fault::NotFound("transaction")),
+        Reply::Invalid(Fault::NotFound(Sought::Transaction)),
     ];
     world.engine(move |_| replies.pop().unwrap());
     let key = world.operator(&[Scope::Approve]);

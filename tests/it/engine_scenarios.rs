@@ -436,6 +436,64 @@ fn a_dead_letter_keeps_its_place_until_a_person_puts_it_back() {
     assert_eq!(bench.sent(), [second.0]);
 }
 
+fn failed_by(reason: TransientReason) -> Outcome<holdover::engine::ports::Answer> {
+    Outcome::Transient { reason, retry_after: None }
+}
+
+#[test]
+fn a_damaged_record_is_given_up_at_once_and_says_why_also_after_a_restart() {
+    let mut bench = Bench::new("2022-08-12T20:00:00+08:00");
+    let first = bench.accepted(submission(filing(), 1, 1));
+    let second = bench.accepted(submission(filing(), 2, 1));
+    bench.settle(failed_by(TransientReason::RecordDamaged));
+    assert_eq!(bench.state(first), Some(State::DeadLettered), "it cannot heal by waiting");
+    assert_eq!(bench.state(second), Some(State::Waiting), "it keeps its place");
+    assert!(bench.sent().is_empty());
+    let why = |bench: &Bench| bench.machine.transaction(first).unwrap().given_up_for;
+    assert_eq!(why(&bench), Some(TransientReason::RecordDamaged));
+
+    let mut again = Machine::new(settings(), Box::new(NoRuns));
+    bench.machine.snapshot().for_each(|change| again.apply(Seq(0), &change));
+    again.link_carried();
+    bench.machine = again;
+    assert_eq!(why(&bench), Some(TransientReason::RecordDamaged));
+    bench.order(Command::Redrive(first));
+    assert_eq!(why(&bench), None);
+    assert_eq!(bench.sent(), [first.0]);
+    bench.settle(failed_by(TransientReason::RecordDamaged));
+    bench.order(Command::Skip(first));
+    assert_eq!(bench.state(first), None);
+    assert_eq!(bench.sent(), [second.0]);
+}
+
+#[test]
+fn a_record_that_the_disk_does_not_give_is_tried_again_before_it_is_given_up() {
+    let mut bench = Bench::new("2022-08-12T20:00:00+08:00");
+    let first = bench.accepted(submission(filing(), 1, 1));
+    let mut tries = 0;
+    while bench.state(first) != Some(State::DeadLettered) {
+        if !bench.out.is_empty() {
+            bench.settle(failed_by(TransientReason::RecordUnreadable));
+            tries += 1;
+        }
+        bench.now = bench.now.after(Duration::from_secs(60));
+        bench.step(Event::Tick);
+        assert!(tries < 20, "never given up");
+    }
+    assert_eq!(tries, settings().retry.failures_max);
+}
+
+#[test]
+fn a_settlement_whose_record_is_damaged_becomes_a_ticket_while_its_person_waits() {
+    let mut bench = Bench::new("2022-08-12T20:00:00+08:00");
+    assert!(bench.submit(settlement(1)).is_none(), "the client waits");
+    let id = bench.settle(failed_by(TransientReason::RecordDamaged));
+    assert_eq!(bench.state(id), Some(State::Ticketed));
+    let answered = bench.answered(1);
+    let ticketed = matches!(answered, Some(Reply::Accepted { live: Some(Live::Ticketed), .. }));
+    assert!(ticketed, "{answered:?}");
+}
+
 #[test]
 fn a_key_sent_again_gets_the_first_transaction_and_other_content_is_refused() {
     let mut bench = Bench::new("2022-08-12T20:00:00+08:00");

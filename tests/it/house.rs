@@ -188,6 +188,7 @@ impl House {
             not_ready: Arc::new(Vec::new),
             intake: Arc::new(admin::types::IntakeCounters::default),
             metrics: Arc::new(String::new),
+            damage: Arc::new([]),
         });
         Self { submitters, operators, engine, mine, theirs, operator, folder, worker }
     }

@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use bytes::Bytes;
 use holdover::domain::cell::Channel;
-use holdover::engine::event::{Fault, Live};
+use holdover::engine::event::{Fault, Live, Sought};
 use holdover::engine::ports::Answer;
 use holdover::web::access::{Scope, create};
 use holdover::web::server::{ServerLimits, serve};
@@ -338,7 +338,7 @@ async fn who_is_turned_away_gets_number_time_and_both_languages() {
 async fn faults_and_our_own_inability_have_their_statuses() {
     let state = || "applied".to_owned();
     for (fault, status, code) in [
-        (Fault::NotFound("transaction"), 404, "not_found"),
+        (Fault::NotFound(Sought::Transaction), 404, "not_found"),
         (Fault::WrongState { what: "it", state: state() }, 409, "wrong_state"),
         (Fault::Changed { current: 2 }, 412, "changed"),
         (Fault::BeingReplaced, 409, "being_replaced"),

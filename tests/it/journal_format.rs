@@ -8,7 +8,7 @@ use holdover::engine::ports::ReadError;
 use holdover::journal::fault::FaultyDisk;
 use holdover::journal::sample::{self, Dice};
 use holdover::journal::verify::{FileKind, verify, verify_on};
-use holdover::journal::{self, OpenError, Opened, Options};
+use holdover::journal::{self, Damage, DamageKind, OpenError, Opened, Options};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -156,6 +156,127 @@ fn a_missing_file_is_never_an_empty_store() {
     let disk = FaultyDisk::holding(&files);
     named(&files, ".segment").iter().for_each(|(name, _)| disk.remove(name));
     assert!(matches!(open(&disk, &normal).err(), Some(OpenError::Missing { .. })));
+}
+
+fn lost(opened: &Opened) -> Vec<(DamageKind, String, Seq, Option<Seq>)> {
+    let lost = |d: &Damage| d.lost().map(|(from, to)| (d.kind, d.file.clone(), from, to));
+    opened.report.damage.iter().filter_map(lost).collect()
+}
+
+/// Opens what is left, checks that everything is served but what is named, and that nothing in
+/// the folder has been changed; what is named.
+fn look_at_the_rest(
+    disk: &FaultyDisk,
+    all: &[(Seq, Change)],
+) -> Vec<(DamageKind, String, Seq, Option<Seq>)> {
+    let quarantine = Options { quarantine: true, init: false, ..options() };
+    let before = disk.contents();
+    let mut opened = open(disk, &quarantine).unwrap();
+    let named = lost(&opened);
+    let is_lost = |seq: Seq| {
+        named.iter().any(|(_, _, from, to)| *from <= seq && to.is_none_or(|to| seq <= to))
+    };
+    let rest: Vec<(Seq, Change)> = all.iter().filter(|(seq, _)| !is_lost(*seq)).cloned().collect();
+    assert!(recovered(&opened) == rest, "{named:?}");
+    for (seq, change) in all {
+        match opened.reader.read(*seq) {
+            Ok(read) => assert!(!is_lost(*seq) && read == *change, "{seq}: {named:?}"),
+            Err(ReadError::Damaged { file, .. }) => {
+                assert!(is_lost(*seq) && named.iter().any(|one| one.1 == file), "{seq}: {named:?}");
+            }
+            Err(other) => panic!("{seq}: {other}"),
+        }
+    }
+    let next = opened.last.next();
+    let started = Change::Started { epoch: 9, virtual_clock: false, at: Timestamp::default() };
+    assert!(opened.journal.append(&[(next, started)]).is_err());
+    opened.upkeep.run_once().unwrap();
+    opened.journal.close().unwrap();
+    assert!(disk.contents() == before, "looking changed something");
+    named
+}
+
+#[test]
+fn quarantined_the_rest_of_missing_segments_is_served_and_what_is_lost_is_named() {
+    let (all, files) = small(120);
+    let segments = named(&files, ".segment");
+    assert!(segments.len() >= 5);
+    let first = |name: &str| Seq(name.split('.').next().unwrap().parse().unwrap());
+    for (place, (name, _)) in segments.iter().enumerate() {
+        let disk = FaultyDisk::holding(&files);
+        disk.remove(name);
+        let last = segments.get(place + 1).map(|(next, _)| Seq(first(next).0 - 1));
+        let expected = (DamageKind::SegmentMissing, name.clone(), first(name), last);
+        assert_eq!(look_at_the_rest(&disk, &all), [expected]);
+    }
+    // Several, and damage in what is left.
+    let disk = FaultyDisk::holding(&files);
+    disk.remove(&segments[1].0);
+    disk.remove(&segments[3].0);
+    disk.flip(&segments[2].0, 1000 * 8);
+    let named = look_at_the_rest(&disk, &all);
+    let kinds: Vec<DamageKind> = named.iter().map(|one| one.0).collect();
+    use DamageKind::{Records, SegmentMissing};
+    assert_eq!(kinds, [SegmentMissing, SegmentMissing, Records], "{named:?}");
+    // With nothing left there is nothing to look at.
+    let disk = FaultyDisk::holding(&files);
+    segments.iter().for_each(|(name, _)| disk.remove(name));
+    let quarantine = Options { quarantine: true, init: false, ..options() };
+    assert!(matches!(open(&disk, &quarantine).err(), Some(OpenError::Missing { .. })));
+}
+
+#[test]
+fn quarantined_what_is_left_without_snapshots_is_served_and_what_they_held_is_named() {
+    let (all, files) = small(60);
+    let segments = named(&files, ".segment");
+    let first = |name: &str| Seq(name.split('.').next().unwrap().parse().unwrap());
+    let begins = first(&segments[2].0);
+    let disk = FaultyDisk::holding(&files);
+    let opened = open(&disk, &Options { segment_bytes: 8 << 10, ..options() }).unwrap();
+    for up_to in [50, 60] {
+        let at = Timestamp::from_millis(1_700_000_000_000);
+        let state = [Change::Retired { before: begins, at }];
+        opened.snapshots.write(Seq(up_to), state.into_iter()).unwrap();
+    }
+    drop(opened);
+    segments[..2].iter().for_each(|(name, _)| disk.remove(name));
+    let strict = Options { init: false, ..options() };
+    let rest = &all[begins.0 as usize - 1..];
+    assert!(recovered(&open(&disk, &strict).unwrap()) == rest, "they left in order");
+    let files = disk.contents();
+    let snapshots = named(&files, ".snapshot");
+    assert_eq!(snapshots.len(), 2);
+    let gone = Some(Seq(begins.0 - 1));
+
+    for (name, bytes) in &snapshots {
+        disk.flip(name, bytes.len() as u64 * 4);
+    }
+    assert!(matches!(open(&disk, &strict).err(), Some(OpenError::Damaged { .. })));
+    let newest = snapshots[1].0.clone();
+    assert_eq!(look_at_the_rest(&disk, &all), [(DamageKind::Snapshot, newest, Seq(1), gone)]);
+
+    snapshots.iter().for_each(|(name, _)| disk.remove(name));
+    assert!(matches!(open(&disk, &strict).err(), Some(OpenError::Missing { .. })));
+    let missing = "00000000000000000001.segment".to_owned();
+    let expected = (DamageKind::SegmentMissing, missing, Seq(1), gone);
+    assert_eq!(look_at_the_rest(&disk, &all), [expected]);
+
+    // Snapshots alone: the state can be looked at, no record can.
+    let disk = FaultyDisk::holding(&files);
+    segments.iter().for_each(|(name, _)| disk.remove(name));
+    let opened = open(&disk, &Options { quarantine: true, ..strict.clone() }).unwrap();
+    assert_eq!((snapshot_of(&opened).len(), opened.last), (1, Seq(60)));
+    let ranges: Vec<_> = lost(&opened).into_iter().map(|(_, _, from, to)| (from, to)).collect();
+    assert_eq!(ranges, [(begins, Some(Seq(60))), (Seq(61), None)]);
+    assert!(recovered(&opened).is_empty());
+    drop(opened);
+    assert!(matches!(open(&disk, &strict).err(), Some(OpenError::Missing { .. })));
+    // Not even they.
+    for (name, bytes) in &snapshots {
+        disk.flip(name, bytes.len() as u64 * 4);
+    }
+    let quarantine = Options { quarantine: true, ..strict };
+    assert!(matches!(open(&disk, &quarantine).err(), Some(OpenError::Damaged { .. })));
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod cli_shape;
 mod clock_jump;
 mod clocks;
 mod config_files;
+mod damaged_record;
 mod deadlines;
 mod ended;
 mod engine_scenarios;

@@ -176,7 +176,7 @@ fn the_rest() {
     events::audit_opened(1);
     events::audit_lost(5, 0);
     events::clock_accepted("somebody", Timestamp::default());
-    events::recovered(&Recovered { quarantined: 1, ..Recovered::default() });
+    events::recovered(&Recovered { quarantined: Some(1), ..Recovered::default() });
     events::started(3, true);
     events::committed(5, Duration::from_millis(2));
     events::sync_failed(&"no such device");

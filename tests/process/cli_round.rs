@@ -219,7 +219,7 @@ fn window_round(site: &Site, daemon: &Daemon, cli: &Cli) {
     assert_eq!(later["phase"], "scheduled", "{later}");
     let confirmed = ["--confirm", "later"];
     cli.does(&[["window", "cancel", "later"].as_slice(), &confirmed, &because].concat());
-    cli.fails(3, "", &["window", "show", "nobody"]);
+    cli.fails(3, "holdover window list", &["window", "show", "nobody"]);
 }
 
 fn gate_round(site: &Site, daemon: &Daemon, cli: &Cli) {

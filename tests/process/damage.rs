@@ -5,18 +5,20 @@
 //! daemon uses, over a copy of the folder in memory. A sample goes through the real binary.
 
 use crate::history::{History, draw};
-use crate::rig::{Daemon, Site};
-use holdover::domain::ids::Seq;
+use crate::rig::{Daemon, HOLDOVER, Site};
+use holdover::domain::ids::{Seq, TransactionId};
 use holdover::domain::time::Timestamp;
 use holdover::engine::change::Change;
 use holdover::engine::recovery::{Found, recover};
 use holdover::engine::settings::{Limits, Settings};
 use holdover::journal::fault::FaultyDisk;
+use holdover::journal::record::Raw;
 use holdover::journal::{OpenError, Opened, Options, open_on};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -250,7 +252,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn flip_on_disk(file: &Path, byte: u64, bit: u8) {
+pub(crate) fn flip_on_disk(file: &Path, byte: u64, bit: u8) {
     let mut bytes = std::fs::read(file).unwrap();
     bytes[byte as usize] ^= 1 << bit;
     std::fs::write(file, bytes).unwrap();
@@ -338,10 +340,147 @@ fn only_looks(site: &Site, daemon: &Daemon, history: &History) {
     let order = json!({ "all": true, "reason": "a test" });
     let answer = daemon.admin().send("POST", "/admin/v1/gates/open", &order).unwrap();
     assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.json()["next"].as_str().unwrap().contains("holdover journal verify"));
     let ledger = daemon.look("/admin/v1/ledger");
     assert_eq!(ledger["difference"], json!(0), "{ledger}");
+    assert_eq!(ledger["balanced"], json!(false), "nobody can say: {ledger}");
+    assert_eq!(ledger["unproved"]["code"], "books_unproved", "{ledger}");
+    let metrics = crate::rig::wait_for("the books in the metrics", SETTLED, || {
+        let text = daemon.admin().get("/metrics").unwrap().text();
+        text.contains("holdover_ledger_imbalance_yuan NaN").then_some(text)
+    });
+    assert!(metrics.contains("holdover_ledger_imbalance_transactions NaN"), "{metrics}");
     let page: Value = daemon.look("/admin/v1/transactions");
     assert!(page["items"].is_array(), "{page}");
+}
+
+#[test]
+fn a_missing_segment_is_named_and_the_books_of_what_is_left_prove_nothing() {
+    let site = Site::new(CONFIG);
+    let history = History::new(site.folder());
+    let mut random = fastrand::Rng::with_seed(5);
+    let daemon = site.start();
+    fill(&site, &daemon, &history, &mut random);
+    assert_eq!(check_books(&site, &daemon).0, 0);
+    daemon.kill();
+    let files = journal_files(&site.data);
+    let segments: Vec<&String> =
+        files.iter().map(|(name, _)| name).filter(|name| name.ends_with(".segment")).collect();
+    let first = |name: &str| name.split('.').next().unwrap().parse::<u64>().unwrap();
+    let (name, next) = (segments[1], segments[2]);
+    let aside = site.folder().join("aside");
+    std::fs::rename(site.data.join(name), &aside).unwrap();
+    let Err(ended) = site.run(site.serve(&[])) else { panic!("started without {name}") };
+    assert!(ended.said.contains(&format!("{name} is missing")), "{}", ended.said);
+
+    let daemon = site.start_with(&["--quarantine"]);
+    only_looks(&site, &daemon, &history);
+    let unproved = daemon.look("/admin/v1/ledger")["unproved"].clone();
+    let place = &unproved["damage"][0];
+    assert_eq!((&place["file"], &place["kind"]), (&json!(name), &json!("segment_missing")));
+    let range = (place["seq_from"].as_u64().unwrap(), place["seq_to"].as_u64().unwrap());
+    assert_eq!(range, (first(name), first(next) - 1));
+    assert!(daemon.said().contains(&format!("records {} to {} are lost", range.0, range.1)));
+    let (code, said) = check_books(&site, &daemon);
+    assert_eq!(code, 5, "{said}");
+    assert!(said.contains("CANNOT BE PROVED (books_unproved)") && said.contains(name), "{said}");
+    assert!(!said.contains("balanced"), "{said}");
+    daemon.terminate();
+    assert!(daemon.ended(Duration::from_secs(10)).success());
+    let verified = Command::new(HOLDOVER).args(["journal", "verify"]).arg(&site.data).output();
+    let verified = verified.unwrap();
+    let said = String::from_utf8(verified.stdout).unwrap();
+    assert_eq!(verified.status.code(), Some(5), "{said}");
+    assert!(said.contains(&format!("{name} at byte 0: the segment is missing")), "{said}");
+    assert!(said.contains("what to do: restore this file"), "{said}");
+
+    std::fs::rename(&aside, site.data.join(name)).unwrap();
+    let daemon = site.start();
+    assert_eq!(check_books(&site, &daemon).0, 0);
+    daemon.gates("open");
+    history.prove(&site, &daemon, SETTLED);
+}
+
+/// `holdover ledger check`: its exit code, and what it prints.
+fn check_books(site: &Site, daemon: &Daemon) -> (i32, String) {
+    let key = site.folder().join("operator.key");
+    std::fs::write(&key, &site.operator).unwrap();
+    let mut command = Command::new(HOLDOVER);
+    command.args(["--admin", &format!("http://{}", daemon.operators), "--key-file"]).arg(&key);
+    let output = command.args(["ledger", "check"]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    (output.status.code().unwrap(), said)
+}
+
+/// The segment that the record `seq` stands in, and the place of a byte in its middle.
+pub(crate) fn place_of(data: &Path, seq: Seq) -> (String, u64) {
+    for (name, bytes) in journal_files(data) {
+        let numbered = |at: &usize| bytes.get(at + 20..at + 28) == Some(&seq.0.to_le_bytes());
+        let whole = |at: usize| {
+            let raw = Raw::at(&bytes[at..]).filter(|raw| raw.seq() == seq && raw.is_intact())?;
+            Some(at + raw.length() / 2)
+        };
+        let found = (0..bytes.len()).filter(numbered).find_map(whole);
+        if let Some(place) = found.filter(|_| name.ends_with(".segment")) {
+            return (name, place as u64);
+        }
+    }
+    panic!("there is no record {seq}")
+}
+
+#[test]
+fn a_damaged_record_that_waits_becomes_a_dead_letter_and_is_applied_once_when_restored() {
+    let site = Site::new(CONFIG);
+    let history = History::new(site.folder());
+    let mut random = fastrand::Rng::with_seed(4);
+    let daemon = site.start();
+    fill(&site, &daemon, &history, &mut random);
+    let waiting = daemon.look("/admin/v1/transactions?state=waiting&limit=1");
+    let id = waiting["items"][0]["id"].as_str().unwrap().to_owned();
+    // A stop in order, so that there is a snapshot and the next start does not read the segment.
+    daemon.terminate();
+    assert!(daemon.ended(Duration::from_secs(10)).success());
+    let seq = id.parse::<TransactionId>().unwrap().seq;
+    let (name, byte) = place_of(&site.data, seq);
+    assert!(journal_files(&site.data).iter().any(|(n, _)| n.ends_with(".segment") && *n > name));
+    let sound = site.folder().join("sound.segment");
+    std::fs::copy(site.data.join(&name), &sound).unwrap();
+    flip_on_disk(&site.data.join(&name), byte, 3);
+
+    let daemon = site.start();
+    daemon.gates("open");
+    let dead = || daemon.look("/admin/v1/dead-letters")["items"].as_array().unwrap().clone();
+    let given_up = || {
+        let dead = dead();
+        (dead.len() == 1).then(|| dead[0].clone())
+    };
+    let letter = crate::rig::wait_for("the dead letter", SETTLED, given_up);
+    assert_eq!((&letter["id"], &letter["given_up_for"]), (&json!(id), &json!("record_damaged")));
+    assert_eq!(letter["attempts"], 1, "{letter}");
+    let shown = daemon.look(&format!("/admin/v1/transactions/{id}"));
+    assert!(shown["damaged"].as_str().unwrap().contains(&name), "{shown}");
+    assert_eq!(history.repeat_all(&site, &daemon), (119, 1), "receipts told, and not");
+    let blocked = history.blocked(&site, &daemon);
+    assert_eq!(blocked, [("record_damaged".to_owned(), Some("300".to_owned()))]);
+    let order = json!({ "reason": "a test" });
+    let path = format!("/admin/v1/dead-letters/{id}/redrive");
+    let redrive = || assert_eq!(daemon.admin().send("POST", &path, &order).unwrap().status, 200);
+    redrive();
+    let again = || given_up().filter(|letter| letter["attempts"] == 2);
+    crate::rig::wait_for("the dead letter again", SETTLED, again);
+    // One line for what was found, and one for each attempt; none for those who asked.
+    crate::rig::wait_for("the damage to be told", SETTLED, || {
+        daemon.said().contains("records_damaged").then_some(())
+    });
+    let errors = daemon.said().matches("\"ERROR\"").count();
+    assert_eq!(errors, 3, "{}", daemon.said());
+
+    // Restored under its name, as a backup tool does: the daemon goes on with another file open.
+    std::fs::rename(&sound, site.data.join(&name)).unwrap();
+    redrive();
+    daemon.settle(SETTLED);
+    assert!(dead().is_empty());
+    history.prove(&site, &daemon, SETTLED);
 }
 
 #[test]

@@ -286,6 +286,19 @@ impl History {
         (told, blocked)
     }
 
+    /// Sends everything acknowledged once more: the code and the `Retry-After` of each that does
+    /// not get its receipt.
+    pub(crate) fn blocked(&self, site: &Site, daemon: &Daemon) -> Vec<(String, Option<String>)> {
+        let mut clients: Vec<_> = site.submitters.iter().map(|s| daemon.client(s)).collect();
+        let mut post = |known: &Known| {
+            let intent = &known.intent;
+            let answer = intent.post_with(&mut clients[intent.submitter], None).unwrap();
+            let code = answer.json()["code"].as_str().map(str::to_owned)?;
+            Some((code, answer.header("retry-after").map(str::to_owned)))
+        };
+        self.inner().known.iter().filter_map(&mut post).collect()
+    }
+
     /// Every receipt is told again, byte for byte.
     fn every_receipt_is_found_again(&self, site: &Site, daemon: &Daemon) {
         let mut clients: Vec<_> = site.submitters.iter().map(|s| daemon.client(s)).collect();

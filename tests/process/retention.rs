@@ -1,7 +1,9 @@
 //! Segments that leave a running daemon: what still waits is carried along through it all, what
 //! is final goes to the archive, and the disk does not grow with what was.
 
+use crate::damage::{flip_on_disk, place_of};
 use crate::rig::{Answer, Client, Daemon, HOLDOVER, Site, wait_for};
+use holdover::domain::ids::TransactionId;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
@@ -141,4 +143,58 @@ fn what_waits_is_carried_along_while_everything_around_it_leaves() {
     assert!(segments(&archive) >= 6);
     assert!(intact(&["--archive", archive.to_str().unwrap()]));
     assert!(!intact(&[archive.to_str().unwrap()]), "an archive is no journal");
+}
+
+#[test]
+fn a_damaged_record_that_is_needed_keeps_its_segment_and_is_told_without_an_end() {
+    let young = "[journal]\nsegment_bytes = 262144\nsnapshot_every_records = 1000\n";
+    let site = Site::new(young);
+    let daemon = site.start();
+    daemon.gates_of("close", &json!({ "business": ["settlement.inpatient"] }));
+    let mut client = daemon.client(&site.submitters[0]);
+    let kept = post(&mut client, "settlement.inpatient", 0).json();
+    let mut next = 0;
+    let mut batches = daemon.client(&site.submitters[1]);
+    while segments(&site.data) < 3 {
+        post_batch(&mut batches, next, 250);
+        next += 250;
+    }
+    wait_for("the rest to be applied, and the keys of what has ended", BOUND, || {
+        let open = daemon.items("waiting") + daemon.items("in_flight");
+        let names = std::fs::read_dir(&site.data).unwrap();
+        let runs =
+            names.filter(|e| e.as_ref().unwrap().path().extension() == Some("keys".as_ref()));
+        (open == 1 && runs.count() + 1 == segments(&site.data)).then_some(())
+    });
+    daemon.terminate();
+    assert!(daemon.ended(BOUND).success());
+    let id = kept["id"].as_str().unwrap();
+    let (name, byte) = place_of(&site.data, id.parse::<TransactionId>().unwrap().seq);
+    let file = site.data.join(&name);
+    let sound = std::fs::read(&file).unwrap();
+    flip_on_disk(&file, byte, 2);
+
+    let old = site.folder().join("old.toml");
+    std::fs::write(&old, CONFIG).unwrap();
+    let mut command = site.serve(&[]);
+    command.arg("--config").arg(&old);
+    let daemon = site.run(command).unwrap();
+    let mut batches = daemon.client(&site.submitters[1]);
+    let told = "old segments stay until the file is restored";
+    wait_for("the damage to be told", BOUND, || daemon.said().contains(told).then_some(()));
+    // The work goes on; with each segment that ends it is looked at once more.
+    let before = segments(&site.data);
+    while segments(&site.data) < before + 4 {
+        post_batch(&mut batches, next, 250);
+        next += 250;
+    }
+    assert!(file.exists() && segments(&site.data.join("archive")) == 0);
+    assert!(daemon.said().matches(told).count() <= segments(&site.data), "{}", daemon.said());
+    assert!(!daemon.said().contains("a task failed"), "{}", daemon.said());
+
+    std::fs::write(&file, sound).unwrap();
+    let_leave(&site, &daemon, &mut next, 1);
+    assert!(!file.exists());
+    let again = post(&mut daemon.client(&site.submitters[0]), "settlement.inpatient", 0);
+    assert_eq!(again.json(), kept);
 }

@@ -378,6 +378,7 @@ fn encode_snapshot(w: &mut Writer<'_>, change: &Change) {
         w.int(tag::NOT_BEFORE, carried.not_before.as_millis());
         w.opt_text(tag::PROVISIONAL, carried.provisional.as_deref());
         w.opt_int(tag::ENDED_AT, millis(carried.ended_at));
+        w.opt_uint(tag::END_REASON, carried.given_up_for.map(|reason| reason.code().into()));
     } else if let Change::DeadlineCarried { id, registered } = change {
         w.uint(tag::ID, id.0);
         w.uint(tag::INNER_KIND, u64::from(kind_of(registered)));

@@ -52,7 +52,7 @@ codes! {
     }
     TransientReason {
         Unreachable = 1, Busy = 2, Unavailable = 3, GateClosed = 4, Stopping = 5, NotFound = 6,
-        ByPerson = 7, RecordDamaged = 8,
+        ByPerson = 7, RecordDamaged = 8, RecordUnreadable = 9,
     }
     DoubtReason { Timeout = 1, Cut = 2, Unreadable = 3, Unlisted = 4, Restart = 5, }
     State {

@@ -172,6 +172,7 @@ fn decode_rare(
             not_before: get_instant(f, tag::NOT_BEFORE)?,
             provisional: f.opt_string(tag::PROVISIONAL)?,
             ended_at: opt_instant(f, tag::ENDED_AT)?,
+            given_up_for: f.opt_code(tag::END_REASON)?.map(Coded::of).transpose()?,
         })),
         _ => {
             let kind = f.code(tag::INNER_KIND)?;

@@ -210,6 +210,10 @@ impl<'a> Fields<'a> {
         Ok(u8::try_from(self.uint(tag)?).unwrap_or(0))
     }
 
+    pub(super) fn opt_code(&self, tag: u8) -> Result<Option<u8>, Malformed> {
+        Ok(self.opt_uint(tag)?.map(|code| u8::try_from(code).unwrap_or(0)))
+    }
+
     pub(super) fn opt_int(&self, tag: u8) -> Result<Option<i64>, Malformed> {
         Ok(self.opt_uint(tag)?.map(unzigzag))
     }
