@@ -59,7 +59,8 @@ pub fn open_on(files: Arc<dyn Files>, options: &Options) -> Result<Opened, OpenE
     let names = files.list("")?;
     let any = |ending| names.iter().any(|name| number(name, ending).is_some());
     // A snapshot alone can be looked at.
-    if !any(".segment") && !(options.quarantine && any(".snapshot")) {
+    let has_journal = any(".segment") || options.quarantine && any(".snapshot");
+    if !has_journal {
         begin(files.as_ref(), &names, options)?;
     }
     let survey = survey(files.as_ref(), options)?;
