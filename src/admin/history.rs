@@ -156,7 +156,7 @@ fn step<const N: usize>(
 fn tell(seq: Seq, change: &Change, out: &mut TransactionOut) -> Option<Step> {
     let partition = out.id.partition;
     let id = |seq: &Seq| TransactionId::new(partition, *seq).to_string();
-    let told = match change {
+    Some(match change {
         Change::AttemptStarted { attempt, at, .. } => {
             out.state = State::InFlight;
             out.attempts = attempt.0;
@@ -231,8 +231,7 @@ fn tell(seq: Seq, change: &Change, out: &mut TransactionOut) -> Option<Step> {
         | Change::AuditNoted { .. }
         | Change::Carried(_)
         | Change::DeadlineCarried { .. } => return None,
-    };
-    Some(told)
+    })
 }
 
 fn end(out: &mut TransactionOut, state: State, at: Timestamp) {
