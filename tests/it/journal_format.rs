@@ -227,16 +227,18 @@ fn quarantined_the_rest_of_missing_segments_is_served_and_what_is_lost_is_named(
 
 #[test]
 fn quarantined_what_is_left_without_snapshots_is_served_and_what_they_held_is_named() {
-    let (all, files) = small(60);
+    let (mut all, files) = small(60);
     let segments = named(&files, ".segment");
     let first = |name: &str| Seq(name.split('.').next().unwrap().parse().unwrap());
     let begins = first(&segments[2].0);
     let disk = FaultyDisk::holding(&files);
-    let opened = open(&disk, &Options { segment_bytes: 8 << 10, ..options() }).unwrap();
+    let mut opened = open(&disk, &Options { segment_bytes: 8 << 10, ..options() }).unwrap();
+    let at = Timestamp::from_millis(1_700_000_000_000);
+    let retired = Change::Retired { before: begins, at };
+    all.push((Seq(61), retired.clone()));
+    opened.journal.append(&all[60..]).unwrap();
     for up_to in [50, 60] {
-        let at = Timestamp::from_millis(1_700_000_000_000);
-        let state = [Change::Retired { before: begins, at }];
-        opened.snapshots.write(Seq(up_to), state.into_iter()).unwrap();
+        opened.snapshots.write(Seq(up_to), std::iter::once(retired.clone())).unwrap();
     }
     drop(opened);
     segments[..2].iter().for_each(|(name, _)| disk.remove(name));
