@@ -22,9 +22,13 @@ use crate::engine::ports::{ReadError, Snapshot};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 const PIECE: usize = 1 << 20;
 const KEPT: usize = 2;
+/// Changes that are handed to the visitor at a time, and how many such pieces may wait for it.
+const PIECE_CHANGES: usize = 1024;
+const PIECES_AHEAD: usize = 4;
 
 /// Writes snapshots into the data folder of one journal. Runs beside the writer.
 #[derive(Clone)]
@@ -143,6 +147,9 @@ pub(super) fn list(files: &dyn Files) -> io::Result<Vec<Seq>> {
 }
 
 /// A snapshot that was found intact, to be read; of sequence 0, where there is none: nothing.
+///
+/// Reading and decoding have a thread of their own, which ends with the visit: of ten million
+/// changes they take as long as what the visitor does with them.
 pub struct Stored {
     pub(super) files: Arc<dyn Files>,
     pub(super) up_to: Seq,
@@ -153,20 +160,36 @@ impl Snapshot for Stored {
         if self.up_to == Seq(0) {
             return Ok(());
         }
-        let mut seen = Seen::default();
-        let look = &mut |raw: Raw<'_>| match raw.change_among(&mut seen) {
-            Ok(Some(change)) => {
-                visit(&change);
-                true
+        let (out, ahead) = sync_channel(PIECES_AHEAD);
+        let read = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("snapshot-read".to_owned());
+            let reading = thread.spawn_scoped(scope, move || self.hand_over(&out))?;
+            for changes in ahead {
+                changes.iter().for_each(&mut *visit);
             }
-            Ok(None) | Err(_) => false,
-        };
-        let read = read(self.files.as_ref(), self.up_to, look)?;
-        read.map(drop).map_err(|Damage { file, offset, .. }| ReadError::Damaged {
+            reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        read?.map(drop).map_err(|Damage { file, offset, .. }| ReadError::Damaged {
             seq: self.up_to,
             file,
             offset,
         })
+    }
+}
+
+impl Stored {
+    /// Reads the changes and hands them over in pieces, in order.
+    fn hand_over(&self, out: &SyncSender<Vec<Change>>) -> io::Result<Result<Loaded, Damage>> {
+        let mut seen = Seen::default();
+        let mut changes = Vec::with_capacity(PIECE_CHANGES);
+        let read = read(self.files.as_ref(), self.up_to, &mut |raw| {
+            let Ok(Some(change)) = raw.change_among(&mut seen) else { return false };
+            changes.push(change);
+            // Nobody takes them any more only where the visitor has panicked.
+            changes.len() < PIECE_CHANGES || out.send(std::mem::take(&mut changes)).is_ok()
+        });
+        drop(out.send(changes));
+        read
     }
 }
 

@@ -112,8 +112,17 @@ fn what_waits_is_carried_along_while_everything_around_it_leaves() {
     for receipt in &receipts {
         assert!(listed.contains(&&receipt["id"]), "{listed:?} lacks {}", receipt["id"]);
     }
-    // They are carried along again, and then sent, each once.
+    // They are carried along again, and then sent, each once: by a daemon that keeps what is
+    // final, so that it can be asked how they ended.
     let_leave(&site, &daemon, &mut next, 3);
+    daemon.terminate();
+    assert!(daemon.ended(BOUND).success());
+    let keeping = site.folder().join("keeping.toml");
+    std::fs::write(&keeping, "[journal]\nforward_after = \"30d\"\nretention = \"400d\"\n").unwrap();
+    let mut command = site.serve(&[]);
+    command.arg("--config").arg(&keeping);
+    let daemon = site.run(command).unwrap();
+    let mut client = daemon.client(&site.submitters[0]);
     daemon.gates_of("open", &cells);
     daemon.settle(BOUND);
     for receipt in &receipts {
@@ -127,6 +136,10 @@ fn what_waits_is_carried_along_while_everything_around_it_leaves() {
             effects.iter().filter(|call| call["transaction"] == id && call["kind"] == "effect");
         assert_eq!(effects.count(), 1);
     }
+    daemon.terminate();
+    assert!(daemon.ended(BOUND).success());
+    let daemon = site.start();
+    let mut client = daemon.client(&site.submitters[0]);
     // Two more snapshots, and what is left of the rest is what they do not hold.
     for _ in 0..2 {
         let newest = newest_snapshot(&site.data);
