@@ -127,7 +127,10 @@ fn what_waits_is_carried_along_while_everything_around_it_leaves() {
     daemon.settle(BOUND);
     for receipt in &receipts {
         let id = receipt["id"].as_str().unwrap();
-        let told = client.get(&format!("/v1/transactions/{id}")).unwrap().json();
+        let told = wait_for("the index that knows its end", BOUND, || {
+            let answer = client.get(&format!("/v1/transactions/{id}")).unwrap();
+            (answer.status != 503).then(|| answer.json())
+        });
         assert_eq!(told["state"], "applied", "{told}");
         let seen = daemon.look(&format!("/admin/v1/transactions/{id}"));
         assert_eq!(seen["state"], "applied", "{seen}");
