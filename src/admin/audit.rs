@@ -119,7 +119,9 @@ pub struct Summary {
 
 /// The first line that is not what was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line} of the audit log is not what was written: {why}")]
+#[error(
+    "line {line} of the audit log is not what was written: {why}; restore the file from a copy, or put it aside under another name: the daemon then begins a new one that tells of the loss"
+)]
 pub struct Bad {
     /// The line, from 1.
     pub line: u64,

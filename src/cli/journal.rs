@@ -46,6 +46,7 @@ pub(super) fn verify(out: &Out, verb: &Journal) -> Result<Exit, Failure> {
 fn unread(error: OpenError) -> Failure {
     let exit = match &error {
         OpenError::Locked => Exit::Conflict,
+        OpenError::NoJournal => Exit::NotFound,
         OpenError::Io(io) if io.kind() == std::io::ErrorKind::NotFound => Exit::NotFound,
         OpenError::Io(_)
         | OpenError::Missing { .. }

@@ -33,7 +33,7 @@ pub struct ServeArgs {
     /// Run on the clock of a driver at this address, and end with it; refused on real data
     #[arg(long, value_name = "ADDRESS")]
     pub clock: Option<SocketAddr>,
-    /// Begin a journal in a data folder that exists and has none
+    /// Begin a journal where the data folder is absent or has none: for the first start only
     #[arg(long)]
     pub init: bool,
     /// Start although the clock is far from the last journaled time: say what time it is, as a

@@ -126,7 +126,13 @@ impl Verb {
             Self::Extend { id, until, reason } => {
                 let seen = get(run, &id).await?;
                 let body = MoveEnd { ends_at: Some(until), reason: reason.reason };
-                act(run, &seen, "extend", &body, "extended").await
+                // A restore is an act of its own, which a later end does not take back.
+                let done = if seen.restores.is_empty() {
+                    "extended"
+                } else {
+                    "extended; what was restored of it stays open (holdover gate close closes it)"
+                };
+                act(run, &seen, "extend", &body, done).await
             }
             Self::End { id, at, confirm, reason } => {
                 let seen = get(run, &id).await?;
@@ -140,8 +146,8 @@ impl Verb {
                 let body = Because { reason: reason.reason };
                 act(run, &seen, "cancel", &body, "cancelled").await
             }
-            Self::Restore(args) => upon_cells(run, *args, "restore", "restored in part").await,
-            Self::Release(args) => upon_cells(run, *args, "release", "released in part").await,
+            Self::Restore(args) => upon_cells(run, *args, "restore", "restored").await,
+            Self::Release(args) => upon_cells(run, *args, "release", "released").await,
         }
     }
 }
@@ -271,8 +277,9 @@ async fn upon_cells(run: &Run, args: Act, verb: &str, done: &str) -> Result<Exit
     let gates: GatesOut = run.client.get("/admin/v1/gates").await?;
     let touches = format!("{}; {}", brief(&seen), touched(&cells, &gates.gates));
     args.confirm.check(run, &seen, &touches)?;
+    let done = if all { done.to_owned() } else { format!("{done} in part") };
     let body = ForCells { cells, all, reason: args.reason.reason };
-    act(run, &seen, verb, &body, done).await
+    act(run, &seen, verb, &body, &done).await
 }
 
 fn report(run: &Run, changed: &WindowChanged, done: &str) {

@@ -125,7 +125,7 @@ impl Stage {
         Ok(Core { name: name.to_owned(), base_url, control: ready.control, log, _child: child })
     }
 
-    /// Starts the daemon and waits until it is ready.
+    /// Starts the daemon, with the arguments `how` besides, and waits until it is ready.
     ///
     /// # Errors
     /// When it ends, or does not become ready in time.
@@ -134,10 +134,13 @@ impl Stage {
         config: &Path,
         operators: &str,
         http: &Http,
+        how: &[&str],
     ) -> anyhow::Result<Child> {
         let mut command = Command::new(&self.program);
         command
-            .args(["serve", "--config"])
+            .arg("serve")
+            .args(how)
+            .arg("--config")
             .arg(config)
             .args(["--clock", &self.clock.to_string()])
             .stdin(Stdio::null())

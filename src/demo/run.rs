@@ -153,7 +153,7 @@ impl Run {
         let operator = operator_key(&config.data.api_keys_file)?;
         let http = Http::new();
         let operators = format!("http://{operators}");
-        let daemon = stage.start_daemon(&config_file, &operators, &http).await?;
+        let daemon = stage.start_daemon(&config_file, &operators, &http, &["--init"]).await?;
         clock.expect_clients(cores.len() + 1);
         let posts = schedule.posts.clone();
         Ok(Self {
@@ -191,7 +191,8 @@ impl Run {
     /// When it does not become ready.
     pub async fn start_again(&mut self) -> anyhow::Result<()> {
         let stage = &self.stage;
-        self.daemon = stage.start_daemon(&self.config_file, &self.operators, &self.http).await?;
+        self.daemon =
+            stage.start_daemon(&self.config_file, &self.operators, &self.http, &[]).await?;
         Ok(())
     }
 

@@ -416,7 +416,7 @@ impl Tail {
         let (store, checkpoint, provisional) =
             Store::open(folder, options.cache_bytes, pulse, options.tripwire.clone())?;
         if checkpoint.up_to > shared.reader.last() {
-            tracing::warn!("the index is ahead of the journal, which must be another one");
+            events::journal_behind_index(shared.reader.last(), checkpoint.up_to);
             return Err(Trouble::Damaged);
         }
         let (questions, asked) = sync_channel(QUESTIONS_MAX);

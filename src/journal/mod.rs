@@ -204,9 +204,14 @@ pub enum OpenError {
     /// Another process owns the folder.
     #[error("another process has this data folder open, stop it first")]
     Locked,
+    /// There is no journal, and none may be begun.
+    #[error(
+        "there is no journal here: if this is the first start, begin one with --init; if it is not, its disk is not mounted or data.folder, which counts from the working directory, names another place: beginning anew would give numbers that were given before (no_journal)"
+    )]
+    NoJournal,
     /// A file that must be there is not.
     #[error(
-        "{file} is missing from the data folder: restore it, or quarantine to serve the rest (or allow a new journal to begin, in an empty folder)"
+        "{file} is missing from the data folder: restore it, or start with --quarantine to look at the rest"
     )]
     Missing {
         /// The file.
@@ -214,7 +219,7 @@ pub enum OpenError {
     },
     /// Something that was synced is not what was written.
     #[error(
-        "{file} is damaged at byte {offset}, {records} records are lost from {first} on: restore the file, or quarantine to serve the rest"
+        "{file} is damaged at byte {offset}, {records} records are lost from {first} on: restore the file, or start with --quarantine to look at the rest"
     )]
     Damaged {
         /// The file of the first damage.
@@ -263,21 +268,23 @@ pub enum OpenError {
     Io(#[from] std::io::Error),
 }
 
-/// Opens the journal in `folder`. A folder that does not exist is created, and a journal begun
-/// in it; one that exists and has no journal needs [`Options::init`].
+/// Opens the journal in `folder`. Where there is none, [`Options::init`] says that the folder
+/// may be created and a journal begun: a disk that is not mounted must not look like a first
+/// start.
 ///
 /// # Errors
 /// See [`OpenError`].
 pub fn open(folder: &Path, options: &Options) -> Result<Opened, OpenError> {
-    let mut options = options.clone();
     if !folder.try_exists()? {
+        if !options.init {
+            return Err(OpenError::NoJournal);
+        }
         files::RealFiles::create_folder(folder)?;
-        options.init = true;
     }
     let real = files::RealFiles::new(folder);
     #[cfg(feature = "sabotage")]
     if let Some(sync) = options.fail_sync {
-        return open_on(Arc::new(failing::FailingFiles::new(real, sync)), &options);
+        return open_on(Arc::new(failing::FailingFiles::new(real, sync)), options);
     }
-    open_on(Arc::new(real), &options)
+    open_on(Arc::new(real), options)
 }

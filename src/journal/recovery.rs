@@ -77,8 +77,11 @@ fn begin(files: &dyn Files, names: &[String], options: &Options) -> Result<(), O
     let left = names
         .iter()
         .find(|name| number(name, ".snapshot").is_some() || number(name, ".keys").is_some());
-    if left.is_some() || !options.init {
+    if left.is_some() {
         return Err(OpenError::Missing { file: segment_name(Seq(1)) });
+    }
+    if !options.init {
+        return Err(OpenError::NoJournal);
     }
     let spare = Spare::whole(None, files, options.segment_bytes.max(4 * HEAD_LENGTH))?;
     let header = SegmentHeader {

@@ -348,6 +348,20 @@ pub fn index_lost(reason: &'static str) {
     });
 }
 
+/// The index knows of changes that the journal does not have. Only what was durable reaches the
+/// index, so the journal has gone back: what was accepted after it is lost, and its numbers will
+/// be given again.
+pub fn journal_behind_index(journal: Seq, index: Seq) {
+    tracing::error!(
+        code = "journal_behind_index",
+        journal = journal.0,
+        index = index.0,
+        "the journal ends before what the index knows: it is an older copy, or another one; stop \
+         the daemon and restore the newest journal, because what is missing was accepted, and its \
+         numbers, by which the core knows transactions, are being given again"
+    );
+}
+
 /// The index has caught up with the journal. `reason` says where it came from: it was `opened`,
 /// `built` where there was none, or `rebuilt` after it had been given up.
 pub fn index_ready(up_to: Seq, reason: &'static str) {

@@ -130,6 +130,9 @@ impl Site {
     fn serve(&self) -> Command {
         let mut command = Command::new(&self.binary);
         command.arg("serve").arg("--config").arg(&self.config);
+        if !self.folder.join("data").exists() {
+            command.arg("--init");
+        }
         command
     }
 

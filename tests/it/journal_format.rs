@@ -304,15 +304,17 @@ fn a_truncated_segment_is_refused_or_loses_only_its_unsynced_end() {
 }
 
 #[test]
-fn an_existing_folder_without_a_journal_needs_permission_and_an_absent_one_does_not() {
+fn a_folder_without_a_journal_and_one_that_is_absent_need_permission_to_begin_one() {
     let folder = tempfile::tempdir().unwrap();
     let careful = Options { init: false, ..options() };
-    assert!(matches!(
-        journal::open(folder.path(), &careful).err(),
-        Some(OpenError::Missing { .. })
-    ));
-    journal::open(&folder.path().join("data"), &careful).unwrap();
-    journal::open(&folder.path().join("data"), &careful).unwrap();
+    let absent = folder.path().join("data");
+    for place in [folder.path(), &absent] {
+        let refused = journal::open(place, &careful).err();
+        assert!(matches!(refused, Some(OpenError::NoJournal)), "{refused:?}");
+        assert!(!absent.exists(), "nothing was made");
+    }
+    journal::open(&absent, &Options { init: true, ..options() }).unwrap();
+    journal::open(&absent, &careful).unwrap();
 }
 
 #[test]

@@ -365,6 +365,10 @@ impl Site {
     pub(crate) fn serve(&self, args: &[&str]) -> Command {
         let mut command = Command::new(HOLDOVER);
         command.arg("serve");
+        // The first start, and no other.
+        if !self.data.exists() {
+            command.arg("--init");
+        }
         for config in &self.config {
             command.arg("--config").arg(config);
         }
