@@ -76,6 +76,25 @@ fn let_leave(site: &Site, daemon: &Daemon, next: &mut usize, more: usize) {
     });
 }
 
+/// Each of `receipts` is told as applied to its submitter and to operators, after one effect.
+fn applied_once(site: &Site, daemon: &Daemon, receipts: &[Value]) {
+    let mut client = daemon.client(&site.submitters[0]);
+    for receipt in receipts {
+        let id = receipt["id"].as_str().unwrap();
+        let told = wait_for("the index that knows its end", BOUND, || {
+            let answer = client.get(&format!("/v1/transactions/{id}")).unwrap();
+            (answer.status != 503).then(|| answer.json())
+        });
+        assert_eq!(told["state"], "applied", "{told}");
+        let seen = daemon.look(&format!("/admin/v1/transactions/{id}"));
+        assert_eq!(seen["state"], "applied", "{seen}");
+        let effects = site.core.calls();
+        let effects =
+            effects.iter().filter(|call| call["transaction"] == id && call["kind"] == "effect");
+        assert_eq!(effects.count(), 1);
+    }
+}
+
 #[test]
 fn what_waits_is_carried_along_while_everything_around_it_leaves() {
     let site = Site::new(CONFIG);
@@ -122,23 +141,9 @@ fn what_waits_is_carried_along_while_everything_around_it_leaves() {
     let mut command = site.serve(&[]);
     command.arg("--config").arg(&keeping);
     let daemon = site.run(command).unwrap();
-    let mut client = daemon.client(&site.submitters[0]);
     daemon.gates_of("open", &cells);
     daemon.settle(BOUND);
-    for receipt in &receipts {
-        let id = receipt["id"].as_str().unwrap();
-        let told = wait_for("the index that knows its end", BOUND, || {
-            let answer = client.get(&format!("/v1/transactions/{id}")).unwrap();
-            (answer.status != 503).then(|| answer.json())
-        });
-        assert_eq!(told["state"], "applied", "{told}");
-        let seen = daemon.look(&format!("/admin/v1/transactions/{id}"));
-        assert_eq!(seen["state"], "applied", "{seen}");
-        let effects = site.core.calls();
-        let effects =
-            effects.iter().filter(|call| call["transaction"] == id && call["kind"] == "effect");
-        assert_eq!(effects.count(), 1);
-    }
+    applied_once(&site, &daemon, &receipts);
     daemon.terminate();
     assert!(daemon.ended(BOUND).success());
     let daemon = site.start();
