@@ -162,6 +162,14 @@ impl Run {
         Ok(())
     }
 
+    /// The time, when it is that for every process: a follower's clock is behind by a message's
+    /// way, and a core would log what comes of an act as earlier than the act.
+    async fn everywhere(&self) -> Timestamp {
+        let at = self.clock.now().wall;
+        self.clock.jump_to(at).await;
+        at
+    }
+
     /// A named person's act.
     async fn act(
         &mut self,
@@ -170,7 +178,7 @@ impl Run {
         what: &str,
         is_release: bool,
     ) -> anyhow::Result<()> {
-        let at = self.clock.now().wall;
+        let at = self.everywhere().await;
         let all = cells == Selector::default();
         let body = ForCells { cells: cells.clone(), all, reason: what.to_owned() };
         let path = format!("/admin/v1/windows/{WINDOW}/{verb}");
@@ -258,7 +266,7 @@ impl Run {
 
     async fn kill(&mut self, when: &str) -> anyhow::Result<()> {
         processes::kill(&mut self.daemon).await?;
-        let at = self.clock.now().wall;
+        let at = self.everywhere().await;
         self.kills.push(at);
         self.screen.say(at, &format!("the daemon is killed (SIGKILL) {when}, and started again"));
         Ok(())
