@@ -70,7 +70,7 @@ pub struct ServeOptions {
     pub clock: Option<SocketAddr>,
     /// Serve what is intact of a damaged journal.
     pub quarantine: bool,
-    /// Begin a journal in a folder that exists and has none.
+    /// Begin a journal where the folder is absent or has none.
     pub init: bool,
     /// A person's word that the clock is right, for a start that needs one.
     pub accept_clock: Option<ClockWord>,

@@ -334,7 +334,7 @@ impl Machine {
             Change::AuditNoted { head, .. } => self.audit = Some(head.clone()),
             Change::Totals { books, turned_away, epoch, last_at, up_to } => {
                 self.books = Books::from_entries(books).unwrap_or_default();
-                self.live.reserve(self.books.open_items());
+                self.live.reserve(self.open_at_most());
                 self.turned_away = *turned_away;
                 self.epoch = *epoch;
                 self.last_at = *last_at;
@@ -347,6 +347,12 @@ impl Machine {
                 }
             }
         }
+    }
+
+    /// How many transactions a snapshot can hold by its books: a damaged total asks for no more
+    /// memory than the limit allows.
+    fn open_at_most(&self) -> usize {
+        self.books.open_items().min(self.settings.limits.open_transactions_max)
     }
 
     fn apply_started(&mut self, transaction: Seq) {

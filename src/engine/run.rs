@@ -387,7 +387,7 @@ impl Handle {
     /// Submits a transaction. Answered when everything the answer rests on is durable; with
     /// `wait` set, at the latest when that much time has passed.
     pub async fn submit(&self, submission: Submission) -> Reply {
-        self.ask(|reply| Event::Submit(reply, Box::new(submission))).await
+        self.begin_submit(submission).await.await
     }
 
     /// Gives an operator's order.

@@ -105,8 +105,7 @@ pub struct Options {
     pub partition: u16,
     /// The size that new segments are made with.
     pub segment_bytes: u64,
-    /// Whether a journal may be begun in a folder that exists and has none. A folder that does
-    /// not exist needs no permission.
+    /// Whether a journal may be begun where the folder is absent or has none.
     pub init: bool,
     /// Whether to serve what is intact of a damaged journal.
     pub quarantine: bool,

@@ -3,9 +3,10 @@
 
 use crate::engine_scenarios::{Bench, at, upstream, window};
 use crate::engine_support::{NoRuns, answer, cell, settings, submission};
+use crate::house::Nowhere;
 use holdover::domain::cell::{Cell, Selector};
 use holdover::domain::gate::GateState;
-use holdover::domain::ids::{InstitutionCode, InsuredHash, Seq, UpstreamName};
+use holdover::domain::ids::{InstitutionCode, InsuredHash, Seq};
 use holdover::domain::outcome::{DoubtReason, Finding, Outcome, TransientReason};
 use holdover::domain::policy::Disposition;
 use holdover::domain::state::State;
@@ -14,9 +15,9 @@ use holdover::engine::change::{Case, Change};
 use holdover::engine::event::{Command, Done, Event, Fault, Reply, ReplyTo};
 use holdover::engine::machine::Machine;
 use holdover::engine::ports::{AppendError, Clock, Journal, Later};
-use holdover::engine::run::{self, Outlet};
+use holdover::engine::run;
 use holdover::engine::settings::Settings;
-use holdover::engine::step::{Decision, SendOrder};
+use holdover::engine::step::Decision;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -345,17 +346,6 @@ impl Journal for NoDisk {
     fn close(self: Box<Self>) -> Result<(), AppendError> {
         Ok(())
     }
-}
-
-struct Nowhere;
-
-impl Outlet for Nowhere {
-    fn send(&mut self, _order: SendOrder) {}
-    fn ask(&mut self, _of: Seq, _upstream: UpstreamName, _institution: InstitutionCode) {}
-    fn gate_turned(&mut self, _cell: &Cell, _to: GateState) {}
-    fn arrived(&mut self, _transaction: Seq, _cell: &Cell, _state: State) {}
-    fn committed(&mut self, _changes: &[(Seq, Change)]) {}
-    fn disk_full(&mut self, _error: &AppendError) {}
 }
 
 /// A wall clock that is set by hand beside a monotonic clock that stands.

@@ -39,6 +39,15 @@ use std::time::Duration;
 #[derive(Clone, Default)]
 pub(crate) struct Shelf(Arc<Mutex<Vec<Change>>>);
 
+impl Shelf {
+    /// Puts a change at the end; where it stands.
+    pub(crate) fn push(&self, change: Change) -> Seq {
+        let mut changes = self.0.lock().unwrap();
+        changes.push(change);
+        Seq(changes.len() as u64)
+    }
+}
+
 impl Journal for Shelf {
     fn append(&mut self, changes: &[(Seq, Change)]) -> Result<(), AppendError> {
         self.0.lock().unwrap().extend(changes.iter().map(|(_, change)| change.clone()));
@@ -90,7 +99,8 @@ impl Listing for Says {
     }
 }
 
-struct Nowhere;
+/// Sends nothing and tells nobody.
+pub(crate) struct Nowhere;
 
 impl Outlet for Nowhere {
     fn send(&mut self, _order: SendOrder) {}

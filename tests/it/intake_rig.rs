@@ -1,6 +1,7 @@
 //! A submitters' interface with everything behind it played: an engine that answers from a
 //! script, a journal in memory, a vault that hashes and does not seal.
 
+use crate::house::Shelf;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use bytes::Bytes;
@@ -14,9 +15,7 @@ use holdover::domain::time::{Now, Timestamp};
 use holdover::domain::window::Decision;
 use holdover::engine::change::{Accepted, Change, Private, Sealed, Told, TurnedAway};
 use holdover::engine::event::{Event, Fault, Live, Reply, Submission};
-use holdover::engine::ports::{
-    Clock, IndexUnavailable, Indexed, JournalReader, Later, Listing, ReadError, SealError, Vault,
-};
+use holdover::engine::ports::{Clock, IndexUnavailable, Indexed, Later, Listing, SealError, Vault};
 use holdover::engine::run::{Handle, Input};
 use holdover::intake::tally::{Quota, Quotas};
 use holdover::intake::{Limits, State, router};
@@ -24,7 +23,6 @@ use holdover::web::access::{Holder, KeyFile, NewKey, Scope, create};
 use holdover::web::server::answer;
 use http_body_util::BodyExt;
 use std::collections::{BTreeMap, HashMap};
-use std::ops::ControlFlow;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -46,36 +44,6 @@ impl Clock for StillClock {
     }
     fn is_virtual(&self) -> bool {
         true
-    }
-}
-
-/// A journal in memory.
-#[derive(Default)]
-pub(crate) struct MemoryJournal(Mutex<Vec<Change>>);
-
-impl MemoryJournal {
-    fn push(&self, change: Change) -> Seq {
-        let mut changes = self.0.lock().unwrap();
-        changes.push(change);
-        Seq(changes.len() as u64)
-    }
-}
-
-impl JournalReader for MemoryJournal {
-    fn read(&self, seq: Seq) -> Result<Change, ReadError> {
-        let place = usize::try_from(seq.0).unwrap().checked_sub(1);
-        let changes = self.0.lock().unwrap();
-        place.and_then(|p| changes.get(p)).cloned().ok_or(ReadError::Missing(seq))
-    }
-    fn scan(
-        &self,
-        _: Seq,
-        _: &mut dyn FnMut(Seq, Change) -> ControlFlow<()>,
-    ) -> Result<(), ReadError> {
-        Ok(())
-    }
-    fn last(&self) -> Seq {
-        Seq(self.0.lock().unwrap().len() as u64)
     }
 }
 
@@ -205,7 +173,7 @@ fn accept(submission: &Submission, now: Timestamp) -> Accepted {
 async fn play(
     mut queue: mpsc::Receiver<Input>,
     script: Script,
-    journal: Arc<MemoryJournal>,
+    journal: Shelf,
     seen: Seen,
     now: Timestamp,
 ) {
@@ -362,9 +330,9 @@ pub(crate) fn limits() -> Limits {
 
 /// The same, with other limits.
 pub(crate) fn rig_within(script: Script, limits: Limits) -> Rig {
-    let (journal, seen) = <(Arc<MemoryJournal>, Seen)>::default();
+    let (journal, seen) = <(Shelf, Seen)>::default();
     let (queue, inputs) = mpsc::channel(1024);
-    tokio::spawn(play(inputs, script, Arc::clone(&journal), Arc::clone(&seen), at(NOW)));
+    tokio::spawn(play(inputs, script, journal.clone(), Arc::clone(&seen), at(NOW)));
     let clock = Arc::new(StillClock(at(NOW)));
     rig_before(Handle::new(queue), journal, seen, limits, clock)
 }
@@ -375,7 +343,7 @@ pub(crate) const NOW: &str = "2022-08-13T10:30:00+08:00";
 /// A rig before any engine.
 pub(crate) fn rig_before(
     engine: Handle,
-    journal: Arc<MemoryJournal>,
+    journal: Shelf,
     seen: Seen,
     limits: Limits,
     clock: Arc<dyn Clock>,
@@ -388,7 +356,7 @@ pub(crate) fn rig_before(
     let disk_reserve = Arc::<AtomicBool>::default();
     let router = router(State {
         engine,
-        journal,
+        journal: Arc::new(journal),
         vault: Arc::new(HashVault),
         listing: Arc::new(NoListing),
         catalogue: Arc::new(catalogue()),
