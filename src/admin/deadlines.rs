@@ -7,7 +7,7 @@ use super::State;
 use super::look::{self, Of};
 use super::refusal::Refusal;
 use super::types::{DeadlineChecked, DeadlineOut, Page};
-use crate::domain::ids::{Business, DeadlineId};
+use crate::domain::ids::Business;
 use crate::domain::time::CivilDate;
 use crate::domain::time::Now;
 use crate::engine::change::Case;
@@ -37,9 +37,9 @@ pub(super) async fn list(
         };
         machine.search_deadlines(search, fits, computed)
     };
-    let partition = state.partition;
+    let numbers = Arc::clone(&state.numbers);
     let show = |(computed, view): (_, DeadlineView)| DeadlineOut {
-        id: DeadlineId::new(partition, view.id),
+        id: numbers.deadline(view.id),
         institution: view.case.institution,
         business: view.case.business,
         registered_at: view.at,

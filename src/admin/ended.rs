@@ -43,7 +43,7 @@ pub(super) async fn or_wrong_state(
         return result;
     };
     let told = match history::of(state, transaction, false).await {
-        Ok(changes) => history::fold(state.partition, transaction, &changes),
+        Ok(changes) => history::fold(&state.numbers, transaction, &changes),
         // It is not open; what became of it stands in a record that is damaged.
         Err(damaged @ Unread::Damaged(_)) => return Err(damaged.into()),
         // The engine's own word stands.

@@ -6,7 +6,8 @@
 use super::refusal::Refusal;
 use super::types::{Step, TransactionOut};
 use super::{History, State as Service};
-use crate::domain::ids::{Seq, TransactionId};
+use crate::domain::ids::Seq;
+use crate::domain::numbers::Numbers;
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
 use crate::engine::change::{Accepted, Change, ResolvedBy, Settlement};
@@ -75,7 +76,7 @@ pub(super) async fn of(
         Ok(Ok(changes)) => Ok(changes),
         Ok(Err(error @ ReadError::Damaged { .. })) => Err(Unread::Damaged(error.to_string())),
         Ok(Err(error)) => {
-            let id = TransactionId::new(state.partition, transaction);
+            let id = state.numbers.transaction(transaction);
             tracing::error!(%error, transaction_id = %id, "its history cannot be read");
             Err(Unread::Failed)
         }
@@ -102,7 +103,7 @@ fn is_last(change: &Change, before: &[(Seq, Change)]) -> bool {
 /// not final the engine knows better.
 #[must_use]
 pub fn fold(
-    partition: u16,
+    numbers: &Numbers,
     transaction: Seq,
     changes: &[(Seq, Change)],
 ) -> Option<(TransactionOut, Vec<Step>)> {
@@ -110,21 +111,21 @@ pub fn fold(
     if *first != transaction {
         return None;
     }
-    let mut out = begin(partition, transaction, accepted);
+    let mut out = begin(numbers, transaction, accepted);
     let disposition = accepted.told.disposition.to_string();
     let mut steps =
         vec![step(*first, Some(accepted.at), "accepted", [("disposition", disposition)])];
     for (seq, change) in rest {
-        if let Some(told) = tell(*seq, change, &mut out) {
+        if let Some(told) = tell(numbers, *seq, change, &mut out) {
             steps.push(told);
         }
     }
     Some((out, steps))
 }
 
-fn begin(partition: u16, transaction: Seq, accepted: &Accepted) -> TransactionOut {
+fn begin(numbers: &Numbers, transaction: Seq, accepted: &Accepted) -> TransactionOut {
     TransactionOut {
-        id: TransactionId::new(partition, transaction),
+        id: numbers.transaction(transaction),
         institution: accepted.institution.clone(),
         cell: accepted.cell.as_ref().clone(),
         state: State::Waiting,
@@ -153,9 +154,8 @@ fn step<const N: usize>(
     Step { record: record.0, at, what: what.to_owned(), details }
 }
 
-fn tell(seq: Seq, change: &Change, out: &mut TransactionOut) -> Option<Step> {
-    let partition = out.id.partition;
-    let id = |seq: &Seq| TransactionId::new(partition, *seq).to_string();
+fn tell(numbers: &Numbers, seq: Seq, change: &Change, out: &mut TransactionOut) -> Option<Step> {
+    let id = |seq: &Seq| numbers.transaction(*seq).to_string();
     Some(match change {
         Change::AttemptStarted { attempt, at, .. } => {
             out.state = State::InFlight;
@@ -224,7 +224,7 @@ fn tell(seq: Seq, change: &Change, out: &mut TransactionOut) -> Option<Step> {
         | Change::HealthSet { .. }
         | Change::DeadlineRegistered { .. }
         | Change::DeadlineTold { .. }
-        | Change::Totals { .. }
+        | Change::Totals(_)
         | Change::Forwarded { .. }
         | Change::Retired { .. }
         | Change::ClockAccepted { .. }
@@ -334,17 +334,17 @@ mod tests {
         .map(|(change, seq)| (Seq(seq), change))
         .collect();
         let states: Vec<State> = (1..=changes.len())
-            .filter_map(|n| fold(0, Seq(5), &changes[..n]))
+            .filter_map(|n| fold(&Numbers::default(), Seq(5), &changes[..n]))
             .map(|(out, _)| out.state)
             .collect();
         use State::{Applied, InDoubt, InFlight, Waiting};
         assert_eq!(states, [Waiting, InFlight, Waiting, InFlight, InDoubt, Applied, Applied]);
-        let (out, steps) = fold(0, Seq(5), &changes).unwrap();
+        let (out, steps) = fold(&Numbers::default(), Seq(5), &changes).unwrap();
         assert_eq!((out.attempts, out.result_told), (2, Some(true)));
         assert_eq!(steps[5].what, "resolved_applied");
         assert_eq!(steps[5].details["by"], "Li Na");
-        assert!(fold(0, Seq(6), &changes).is_none());
-        assert!(fold(0, Seq(5), &[]).is_none());
+        assert!(fold(&Numbers::default(), Seq(6), &changes).is_none());
+        assert!(fold(&Numbers::default(), Seq(5), &[]).is_none());
 
         assert!(!is_last(&resolved, &changes), "its result must still be told");
         let passed = [(Seq(5), accepted(Disposition::Pass))];

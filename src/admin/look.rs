@@ -4,6 +4,7 @@ use super::State;
 use super::refusal::Refusal;
 use super::types::{GateOut, Page, TicketOut, TransactionOut, UpstreamOut};
 use crate::domain::ids::{Business, InstitutionCode, Seq, TransactionId};
+use crate::domain::numbers::Numbers;
 use crate::domain::time::Now;
 use crate::engine::event::Sought;
 use crate::engine::machine::Machine;
@@ -40,8 +41,7 @@ pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Refusal> {
 pub(super) fn transaction(state: &State, text: &str) -> Result<Seq, Refusal> {
     text.parse::<TransactionId>()
         .ok()
-        .filter(|id| id.partition == state.partition)
-        .map(|id| id.seq)
+        .and_then(|id| state.numbers.place(&id))
         .ok_or_else(|| Problem::not_found(Sought::Transaction).into())
 }
 
@@ -110,13 +110,13 @@ pub(super) async fn page<V: Send + 'static, T>(
     show: impl FnMut(V) -> T,
 ) -> Result<Json<Page<T>>, Refusal> {
     let found = state.engine.search(search, look).await.ok_or_else(Refusal::unavailable)?;
-    let next_cursor = found.next.map(|seq| TransactionId::new(state.partition, seq).to_string());
+    let next_cursor = found.next.map(|seq| state.numbers.transaction(seq).to_string());
     Ok(Json(Page { items: found.items.into_iter().map(show).collect(), next_cursor }))
 }
 
-pub(super) fn transaction_out(partition: u16, view: TransactionView) -> TransactionOut {
+pub(super) fn transaction_out(numbers: &Numbers, view: TransactionView) -> TransactionOut {
     TransactionOut {
-        id: TransactionId::new(partition, view.transaction),
+        id: numbers.transaction(view.transaction),
         institution: view.institution,
         cell: (*view.cell).clone(),
         state: view.state,
@@ -126,7 +126,7 @@ pub(super) fn transaction_out(partition: u16, view: TransactionView) -> Transact
         failures: view.failures,
         not_before: Some(view.not_before),
         gate: Some(view.gate),
-        behind: view.behind.map(|seq| TransactionId::new(partition, seq)),
+        behind: view.behind.map(|seq| numbers.transaction(seq)),
         provisional: view.provisional,
         given_up_for: view.given_up_for,
         result_told: view.result_told,
@@ -135,9 +135,9 @@ pub(super) fn transaction_out(partition: u16, view: TransactionView) -> Transact
 }
 
 /// What is final and not told.
-pub(super) fn untold_out(partition: u16, untold: Untold) -> TransactionOut {
+pub(super) fn untold_out(numbers: &Numbers, untold: Untold) -> TransactionOut {
     TransactionOut {
-        id: TransactionId::new(partition, untold.transaction),
+        id: numbers.transaction(untold.transaction),
         institution: untold.institution,
         cell: (*untold.cell).clone(),
         state: untold.state,
@@ -155,8 +155,8 @@ pub(super) fn untold_out(partition: u16, untold: Untold) -> TransactionOut {
     }
 }
 
-pub(super) fn ticket_out(partition: u16, view: TicketView) -> TicketOut {
-    let transaction = TransactionId::new(partition, view.transaction);
+pub(super) fn ticket_out(numbers: &Numbers, view: TicketView) -> TicketOut {
+    let transaction = numbers.transaction(view.transaction);
     TicketOut {
         id: transaction.into(),
         transaction,
@@ -164,7 +164,7 @@ pub(super) fn ticket_out(partition: u16, view: TicketView) -> TicketOut {
         cell: (*view.cell).clone(),
         amount: view.amount,
         state: view.state,
-        replaced_by: view.replaced_by.map(|seq| TransactionId::new(partition, seq)),
+        replaced_by: view.replaced_by.map(|seq| numbers.transaction(seq)),
         accepted_at: view.at,
     }
 }

@@ -43,6 +43,7 @@ mod windows;
 pub use text::fault_in_reason;
 
 use crate::domain::ids::Seq;
+use crate::domain::numbers::Numbers;
 use crate::domain::time::Zone;
 use crate::engine::change::Change;
 use crate::engine::ports::{Clock, ReadError};
@@ -72,8 +73,8 @@ pub struct State {
     pub audit: Arc<audit::Audit>,
     /// What happened to a transaction.
     pub history: History,
-    /// The engine's journal partition.
-    pub partition: u16,
+    /// The numbers that are given out and understood.
+    pub numbers: Arc<Numbers>,
     /// The zone of windows that name none.
     pub zone: Zone,
     /// How much of a body is taken.

@@ -23,7 +23,7 @@ pub(super) async fn list(
         let fits = |one: &Glance<'_>| of.fits(one.institution, &one.cell.business);
         machine.search(search, fits, |seq| machine.open_ticket(seq))
     };
-    let partition = state.partition;
-    let show = |view| look::ticket_out(partition, view);
+    let numbers = Arc::clone(&state.numbers);
+    let show = |view| look::ticket_out(&numbers, view);
     look::page(&state, search, look, show).await
 }

@@ -14,7 +14,8 @@ use super::text::{self, Reasoned};
 use super::types::{Page, ResultTold, TransactionChanged, TransactionDetail, TransactionOut};
 use super::{State, history};
 use crate::domain::gate::GateState;
-use crate::domain::ids::{Business, District, InstitutionCode, Seq, TransactionId, UpstreamName};
+use crate::domain::ids::{Business, District, InstitutionCode, Seq, UpstreamName};
+use crate::domain::numbers::Numbers;
 use crate::domain::state::State as Standing;
 use crate::domain::time::Now;
 use crate::engine::event::{Command, Done, Sought};
@@ -112,7 +113,7 @@ async fn page(state: &State, query: Query) -> Result<Json<Page<TransactionOut>>,
     let mut items = Vec::with_capacity(found.items.len());
     for known in found.items {
         let seq = known.transaction();
-        items.push(match known.shown(state.partition) {
+        items.push(match known.shown(&state.numbers) {
             Some(shown) => shown,
             None => by_journal(state, seq).await?,
         });
@@ -123,7 +124,7 @@ async fn page(state: &State, query: Query) -> Result<Json<Page<TransactionOut>>,
 /// What the journal tells of a transaction that is final.
 async fn by_journal(state: &State, seq: Seq) -> Result<TransactionOut, Refusal> {
     let changes = history::of(state, seq, false).await?;
-    let told = history::fold(state.partition, seq, &changes);
+    let told = history::fold(&state.numbers, seq, &changes);
     told.map(|(told, _)| told).ok_or_else(|| Problem::not_found(Sought::Transaction).into())
 }
 
@@ -147,11 +148,11 @@ impl Known {
     }
 
     /// Nothing where the engine does not know enough, so that the journal must tell.
-    fn shown(self, partition: u16) -> Option<TransactionOut> {
+    fn shown(self, numbers: &Numbers) -> Option<TransactionOut> {
         match self {
-            Self::Open(view) => Some(look::transaction_out(partition, view)),
+            Self::Open(view) => Some(look::transaction_out(numbers, view)),
             Self::Untold(untold) => {
-                untold.ended_at.is_some().then(|| look::untold_out(partition, untold))
+                untold.ended_at.is_some().then(|| look::untold_out(numbers, untold))
             }
         }
     }
@@ -164,7 +165,7 @@ pub(super) async fn show(
     let seq = look::transaction(&state, &id)?;
     let look = move |machine: &Machine, _| (Known::of(machine, seq), machine.is_only_accepted(seq));
     let (known, is_only_accepted) = look::at(&state, look).await?;
-    let known = known.and_then(|known| known.shown(state.partition));
+    let known = known.and_then(|known| known.shown(&state.numbers));
     let changes = match (history::of(&state, seq, is_only_accepted).await, known.clone()) {
         (Ok(changes), _) => changes,
         // It is known all the same, and whoever is to decide on it must see it.
@@ -175,7 +176,7 @@ pub(super) async fn show(
         }
         (Err(unread), _) => return Err(unread.into()),
     };
-    let (told_by_journal, history) = history::fold(state.partition, seq, &changes)
+    let (told_by_journal, history) = history::fold(&state.numbers, seq, &changes)
         .ok_or_else(|| Problem::not_found(Sought::Transaction))?;
     let transaction = known.unwrap_or(told_by_journal);
     Ok(Json(TransactionDetail { transaction, history, damaged: None }))
@@ -209,7 +210,7 @@ pub(super) async fn order<B: Reasoned>(
     let (body, reason) = text::read(&caller, body, state.body_limits).await?;
     let transaction = look::transaction(&state, &id)?;
     let (after, command) = decide(&body, transaction);
-    let id = TransactionId::new(state.partition, transaction);
+    let id = state.numbers.transaction(transaction);
     let before = match look::at(&state, move |m, _| m.transaction(transaction)).await {
         Ok(Some(view)) => json!({ "state": view.state, "attempts": view.attempts }),
         // Nothing to compare with: final, unknown, or the engine has ended. Its answer tells.
@@ -220,7 +221,7 @@ pub(super) async fn order<B: Reasoned>(
     let (done, audit_head) = carry_out(&state, &caller, act).await?;
     match done {
         Done::Transaction(seq, standing) => Ok(Json(TransactionChanged {
-            id: TransactionId::new(state.partition, seq),
+            id: state.numbers.transaction(seq),
             state: standing,
             audit_head,
         })),

@@ -30,7 +30,7 @@ Examples:
 pub(super) const TRANSACTION: &str = "\
 Examples:
   holdover transaction list --held --district 110105
-  holdover transaction show txn_0000000000000007";
+  holdover transaction show txn_000000000007K3QD";
 
 pub(super) const TICKET: &str = "\
 Example:
@@ -47,12 +47,12 @@ Example:
 pub(super) const DEAD_LETTER: &str = "\
 Examples:
   holdover dead-letter list
-  holdover dead-letter redrive txn_0000000000000007 --reason \"the address is mended\"";
+  holdover dead-letter redrive txn_000000000007K3QD --reason \"the address is mended\"";
 
 pub(super) const IN_DOUBT: &str = "\
 Examples:
   holdover in-doubt list
-  holdover in-doubt resolve txn_0000000000000007 --verdict applied --yes \\
+  holdover in-doubt resolve txn_000000000007K3QD --verdict applied --yes \\
       --reason \"it stands in the core's books\"";
 
 pub(super) const KEY: &str = "\

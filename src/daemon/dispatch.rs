@@ -10,6 +10,7 @@ use super::tasks::{Kind, Tasks};
 use crate::domain::cell::Cell;
 use crate::domain::gate::GateState;
 use crate::domain::ids::{AttemptNo, InstitutionCode, Seq, TransactionId, UpstreamName};
+use crate::domain::numbers::Numbers;
 use crate::domain::outcome::{DoubtReason, Finding, Outcome, TransientReason};
 use crate::domain::state::State;
 use crate::engine::change::{Accepted, Change, Private};
@@ -27,8 +28,8 @@ use std::sync::{Arc, OnceLock};
 
 /// What every attempt needs.
 pub struct Dispatch {
-    /// The journal partition.
-    pub partition: u16,
+    /// The numbers that the cores know transactions by.
+    pub numbers: Arc<Numbers>,
     /// The upstreams.
     pub upstreams: HashMap<UpstreamName, Arc<dyn Upstream>>,
     /// Where records are read from.
@@ -193,7 +194,7 @@ impl Dispatch {
     }
 
     fn id(&self, transaction: Seq) -> TransactionId {
-        TransactionId::new(self.partition, transaction)
+        self.numbers.transaction(transaction)
     }
 
     async fn report(&self, event: Event) {

@@ -5,7 +5,8 @@
 use super::clock::Stopwatch;
 use crate::domain::cell::Cell;
 use crate::domain::gate::{GateState, HealthPhase, Turn};
-use crate::domain::ids::{Seq, TransactionId};
+use crate::domain::ids::Seq;
+use crate::domain::numbers::Numbers;
 use crate::domain::outcome::DoubtReason;
 use crate::domain::time::Now;
 use crate::engine::change::{Change, Settlement};
@@ -38,8 +39,8 @@ impl Journal for Timed {
 
 /// Looks at what has become durable.
 pub struct Observer {
-    /// The journal partition, for numbers.
-    pub partition: u16,
+    /// The numbers that transactions are told by.
+    pub numbers: Arc<Numbers>,
     /// Follows the journal.
     pub index: Index,
     /// Set while nothing new may be taken for want of room.
@@ -72,7 +73,7 @@ impl Observer {
     fn saw(&self, seq: Seq, change: &Change) {
         match change {
             Change::Accepted(accepted) => {
-                let id = TransactionId::new(self.partition, seq);
+                let id = self.numbers.transaction(seq);
                 events::accepted(id, &accepted.institution, &accepted.cell);
             }
             Change::TurnedAway(record) => events::turned_away(&record.institution, &record.cell),
@@ -93,7 +94,7 @@ impl Observer {
                 let restarted =
                     matches!(settlement, Settlement::InDoubt { reason: DoubtReason::Restart, .. });
                 if restarted {
-                    let id = TransactionId::new(self.partition, *transaction);
+                    let id = self.numbers.transaction(*transaction);
                     tracing::info!(
                         transaction_id = %id, attempt = attempt.0, reason = "restart",
                         "an attempt was cut off by the restart, the core will be asked"
@@ -118,7 +119,7 @@ impl Observer {
             | Change::Superseded { .. }
             | Change::ResultTold { .. }
             | Change::DeadlineRegistered { .. }
-            | Change::Totals { .. }
+            | Change::Totals(_)
             | Change::Carried(_)
             | Change::DeadlineCarried { .. } => {}
         }

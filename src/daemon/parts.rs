@@ -8,7 +8,7 @@ use super::serve::{PARTITION, ServeOptions};
 use super::tasks::{Kind, Tasks};
 use crate::admin::audit::{self, Audit};
 use crate::config::{self, Config};
-use crate::domain::ids::{Seq, UpstreamName};
+use crate::domain::ids::{Mark, Seq, UpstreamName};
 use crate::domain::time::Timestamp;
 use crate::engine::change::{AuditHead, Change};
 use crate::engine::machine::Machine;
@@ -24,7 +24,8 @@ use crate::telemetry::events;
 use crate::telemetry::metrics::{Known, Metrics};
 use crate::upstream::{HttpOptions, HttpUpstream, ProbeExpect};
 use crate::{admin, telemetry};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,6 +110,14 @@ pub(super) fn open_audit(
     }
     events::audit_opened(losses);
     Ok(log)
+}
+
+/// What this start marks the numbers with that it gives out.
+pub(super) fn draw_mark() -> Result<Mark> {
+    let mut bits = [0; 8];
+    let drawn = SystemRandom::new().fill(&mut bits);
+    drawn.map_err(|_| anyhow!("the system gives no random numbers"))?;
+    Ok(Mark::new(u64::from_le_bytes(bits)))
 }
 
 pub(super) fn open_vault(config: &Config, last: Seq) -> Result<FileVault> {

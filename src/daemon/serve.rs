@@ -11,8 +11,9 @@ use super::dispatch::{Dispatch, DispatchOutlet};
 use super::driven::{self, Due, DueSource};
 use super::observe::{Observer, Timed, standing};
 use super::parts::{
-    damage_out, intake_counters, observe, observed, open_audit, open_journal, open_vault, settings,
-    size, start_index, tell_damage, tell_recovered, upstreams, used_bytes, write_snapshot,
+    damage_out, draw_mark, intake_counters, observe, observed, open_audit, open_journal,
+    open_vault, settings, size, start_index, tell_damage, tell_recovered, upstreams, used_bytes,
+    write_snapshot,
 };
 use super::retention::{Ages, Retention};
 use super::shutdown::{Phase, Shutdown};
@@ -22,6 +23,7 @@ use crate::admin::audit::Audit;
 use crate::config::{self, Config};
 use crate::domain::gate::Probe;
 use crate::domain::ids::{Seq, UpstreamName};
+use crate::domain::numbers::Numbers;
 use crate::domain::time::Timestamp;
 use crate::domain::window::Window;
 use crate::engine::event::{Command, Event, Order, Reply};
@@ -107,6 +109,7 @@ struct Daemon {
     tasks: Tasks,
     shutdown: Shutdown,
     engine: Handle,
+    numbers: Arc<Numbers>,
     pulse: Arc<Pulse>,
     reader: Arc<dyn JournalReader>,
     vault: Arc<dyn Vault>,
@@ -154,6 +157,7 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
         tasks,
         shutdown,
         engine: started.engine,
+        numbers: started.numbers,
         pulse: started.pulse,
         reader,
         vault,
@@ -202,6 +206,7 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
 /// The engine at work, and what was made for it.
 struct Started {
     engine: Handle,
+    numbers: Arc<Numbers>,
     pulse: Arc<Pulse>,
     due: watch::Receiver<Option<Timestamp>>,
     clock: Arc<dyn Clock>,
@@ -233,6 +238,7 @@ fn start_engine(
         replay_from: opened.replay_from,
         runs: opened.keys,
         epoch: opened.epoch,
+        mark: draw_mark()?,
         virtual_clock: clock.is_virtual(),
         quarantined: !opened.report.damage.is_empty(),
         clock_accepted: accepted.as_ref().map(Acceptance::by_and_reason),
@@ -252,10 +258,14 @@ fn start_engine(
     let (index, upstreams) =
         (start_index(config, &opened.reader, tasks, quarantined), upstreams(config)?);
     let disk_reserve = Arc::new(AtomicBool::new(false));
-    let observer =
-        Observer { partition: PARTITION, index: index.clone(), disk_reserve: disk_reserve.clone() };
+    let numbers = Arc::new(machine.numbers());
+    let observer = Observer {
+        numbers: numbers.clone(),
+        index: index.clone(),
+        disk_reserve: disk_reserve.clone(),
+    };
     let dispatch = Arc::new(Dispatch {
-        partition: PARTITION,
+        numbers: numbers.clone(),
         upstreams: upstreams.clone(),
         reader: opened.reader.clone(),
         vault: vault.clone(),
@@ -279,6 +289,7 @@ fn start_engine(
     let (engine, pulse, due, clock) = (parts.handle, parts.pulse, parts.due, parts.clock);
     Ok(Started {
         engine,
+        numbers,
         pulse,
         due,
         clock,
@@ -609,7 +620,7 @@ impl Daemon {
             catalogue: Arc::new(self.config.catalogue.clone()),
             keys,
             clock: self.believed.clone(),
-            partition: PARTITION,
+            numbers: self.numbers.clone(),
             zone: self.config.zone,
             limits: intake::Limits {
                 body: BodyLimits { bytes_max: size(limits.submission_bytes_max), timeout },
@@ -653,7 +664,7 @@ impl Daemon {
             keys,
             audit,
             history: admin::history::by_scan(self.reader.clone()),
-            partition: PARTITION,
+            numbers: self.numbers.clone(),
             zone: self.config.zone,
             body_limits: BodyLimits::default(),
             acts: acts.clone(),

@@ -150,7 +150,7 @@ mod tests {
 
     fn receipt() -> Value {
         json!({
-            "id": "txn_0000000000000007", "fingerprint": "00000000deadbeef",
+            "id": "txn_0000000000070000", "fingerprint": "00000000deadbeef",
             "disposition": "hold", "policy": {"clause": "(一)", "version": 1},
             "deadline": {"original": "2022-08-13", "effective": "2022-08-15", "final": false},
         })
@@ -160,7 +160,7 @@ mod tests {
     fn receipts_are_read_alone_and_inside_an_outcome() {
         let alone = read(&answer(202, receipt())).unwrap();
         let Told::Accepted { receipt: held, outcome: None } = &alone else { panic!("{alone:?}") };
-        assert_eq!((held.fingerprint, held.id.seq.0), (Fingerprint(0xdead_beef), 7));
+        assert_eq!((held.fingerprint, held.id.seq().0), (Fingerprint(0xdead_beef), 7));
         assert_eq!(held.clause.as_deref(), Some("(一)"));
         assert_eq!(held.deadline.as_ref().map(|d| d.is_final), Some(false));
         let waited = json!({"receipt": receipt(), "outcome": "ticketed"});
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn a_refusal_by_policy_is_told_from_other_conflicts() {
         let refused = json!({
-            "code": "business_suspended", "refusal": "ref_0000000000000009",
+            "code": "business_suspended", "refusal": "ref_0000000000090000",
             "window": {"clause": "(三)1"},
         });
         let told = read(&answer(409, refused)).unwrap();

@@ -35,7 +35,7 @@ enum Plan {
 /// Most are settled again at once, some later in the day; a few are closed by hand, and some
 /// people do not come.
 fn plan(transaction: TransactionId, last: bool) -> Plan {
-    match transaction.seq.0 % 20 {
+    match transaction.seq().0 % 20 {
         0 if last => Plan::Close("waived"),
         1 | 2 if last => Plan::Close("reimbursed_manually"),
         3 => Plan::Later,
@@ -267,18 +267,19 @@ fn id_of(item: &Value, field: &str) -> anyhow::Result<TransactionId> {
 mod tests {
     use super::*;
     use crate::domain::ids::Seq;
+    use crate::domain::numbers::Numbers;
 
     #[test]
     fn counters_use_every_way_to_close_a_ticket_and_some_people_stay_away() {
         let last: Vec<Plan> =
-            (0..20).map(|seq| plan(TransactionId::new(0, Seq(seq)), true)).collect();
+            (0..20).map(|seq| plan(Numbers::default().transaction(Seq(seq)), true)).collect();
         let count = |wanted: Plan| last.iter().filter(|&&p| p == wanted).count();
         assert_eq!(count(Plan::Close("waived")), 1);
         assert_eq!(count(Plan::Close("reimbursed_manually")), 2);
         assert_eq!(count(Plan::Later), 1);
         assert_eq!(count(Plan::Resettle), 16);
-        let first =
-            (0..20).filter(|&seq| plan(TransactionId::new(0, Seq(seq)), false) == Plan::Resettle);
+        let first = (0..20)
+            .filter(|&seq| plan(Numbers::default().transaction(Seq(seq)), false) == Plan::Resettle);
         assert_eq!(first.count(), 11);
     }
 }

@@ -207,7 +207,7 @@ fn take(logs: &mut Logs, line: Line, journal: &Recount) -> anyhow::Result<()> {
 fn cell_of(line: &Line, id: TransactionId, journal: &Recount) -> anyhow::Result<(Cell, bool)> {
     let business = line.business.as_deref().unwrap_or_default();
     let operation = line.operation.as_deref().unwrap_or_default();
-    let kept = journal.accepted.get(&id.seq).filter(|kept| {
+    let kept = journal.kept(id).filter(|kept| {
         kept.cell.upstream == line.upstream
             && kept.cell.business.as_str() == business
             && kept.cell.operation.as_str() == operation
@@ -327,8 +327,7 @@ pub fn ordering(run: &Run, journal: &Recount) -> BTreeMap<TransactionId, Option<
             Some(group) => group.to_owned(),
         };
         let subject = post.visit.as_deref().unwrap_or(&run.city.people[post.person].resident);
-        let takes_a_place =
-            journal.accepted.get(&receipt.id.seq).is_some_and(|kept| kept.replaces.is_some());
+        let takes_a_place = journal.kept(receipt.id).is_some_and(|kept| kept.replaces.is_some());
         let key = (!takes_a_place).then(|| format!("{}|{subject}|{group}", post.submitter));
         keys.entry(receipt.id).or_insert(key);
     }

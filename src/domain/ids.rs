@@ -1,8 +1,9 @@
 //! Identities: every one a type of its own, made only by a parser that checks it.
 //!
 //! A number that Holdover gives out (transaction, ticket, refusal, registered deadline) is the
-//! place of a record in the journal: partition and sequence, written in Crockford's base 32 so
-//! that it sorts by age and can be read over the telephone.
+//! place of a record in the journal, partition and sequence, with the mark of the start that wrote
+//! it. It is written in Crockford's base 32 so that it sorts by age and can be read over the
+//! telephone. Which mark belongs to which sequence is known to `numbers`.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -37,56 +38,136 @@ impl fmt::Display for Seq {
     }
 }
 
-const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-const DIGITS: usize = 16;
+/// What tells the numbers of one start from those of any other start that began at the same place:
+/// 20 random bits, drawn at each start of a daemon. So no two histories of a journal (one that went
+/// on, and one that began again from an older copy) give a number twice, but for one in a million.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Mark(u32);
 
-fn encode(partition: u16, seq: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let value = (u128::from(partition) << 64) | u128::from(seq);
-    let mut text = [b'0'; DIGITS];
-    for (place, digit) in text.iter_mut().rev().enumerate() {
-        let index = usize::try_from((value >> (5 * place)) & 31).unwrap_or(0);
-        *digit = ALPHABET[index];
+impl Mark {
+    const BITS: u32 = 20;
+
+    /// The mark of these bits; those above the twentieth are left out.
+    #[must_use]
+    pub fn new(bits: u64) -> Self {
+        Self(u32::try_from(bits & ((1 << Self::BITS) - 1)).unwrap_or_default())
     }
-    f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+
+    /// The mark as a number below 2^20.
+    #[must_use]
+    pub fn bits(self) -> u32 {
+        self.0
+    }
 }
 
-fn decode(text: &str) -> Option<(u16, u64)> {
-    if text.len() != DIGITS {
-        return None;
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+const DIGITS: usize = 16;
+/// Sequences have room for six years of 100,000 records in each second.
+const SEQ_BITS: u32 = 44;
+
+/// Where a record stands, and which start wrote it: what a number is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Place {
+    partition: u16,
+    seq: Seq,
+    mark: Mark,
+}
+
+impl Place {
+    /// 16 bits of partition, 44 of sequence, 20 of mark.
+    fn to_bits(self) -> u128 {
+        let seq = u128::from(self.seq.0) & ((1 << SEQ_BITS) - 1);
+        (u128::from(self.partition) << (SEQ_BITS + Mark::BITS))
+            | (seq << Mark::BITS)
+            | u128::from(self.mark.0)
     }
-    let mut value = 0u128;
-    for byte in text.bytes() {
-        let digit = ALPHABET.iter().position(|&a| a == byte.to_ascii_uppercase())?;
-        value = (value << 5) | digit as u128;
+
+    fn digits(self) -> [u8; DIGITS] {
+        let mut text = [b'0'; DIGITS];
+        for (place, digit) in text.iter_mut().rev().enumerate() {
+            let index = usize::try_from((self.to_bits() >> (5 * place)) & 31).unwrap_or(0);
+            *digit = ALPHABET[index];
+        }
+        text
     }
-    let partition = u16::try_from(value >> 64).ok()?;
-    let seq = u64::try_from(value & u128::from(u64::MAX)).ok()?;
-    Some((partition, seq))
+
+    /// Reads the digits, also in groups and as somebody may have written them down.
+    fn read(text: &str) -> Option<Self> {
+        let (mut value, mut digits) = (0u128, 0);
+        for byte in text.bytes().filter(|byte| *byte != b'-') {
+            let byte = match byte.to_ascii_uppercase() {
+                b'O' => b'0',
+                b'I' | b'L' => b'1',
+                other => other,
+            };
+            value = (value << 5) | ALPHABET.iter().position(|&a| a == byte)? as u128;
+            digits += 1;
+            if digits > DIGITS {
+                return None;
+            }
+        }
+        if digits < DIGITS {
+            return None;
+        }
+        Some(Self {
+            partition: u16::try_from(value >> (SEQ_BITS + Mark::BITS)).ok()?,
+            seq: Seq(u64::try_from((value >> Mark::BITS) & ((1 << SEQ_BITS) - 1)).ok()?),
+            mark: Mark::new(u64::try_from(value & u128::from(u64::MAX)).ok()?),
+        })
+    }
+}
+
+/// A number that Holdover gives out.
+pub trait Number: Sized {
+    /// The number of the record `seq` in `partition`, written by the start that has `mark`.
+    fn new(partition: u16, seq: Seq, mark: Mark) -> Self;
+
+    /// The journal partition that holds the record, the record's sequence there, and the mark of
+    /// the start that wrote it.
+    fn parts(&self) -> (u16, Seq, Mark);
 }
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident, $prefix:literal, $what:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name {
-            /// The journal partition that holds the record.
-            pub partition: u16,
-            /// The record's number in that partition.
-            pub seq: Seq,
-        }
+        pub struct $name(Place);
 
         impl $name {
-            /// The identity of the record `seq` in `partition`.
+            /// The record's sequence in its partition's journal.
             #[must_use]
-            pub fn new(partition: u16, seq: Seq) -> Self {
-                Self { partition, seq }
+            pub fn seq(&self) -> Seq {
+                self.0.seq
+            }
+
+            /// Its digits alone, in groups of four: for paper and the telephone.
+            #[must_use]
+            pub fn spoken(&self) -> String {
+                let digits = self.0.digits();
+                let groups = digits.chunks(4).map(String::from_utf8_lossy);
+                groups.collect::<Vec<_>>().join("-")
+            }
+
+            /// The identity as a number below 2^80.
+            #[must_use]
+            pub fn to_bits(self) -> u128 {
+                self.0.to_bits()
+            }
+        }
+
+        impl Number for $name {
+            fn new(partition: u16, seq: Seq, mark: Mark) -> Self {
+                Self(Place { partition, seq, mark })
+            }
+            fn parts(&self) -> (u16, Seq, Mark) {
+                (self.0.partition, self.0.seq, self.0.mark)
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str($prefix)?;
-                encode(self.partition, self.seq.0, f)
+                f.write_str(std::str::from_utf8(&self.0.digits()).unwrap_or_default())
             }
         }
 
@@ -94,13 +175,11 @@ macro_rules! number {
             type Err = InvalidId;
 
             fn from_str(text: &str) -> Result<Self, InvalidId> {
-                text.strip_prefix($prefix)
-                    .and_then(decode)
-                    .map(|(partition, seq)| Self { partition, seq: Seq(seq) })
-                    .ok_or(InvalidId {
-                        what: $what,
-                        why: concat!("expected ", $prefix, " and 16 letters or digits"),
-                    })
+                let digits = text.strip_prefix($prefix).unwrap_or(text);
+                Place::read(digits).map(Self).ok_or(InvalidId {
+                    what: $what,
+                    why: concat!("expected ", $prefix, " and 16 letters or digits, or those alone"),
+                })
             }
         }
 
@@ -138,13 +217,13 @@ number!(
 
 impl From<TransactionId> for TicketId {
     fn from(id: TransactionId) -> Self {
-        Self { partition: id.partition, seq: id.seq }
+        Self(id.0)
     }
 }
 
 impl From<TicketId> for TransactionId {
     fn from(id: TicketId) -> Self {
-        Self { partition: id.partition, seq: id.seq }
+        Self(id.0)
     }
 }
 
@@ -267,8 +346,10 @@ mod tests {
 
     #[test]
     fn numbers_survive_a_round_trip_and_sort_by_age() {
-        let ids: Vec<TransactionId> =
-            [1, 31, 32, u64::MAX].map(|n| TransactionId::new(7, Seq(n))).to_vec();
+        let mark = |n: u64| Mark::new(u64::MAX - n);
+        let ids: Vec<TransactionId> = [1, 31, 32, (1 << SEQ_BITS) - 1]
+            .map(|n| TransactionId::new(7, Seq(n), mark(n)))
+            .to_vec();
         let texts: Vec<String> = ids.iter().map(ToString::to_string).collect();
         assert!(texts.is_sorted());
         for (id, text) in ids.iter().zip(&texts) {
@@ -276,6 +357,11 @@ mod tests {
         }
         assert!("txn_short".parse::<TransactionId>().is_err());
         assert!(texts[0].replace("txn_", "tkt_").parse::<TransactionId>().is_err());
+        for text in [ids[0].spoken(), ids[0].spoken().to_lowercase().replace('0', "o")] {
+            assert_eq!(text.parse(), Ok(ids[0]));
+            assert!(format!("{text}0").parse::<TransactionId>().is_err());
+            assert!(text[1..].parse::<TransactionId>().is_err());
+        }
     }
 
     #[test]

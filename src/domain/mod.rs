@@ -14,6 +14,7 @@ pub mod ids;
 pub mod ledger;
 pub mod money;
 pub mod notice;
+pub mod numbers;
 pub mod outcome;
 pub mod pacing;
 pub mod policy;

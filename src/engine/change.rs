@@ -7,7 +7,7 @@ use crate::domain::cell::Cell;
 use crate::domain::deadline::Extension;
 use crate::domain::gate::{Health, Override};
 use crate::domain::ids::{
-    AttemptNo, Business, Fingerprint, IdempotencyKey, InstitutionCode, InsuredHash, KeyHash,
+    AttemptNo, Business, Fingerprint, IdempotencyKey, InstitutionCode, InsuredHash, KeyHash, Mark,
     OrderingKey, Seq, UpstreamName,
 };
 use crate::domain::ledger::Entry;
@@ -216,6 +216,8 @@ pub enum Change {
     Started {
         /// Rises by one with each start.
         epoch: u64,
+        /// Of the numbers that it gives out.
+        mark: Mark,
         /// Whether its clock is a driver's.
         virtual_clock: bool,
         /// When.
@@ -425,18 +427,7 @@ pub enum Change {
 
     // What follows stands only in snapshots.
     /// The counters of a snapshot.
-    Totals {
-        /// The books, see `Books::to_entries`.
-        books: Vec<Entry>,
-        /// Submissions turned away, ever.
-        turned_away: u64,
-        /// The latest epoch.
-        epoch: u64,
-        /// The latest journaled instant.
-        last_at: Timestamp,
-        /// The highest sequence folded in.
-        up_to: Seq,
-    },
+    Totals(Box<Totals>),
     /// A transaction that was not final when the snapshot was taken, or whose result was not told.
     Carried(Box<Carried>),
     /// A registered deadline, in a snapshot.
@@ -479,11 +470,28 @@ impl Change {
             Self::StillInDoubt { .. }
             | Self::ClockAccepted { .. }
             | Self::OverridesSet(_)
-            | Self::Totals { .. }
+            | Self::Totals(_)
             | Self::Carried(_)
             | Self::DeadlineCarried { .. } => None,
         }
     }
+}
+
+/// The counters of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Totals {
+    /// The books, see `Books::to_entries`.
+    pub books: Vec<Entry>,
+    /// Submissions turned away, ever.
+    pub turned_away: u64,
+    /// The latest epoch.
+    pub epoch: u64,
+    /// All starts, see `Numbers::starts`.
+    pub starts: Vec<(Seq, Mark)>,
+    /// The latest journaled instant.
+    pub last_at: Timestamp,
+    /// The highest sequence folded in.
+    pub up_to: Seq,
 }
 
 /// A transaction in a snapshot: what the machine keeps of it.

@@ -5,7 +5,7 @@
 //! changes and applies them here. What is *not* folded stands under "this process only" below
 //! and may be lost at any time without breaking a promise.
 
-use super::change::{Accepted, AuditHead, Carried, Case, Change, Facts, Settlement};
+use super::change::{Accepted, AuditHead, Carried, Case, Change, Facts, Settlement, Totals};
 use super::clock::Watch;
 use super::event::{Done, ReplyTo};
 use super::live::{
@@ -19,6 +19,7 @@ use crate::domain::deadline::Extension;
 use crate::domain::gate::{GateState, Health, Override};
 use crate::domain::ids::{Business, InstitutionCode, KeyHash, Seq, UpstreamName, WindowId};
 use crate::domain::ledger::Books;
+use crate::domain::numbers::Numbers;
 use crate::domain::outcome::TransientReason;
 use crate::domain::pacing::Pacer;
 use crate::domain::review;
@@ -125,6 +126,7 @@ pub struct Machine {
     /// The first sequence that has not left, or may not leave, the journal.
     pub(super) begins: Seq,
     pub(super) epoch: u64,
+    pub(super) numbers: Numbers,
     pub(super) last_at: Timestamp,
     pub(super) books: Books,
     pub(super) turned_away: u64,
@@ -193,6 +195,7 @@ impl Machine {
             .collect();
         let clock = Watch::new(settings.limits.clock_jump_max);
         Self {
+            numbers: Numbers::new(settings.partition, Vec::new()),
             settings,
             clock,
             next: Seq(1),
@@ -258,7 +261,10 @@ impl Machine {
             return;
         }
         match change {
-            Change::Started { epoch, .. } => self.epoch = self.epoch.max(*epoch),
+            Change::Started { epoch, mark, .. } => {
+                self.epoch = self.epoch.max(*epoch);
+                self.numbers.start(seq, *mark);
+            }
             Change::Accepted(accepted) => self.apply_accepted(seq, accepted),
             Change::TurnedAway(record) => {
                 self.turned_away += 1;
@@ -332,14 +338,7 @@ impl Machine {
             Change::Retired { before, .. } => self.begins = self.begins.max(*before),
             Change::ClockAccepted { at, .. } => self.set_time(*at),
             Change::AuditNoted { head, .. } => self.audit = Some(head.clone()),
-            Change::Totals { books, turned_away, epoch, last_at, up_to } => {
-                self.books = Books::from_entries(books).unwrap_or_default();
-                self.live.reserve(self.open_at_most());
-                self.turned_away = *turned_away;
-                self.epoch = *epoch;
-                self.last_at = *last_at;
-                self.next = up_to.next();
-            }
+            Change::Totals(totals) => self.apply_totals(totals),
             Change::Carried(carried) => self.apply_carried(carried),
             Change::DeadlineCarried { id, registered } => {
                 if let Change::DeadlineRegistered { case, at } = registered.as_ref() {
@@ -349,10 +348,15 @@ impl Machine {
         }
     }
 
-    /// How many transactions a snapshot can hold by its books: a damaged total asks for no more
-    /// memory than the limit allows.
-    fn open_at_most(&self) -> usize {
-        self.books.open_items().min(self.settings.limits.open_transactions_max)
+    fn apply_totals(&mut self, totals: &Totals) {
+        self.books = Books::from_entries(&totals.books).unwrap_or_default();
+        // A wrong total asks for no more memory than the limit allows.
+        self.live.reserve(self.books.open_items().min(self.settings.limits.open_transactions_max));
+        self.turned_away = totals.turned_away;
+        self.epoch = totals.epoch;
+        self.numbers = Numbers::new(self.settings.partition, totals.starts.clone());
+        self.last_at = totals.last_at;
+        self.next = totals.up_to.next();
     }
 
     fn apply_started(&mut self, transaction: Seq) {

@@ -116,7 +116,7 @@ fn needs(change: &Change) -> Option<(Seq, Needs)> {
         | Change::Retired { .. }
         | Change::ClockAccepted { .. }
         | Change::AuditNoted { .. }
-        | Change::Totals { .. }
+        | Change::Totals(_)
         | Change::Carried(_)
         | Change::DeadlineCarried { .. } => return None,
     };

@@ -15,7 +15,8 @@ use super::machine::Machine;
 use super::ports::{JournalReader, KeyEntry, KeyRuns, ReadError, Snapshot};
 use super::settings::Settings;
 use super::step::Decision;
-use crate::domain::ids::{KeyHash, Seq};
+use crate::domain::ids::{KeyHash, Mark, Seq};
+use crate::domain::numbers::Numbers;
 use crate::domain::time::Timestamp;
 use std::ops::ControlFlow;
 
@@ -69,6 +70,8 @@ pub struct Found {
     pub runs: Box<dyn KeyRuns>,
     /// The epoch of this start.
     pub epoch: u64,
+    /// What the numbers are marked with that this start gives out: random bits.
+    pub mark: Mark,
     /// Whether the clock is a driver's.
     pub virtual_clock: bool,
     /// Whether records are lost, so that the rest is only looked at.
@@ -116,14 +119,21 @@ pub fn recover(
     if let Some((by, reason)) = found.clock_accepted {
         machine.push(&mut decision, Change::ClockAccepted { by, reason, at: now });
     }
-    let started =
-        Change::Started { epoch: found.epoch, virtual_clock: found.virtual_clock, at: now };
+    let Found { epoch, mark, virtual_clock, .. } = found;
+    let started = Change::Started { epoch, mark, virtual_clock, at: now };
     machine.push(&mut decision, started);
     machine.recovered(now, &mut decision);
     Ok((machine, decision))
 }
 
 impl Machine {
+    /// The numbers that this partition has given out, with those of this start. Complete once
+    /// recovery has ended: it is the last that adds to them.
+    #[must_use]
+    pub fn numbers(&self) -> Numbers {
+        self.numbers.clone()
+    }
+
     /// Notes the end that the audit log has at a start, also where it is not what it was.
     pub fn begin_audit(&mut self, head: AuditHead, out: &mut Decision) {
         let known = self.audit.as_ref();

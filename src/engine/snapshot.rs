@@ -2,7 +2,7 @@
 //!
 //! Writing and reading the list is the journal's business.
 
-use super::change::{Carried, Change, Facts};
+use super::change::{Carried, Change, Facts, Totals};
 use super::live::{NEEDS_CREDENTIAL, NOT_SELF_CONTAINED, PRE_ACCEPTED, Slot};
 use super::machine::Machine;
 use super::view::Untold;
@@ -26,13 +26,14 @@ impl Machine {
 
     fn but_for_transactions(&self) -> Vec<Change> {
         let up_to = Seq(self.next.0 - 1);
-        let mut changes = vec![Change::Totals {
+        let mut changes = vec![Change::Totals(Box::new(Totals {
             books: self.books.to_entries(),
             turned_away: self.turned_away,
             epoch: self.epoch,
+            starts: self.numbers.starts().to_vec(),
             last_at: self.last_at,
             up_to,
-        }];
+        }))];
         if self.begins > Seq(1) {
             changes.push(Change::Retired { before: self.begins, at: self.last_at });
         }

@@ -34,7 +34,7 @@ impl Change {
             | Self::Retired { .. }
             | Self::ClockAccepted { .. }
             | Self::AuditNoted { .. }
-            | Self::Totals { .. }
+            | Self::Totals(_)
             | Self::Carried(_)
             | Self::DeadlineCarried { .. } => None,
         }

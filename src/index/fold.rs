@@ -100,7 +100,7 @@ pub(super) fn boil_down(seq: Seq, change: &Change) -> Option<Step> {
         | Change::HealthSet { .. }
         | Change::DeadlineRegistered { .. }
         | Change::DeadlineTold { .. }
-        | Change::Totals { .. }
+        | Change::Totals(_)
         | Change::DeadlineCarried { .. } => None,
     }
 }

@@ -9,7 +9,7 @@
 use super::State;
 use super::receipt::{self, FundSettled, Invoice, Receipt};
 use crate::domain::cell::words;
-use crate::domain::ids::{RefusalNumber, Seq, TicketId, TransactionId};
+use crate::domain::ids::{Seq, TicketId, TransactionId};
 use crate::domain::policy::Advice;
 use crate::domain::time::Timestamp;
 use crate::domain::window::Decision;
@@ -102,7 +102,7 @@ pub(super) async fn of(state: &Arc<State>, reply: Reply, now: Timestamp) -> Answ
             };
             match record {
                 Ok(record) => {
-                    let id = TransactionId::new(state.partition, transaction);
+                    let id = state.numbers.transaction(transaction);
                     Answered::Accepted { id, record, duplicate, live }
                 }
                 Err(problem) => Answered::Problem(problem),
@@ -116,7 +116,7 @@ pub(super) async fn of(state: &Arc<State>, reply: Reply, now: Timestamp) -> Answ
 pub(super) fn problem_of(state: &State, reply: Reply, now: Timestamp) -> Problem {
     match reply {
         Reply::KeyReused { transaction } => {
-            let id = TransactionId::new(state.partition, transaction);
+            let id = state.numbers.transaction(transaction);
             let detail = format!("the key belongs to {id}, which has other content");
             Problem::new(Code::IdempotencyKeyReused, detail)
         }
@@ -144,7 +144,7 @@ fn suspended(
     decision: &Decision,
     now: Timestamp,
 ) -> Problem {
-    let number = RefusalNumber::new(state.partition, number).to_string();
+    let number = state.numbers.refusal(number).to_string();
     let mut problem = Problem::new(Code::BusinessSuspended, "policy turns this business away now");
     problem.resume_at = record.resume_at.map(|at| at.rfc3339(state.zone));
     problem.window = record.row.as_ref().map(PolicyMention::from);

@@ -9,7 +9,7 @@ use super::content::Content;
 use super::wire::{self, Field, Forbidden, Wire};
 use crate::domain::catalogue::{AttributeKind, Line};
 use crate::domain::cell::{Cell, Channel, Class, Institution, Operation};
-use crate::domain::ids::{IdempotencyKey, Seq, TicketId, TransactionId};
+use crate::domain::ids::{IdempotencyKey, Seq};
 use crate::domain::money::Money;
 use crate::domain::time::{CivilDate, Timestamp};
 use crate::engine::change::{Attachment, Private};
@@ -365,13 +365,11 @@ impl<'a, 's> Check<'a, 's> {
 
     fn transaction(&mut self, field: Field) -> Option<Seq> {
         let text = self.text(field)?;
-        let id = text.parse::<TransactionId>().ok();
-        let id = id.or_else(|| text.parse::<TicketId>().ok().map(TransactionId::from));
-        let ours = id.filter(|id| id.partition == self.state.partition);
+        let ours = super::own_place(self.state, &text).ok();
         if ours.is_none() {
             self.wrong(field, "expected the id of one of your transactions");
         }
-        ours.map(|id| id.seq)
+        ours
     }
 
     fn attachments(&mut self) -> Vec<Attachment> {

@@ -134,7 +134,7 @@ pub(super) async fn register(
     let case = Case { institution, business: business.clone(), original, reference };
     match state.engine.register_deadline(case).await {
         Reply::Deadline { id, duplicate, computed } => {
-            let id = id.map(|seq| DeadlineId::new(state.partition, seq));
+            let id = id.map(|seq| state.numbers.deadline(seq));
             let deadline = Deadline { id, ..deadline(business, &computed) };
             let mut response = answer::json_response(StatusCode::CREATED, &deadline)?;
             if duplicate {
@@ -184,7 +184,7 @@ pub(super) async fn list(
     };
     let found = state.engine.search(Search::new(after, limit, Among::Open), look).await;
     let found = found.ok_or_else(answer::unavailable)?;
-    let id = |seq| DeadlineId::new(state.partition, seq);
+    let id = |seq| state.numbers.deadline(seq);
     let item = |(view, computed): (DeadlineView, Computed)| Deadline {
         id: Some(id(view.id)),
         registered_at: Some(view.at.rfc3339(state.zone)),

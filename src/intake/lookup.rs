@@ -86,7 +86,7 @@ pub(super) async fn one(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let institution = caller.reads()?.code.clone();
-    let seq = super::own_partition(&state, &id)?;
+    let seq = super::own_place(&state, &id)?;
     let look = move |machine: &Machine, _: Now| {
         let live = machine.transaction(seq);
         let story = match &live {
@@ -109,7 +109,7 @@ pub(super) async fn one(
         }
         None => None,
     };
-    let (zone, id) = (state.zone, |seq| TransactionId::new(state.partition, seq));
+    let (zone, id) = (state.zone, |seq| state.numbers.transaction(seq));
     let standing = match (&live, ended) {
         (Some(view), _) => view.state,
         (None, Some(ended)) => ended.state,
@@ -251,7 +251,7 @@ async fn page_of(
     wanted: Option<State>,
     page: &Page,
 ) -> Result<Items, Problem> {
-    let id = |seq| TransactionId::new(state.partition, seq);
+    let id = |seq| state.numbers.transaction(seq);
     let (mut items, mut from) = (Vec::new(), page.after);
     for _ in 0..PAGES_PER_REQUEST {
         let (shared, code) = (Arc::clone(state), institution.clone());
@@ -308,7 +308,7 @@ fn rows(
         let row = match live {
             Some(view) if wanted.is_some_and(|wanted| wanted != view.state) => Row::FilteredOut,
             Some(view) => {
-                let id = TransactionId::new(state.partition, seq);
+                let id = state.numbers.transaction(seq);
                 Row::Shown(live_item(&view, id, state.zone))
             }
             None => final_row(state, seq, wanted)?,
@@ -342,7 +342,7 @@ fn final_row(state: &Shared, seq: Seq, wanted: Option<State>) -> Result<Row, Pro
         Err(error) => return Err(answer::unreadable(&error)),
     };
     Ok(Row::Shown(Item {
-        id: TransactionId::new(state.partition, seq),
+        id: state.numbers.transaction(seq),
         state: ended.state,
         business: record.cell.business.clone(),
         operation: record.cell.operation,

@@ -31,6 +31,7 @@ mod wire;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::cell::{Channel, Institution};
 use crate::domain::ids::{Seq, TicketId, TransactionId};
+use crate::domain::numbers::Numbers;
 use crate::domain::time::{Timestamp, Zone};
 use crate::engine::event::Sought;
 use crate::engine::ports::{Clock, JournalReader, Listing, Vault};
@@ -101,8 +102,8 @@ pub struct State {
     pub keys: Arc<KeyFile>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// The partition whose numbers are given out and understood.
-    pub partition: u16,
+    /// The numbers that are given out and understood.
+    pub numbers: Arc<Numbers>,
     /// The zone that instants are shown in. Receipts are equal for ever as long as it is.
     pub zone: Zone,
     /// What is allowed.
@@ -193,13 +194,12 @@ impl FromRequestParts<Shared> for Caller {
     }
 }
 
-/// The position of a transaction or ticket of ours; of any other partition there is none here.
-fn own_partition(state: &State, id: &str) -> Result<Seq, Problem> {
+/// The place of a transaction or ticket of ours; no other number has one here.
+fn own_place(state: &State, id: &str) -> Result<Seq, Problem> {
     let transaction = id.parse::<TransactionId>();
     let id = transaction.or_else(|_| id.parse::<TicketId>().map(TransactionId::from));
     id.ok()
-        .filter(|id| id.partition == state.partition)
-        .map(|id| id.seq)
+        .and_then(|id| state.numbers.place(&id))
         .ok_or_else(|| Problem::not_found(Sought::Transaction))
 }
 
@@ -262,9 +262,8 @@ impl Page {
     fn read(state: &State, query: &mut Query, problems: &mut Vec<FieldError>) -> Self {
         let largest = state.limits.page_items_max;
         let after = query.read("after", "expected an id of a listing", problems, |text| {
-            own_partition(state, text).ok().or_else(|| {
-                let id = text.parse::<crate::domain::ids::DeadlineId>().ok()?;
-                (id.partition == state.partition).then_some(id.seq)
+            own_place(state, text).ok().or_else(|| {
+                state.numbers.place(&text.parse::<crate::domain::ids::DeadlineId>().ok()?)
             })
         });
         let limit = query.read("limit", "expected a number from 1", problems, |text| {

@@ -86,7 +86,8 @@ pub(super) struct Receipt<'a> {
     /// The transaction.
     #[schema(value_type = String)]
     id: TransactionId,
-    /// The same, short, for the telephone: partition and position.
+    /// The same for paper and the telephone: its digits in groups of four. It is taken wherever the
+    /// id is.
     number: String,
     /// When it was accepted.
     accepted_at: String,
@@ -150,7 +151,7 @@ impl<'a> Receipt<'a> {
         });
         Self {
             id,
-            number: format!("{}-{}", id.partition, id.seq),
+            number: id.spoken(),
             accepted_at: record.at.rfc3339(zone),
             business: &record.cell.business,
             operation: record.cell.operation,

@@ -128,13 +128,13 @@ pub(super) async fn withdraw(
     request: Request,
 ) -> Result<Response, Problem> {
     let (code, asked) = posted::<WithdrawBody>(&state, request).await?;
-    let transaction = super::own_partition(&state, &id)?;
     let reason = impersonal(&asked.reason, "/reason")?;
+    let transaction = super::own_place(&state, &id)?;
     let reply = state.engine.withdraw(code.clone(), transaction, reason).await;
     let reply = ended::or_wrong_state(&state, code, transaction, reply).await?;
     match reply {
         Reply::Done(Done::Transaction(seq, standing)) => {
-            let id = TransactionId::new(state.partition, seq);
+            let id = state.numbers.transaction(seq);
             answer::json_response(StatusCode::OK, &Standing { id, state: standing })
         }
         other => Err(answer::problem_of(&state, other, state.clock.now().wall)),

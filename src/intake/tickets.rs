@@ -76,7 +76,7 @@ pub(super) async fn list(
         machine.search(search, is_own, |seq| machine.open_ticket(seq))
     };
     let found = state.engine.search(search, look).await.ok_or_else(answer::unavailable)?;
-    let id = |seq| TransactionId::new(state.partition, seq);
+    let id = |seq| state.numbers.transaction(seq);
     let item = |view: TicketView| Ticket {
         id: id(view.transaction).into(),
         transaction: id(view.transaction),
@@ -133,20 +133,20 @@ pub(super) async fn close(
     request: Request,
 ) -> Result<Response, Problem> {
     let (institution, asked) = posted::<CloseBody>(&state, request).await?;
-    let ticket = id.parse::<TicketId>().ok().filter(|id| id.partition == state.partition);
-    let ticket = ticket.ok_or_else(|| Problem::not_found(Sought::Ticket))?;
     let by_hand = [TicketState::ReimbursedManually, TicketState::Waived];
     let Some(how) = by_hand.into_iter().find(|how| how.as_str() == asked.how) else {
         let detail = "expected reimbursed_manually or waived".into();
         return Err(Problem::fields(vec![FieldError { pointer: "/how".to_owned(), detail }]));
     };
     let (by, reason) = (impersonal(&asked.by, "/by")?, impersonal(&asked.reason, "/reason")?);
+    let ticket = id.parse::<TicketId>().ok().and_then(|id| state.numbers.place(&id));
+    let ticket = ticket.ok_or_else(|| Problem::not_found(Sought::Ticket))?;
     let code = institution.clone();
-    let reply = state.engine.close_ticket(institution, ticket.seq, how, by, reason).await;
-    let reply = ended::or_wrong_state(&state, code, ticket.seq, reply).await?;
+    let reply = state.engine.close_ticket(institution, ticket, how, by, reason).await;
+    let reply = ended::or_wrong_state(&state, code, ticket, reply).await?;
     match reply {
         Reply::Done(Done::Ticket(seq, standing)) => {
-            let id = TicketId::new(state.partition, seq);
+            let id = state.numbers.ticket(seq);
             answer::json_response(StatusCode::OK, &Closed { id, state: standing })
         }
         Reply::Done(Done::Transaction(..) | Done::Window(_) | Done::Gates(_)) => {

@@ -4,7 +4,7 @@ use crate::domain::cell::{Cell, Channel, Class, Operation, Selector};
 use crate::domain::deadline::{Extension, Rule};
 use crate::domain::gate::{Health, Override};
 use crate::domain::ids::{
-    AttemptNo, Fingerprint, InstitutionCode, InsuredHash, KeyHash, OrderingKey, Seq,
+    AttemptNo, Fingerprint, InstitutionCode, InsuredHash, KeyHash, Mark, OrderingKey, Seq,
 };
 use crate::domain::ledger::Entry;
 use crate::domain::money::Money;
@@ -15,7 +15,8 @@ use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Interval, Timestamp};
 use crate::domain::window::{Act, Notice, Proof, RestoreBy, Window};
 use crate::engine::change::{
-    Accepted, AuditHead, Carried, Case, Change, ResolvedBy, Sealed, Settlement, Told, TurnedAway,
+    Accepted, AuditHead, Carried, Case, Change, ResolvedBy, Sealed, Settlement, Told, Totals,
+    TurnedAway,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -231,7 +232,10 @@ pub fn change(d: &mut Dice, kind: u8) -> Change {
     let (transaction, at) = (d.seq(), d.at());
     let attempt = AttemptNo(d.0.u32(..));
     match kind {
-        1 => Change::Started { epoch: d.below(1 << 40), virtual_clock: d.coin(), at },
+        1 => {
+            let (epoch, mark) = (d.below(1 << 40), Mark::new(d.0.u64(..)));
+            Change::Started { epoch, mark, virtual_clock: d.coin(), at }
+        }
         2 => Change::Accepted(Arc::new(accepted(d))),
         3 => Change::TurnedAway(Arc::new(TurnedAway {
             at,
@@ -300,13 +304,14 @@ fn rare(d: &mut Dice, kind: u8, transaction: Seq, at: Timestamp) -> Change {
             cause: d.text(),
             at,
         },
-        22 => Change::Totals {
+        22 => Change::Totals(Box::new(Totals {
             books: vec![Entry { items: d.0.u64(..), fen: d.0.i128(..) }; 15],
             turned_away: d.below(1 << 40),
             epoch: 7,
+            starts: vec![(d.seq(), Mark::new(d.0.u64(..))); 3],
             last_at: at,
             up_to: d.seq(),
-        },
+        })),
         23 => {
             let facts = accepted(d).facts();
             Change::Carried(Box::new(Carried {

@@ -235,9 +235,9 @@ fn read(
             return broken(at);
         }
         if raw.is_totals()
-            && let Ok(Some(Change::Totals { epoch, .. })) = raw.change()
+            && let Ok(Some(Change::Totals(totals))) = raw.change()
         {
-            loaded.epoch = loaded.epoch.max(epoch);
+            loaded.epoch = loaded.epoch.max(totals.epoch);
         } else if raw.is_retired()
             && let Ok(Some(Change::Retired { before, .. })) = raw.change()
         {

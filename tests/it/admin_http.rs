@@ -11,7 +11,8 @@ use holdover::admin::types::{IntakeCounters, TransactionDetail};
 use holdover::admin::{ROUTES, Route, State, router};
 use holdover::domain::cell::{Channel, Institution};
 use holdover::domain::deadline::Computed;
-use holdover::domain::ids::{Seq, TransactionId};
+use holdover::domain::ids::Seq;
+use holdover::domain::numbers::Numbers;
 use holdover::domain::state::State as Standing;
 use holdover::domain::time::{Monotonic, Now, Timestamp};
 use holdover::engine::clock::Doubt;
@@ -72,7 +73,7 @@ pub(crate) fn world() -> World {
         keys: Arc::new(KeyFile::open(&folder.path().join("keys.json")).unwrap()),
         audit: Arc::new(Audit::open(folder.path()).unwrap()),
         history: Arc::new(|_, _| Ok(Vec::new())),
-        partition: 0,
+        numbers: Arc::default(),
         zone: "Asia/Shanghai".parse().unwrap(),
         body_limits: BodyLimits::default(),
         acts: acts.clone(),
@@ -156,7 +157,7 @@ fn path_of(route: &Route) -> String {
     let id = if route.path.contains("/windows/") {
         "stop".to_owned()
     } else {
-        TransactionId::new(0, Seq(7)).to_string()
+        Numbers::default().transaction(Seq(7)).to_string()
     };
     route.path.replace("{id}", &id)
 }
@@ -262,7 +263,7 @@ async fn an_act_is_on_the_disk_before_the_engine_hears_of_it_and_its_end_after()
         Reply::Done(Done::Transaction(Seq(7), Standing::Waiting))
     });
     let key = world.operator(&[Scope::Operate]);
-    let id = TransactionId::new(0, Seq(7));
+    let id = Numbers::default().transaction(Seq(7));
     let path = format!("/admin/v1/dead-letters/{id}/redrive");
     let body = json!({"reason": " the core was mended "});
     let (status, answer) = call(&world.router, "POST", &path, Some(&key), &body).await;
@@ -300,7 +301,7 @@ async fn a_refused_act_and_one_of_unknown_end_are_written_down_as_such() {
     ];
     world.engine(move |_| replies.pop().unwrap());
     let key = world.operator(&[Scope::Approve]);
-    let path = format!("/admin/v1/in-doubt/{}/resolve", TransactionId::new(0, Seq(7)));
+    let path = format!("/admin/v1/in-doubt/{}/resolve", Numbers::default().transaction(Seq(7)));
     let body = json!({"verdict": "applied", "reason": "told by the centre"});
     let mut met = Vec::new();
     for _ in 0..4 {
@@ -469,7 +470,7 @@ async fn what_cannot_be_found_or_looked_at_says_so() {
         Reply::Deadline { id: None, duplicate: false, computed: Box::new(computed) }
     });
     let key = world.operator(&[Scope::Read, Scope::Operate]);
-    let foreign = TransactionId::new(3, Seq(7));
+    let foreign = Numbers::new(3, Vec::new()).transaction(Seq(7));
     for (path, expected) in [
         ("/admin/v1/nothing".to_owned(), 404),
         (format!("/admin/v1/transactions/{foreign}"), 404),
@@ -528,7 +529,7 @@ async fn readiness_names_its_reasons_missing_keys_and_a_clock_that_is_driven() {
 #[test]
 fn a_detail_is_read_back_as_it_was_shown() {
     let text = json!({
-        "id": TransactionId::new(0, Seq(7)), "institution": "H11010100001",
+        "id": Numbers::default().transaction(Seq(7)), "institution": "H11010100001",
         "cell": {
             "upstream": "agency", "business": "filing.other", "operation": "handle",
             "class": "hall", "channel": "hall", "district": "110101", "labels": [],

@@ -9,7 +9,8 @@ use axum::middleware::{Next, from_fn};
 use clap::{ArgAction, Command};
 use holdover::admin::types::OperatorCode;
 use holdover::cli::{Exit, command, exit_of};
-use holdover::domain::ids::{Seq, TransactionId};
+use holdover::domain::ids::Seq;
+use holdover::domain::numbers::Numbers;
 use holdover::domain::state::State as Standing;
 use holdover::engine::event::{Done, Event, Fault, Reply};
 use holdover::web::access::Scope;
@@ -266,7 +267,7 @@ async fn an_act_says_what_changed_its_id_and_what_comes_next() {
     let folder = tempfile::tempdir().unwrap();
     let key = served.world.operator(&[Scope::Operate, Scope::Read]);
     let key = write(folder.path(), "key", &format!("{key}\n"));
-    let id = TransactionId::new(0, Seq(7)).to_string();
+    let id = Numbers::default().transaction(Seq(7)).to_string();
     let to = ["--admin", &served.admin, "--key-file", &key];
     let redrive = ["dead-letter", "redrive", &id, "--reason", "the core was mended"];
 

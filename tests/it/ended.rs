@@ -4,7 +4,8 @@
 use crate::engine_support::{cell, submission};
 use crate::house::{Says, house};
 use holdover::admin;
-use holdover::domain::ids::{Seq, TicketId, TransactionId};
+use holdover::domain::ids::Seq;
+use holdover::domain::numbers::Numbers;
 use holdover::domain::policy::Disposition;
 use holdover::domain::state::State;
 use holdover::domain::time::Timestamp;
@@ -30,14 +31,17 @@ async fn a_submitter_who_comes_too_late_is_told_the_state_and_a_stranger_nothing
     for says in listings() {
         let house = house(says).await;
         let seq = house.accepted(submission(cell("a", "filing.one"), 1, 1)).await;
-        let path = format!("/v1/transactions/{}/withdraw", TransactionId::new(0, seq));
+        let path = format!("/v1/transactions/{}/withdraw", Numbers::default().transaction(seq));
         assert!(missing(&house.post(&path, &house.theirs, json!({})).await));
         assert_eq!(house.post(&path, &house.mine, json!({})).await.0, 200);
         let again = house.post(&path, &house.mine, json!({})).await;
         assert!(too_late(&again, "withdrawn"), "{again:?}");
         assert!(missing(&house.post(&path, &house.theirs, json!({})).await));
         for nothing in [1, 999] {
-            let path = format!("/v1/transactions/{}/withdraw", TransactionId::new(0, Seq(nothing)));
+            let path = format!(
+                "/v1/transactions/{}/withdraw",
+                Numbers::default().transaction(Seq(nothing))
+            );
             let answered = house.post(&path, &house.mine, json!({})).await;
             assert!(missing(&answered), "{nothing} {answered:?}");
         }
@@ -45,7 +49,7 @@ async fn a_submitter_who_comes_too_late_is_told_the_state_and_a_stranger_nothing
         let mut settlement = submission(cell("a", "settlement.outpatient"), 2, 2);
         settlement.line.normal = Disposition::PassOrTicket;
         let seq = house.accepted(settlement).await;
-        let path = format!("/v1/tickets/{}/close", TicketId::new(0, seq));
+        let path = format!("/v1/tickets/{}/close", Numbers::default().ticket(seq));
         let how = || json!({"how": "waived", "by": "the counter"});
         assert!(missing(&house.post(&path, &house.theirs, how()).await));
         assert_eq!(house.post(&path, &house.mine, how()).await.0, 200);
@@ -55,7 +59,7 @@ async fn a_submitter_who_comes_too_late_is_told_the_state_and_a_stranger_nothing
 
         // One that waits has no ticket, and is there all the same.
         let seq = house.accepted(submission(cell("a", "filing.one"), 3, 3)).await;
-        let path = format!("/v1/tickets/{}/close", TicketId::new(0, seq));
+        let path = format!("/v1/tickets/{}/close", Numbers::default().ticket(seq));
         let answered = house.post(&path, &house.mine, how()).await;
         assert!(too_late(&answered, "waiting"), "{answered:?}");
         assert!(missing(&house.post(&path, &house.theirs, how()).await));
@@ -67,7 +71,7 @@ async fn an_operator_who_comes_too_late_is_told_the_state() {
     let house = house(Says(Err(IndexUnavailable))).await;
     let seq = house.accepted(submission(cell("a", "filing.one"), 1, 1)).await;
     let waits = house.accepted(submission(cell("a", "filing.one"), 2, 2)).await;
-    let path = format!("/v1/transactions/{}/withdraw", TransactionId::new(0, seq));
+    let path = format!("/v1/transactions/{}/withdraw", Numbers::default().transaction(seq));
     assert_eq!(house.post(&path, &house.mine, json!({})).await.0, 200);
     let acts = [
         ("dead-letters", "redrive", json!({})),
@@ -77,7 +81,7 @@ async fn an_operator_who_comes_too_late_is_told_the_state() {
         ("transactions", "told", json!({"how": "telephone"})),
     ];
     for (noun, verb, body) in acts {
-        let path = |seq| format!("/admin/v1/{noun}/{}/{verb}", TransactionId::new(0, seq));
+        let path = |seq| format!("/admin/v1/{noun}/{}/{verb}", Numbers::default().transaction(seq));
         let answered = house.post(&path(seq), &house.operator, body.clone()).await;
         assert!(too_late(&answered, "withdrawn"), "{verb} {answered:?}");
         let answered = house.post(&path(waits), &house.operator, body.clone()).await;

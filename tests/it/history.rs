@@ -1,7 +1,8 @@
 //! The history of one transaction: whole, and not looked for where there is none.
 
 use crate::house::{Desk, House};
-use holdover::domain::ids::{Seq, TransactionId};
+use holdover::domain::ids::Seq;
+use holdover::domain::numbers::Numbers;
 use holdover::domain::outcome::{Outcome, TransientReason};
 use holdover::engine::change::Change;
 use holdover::engine::ports::{JournalReader, ReadError};
@@ -36,7 +37,7 @@ impl JournalReader for Counted {
 /// What happened, by submitters' and operators' words, and how many searches that took.
 async fn histories(house: &House, counted: &Counted, seq: Seq) -> ([Vec<String>; 2], usize) {
     let before = counted.scans.load(Ordering::SeqCst);
-    let id = TransactionId::new(0, seq);
+    let id = Numbers::default().transaction(seq);
     let told = |page: &Value, name: &str| -> Vec<String> {
         let events = page["history"].as_array().unwrap().iter();
         events.map(|event| event[name].as_str().unwrap().to_owned()).collect()

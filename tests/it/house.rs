@@ -8,7 +8,7 @@ use holdover::admin;
 use holdover::admin::audit::Audit;
 use holdover::domain::cell::{Cell, Channel, Selector};
 use holdover::domain::gate::GateState;
-use holdover::domain::ids::{InstitutionCode, Seq, UpstreamName};
+use holdover::domain::ids::{InstitutionCode, Mark, Seq, UpstreamName};
 use holdover::domain::outcome::Outcome;
 use holdover::domain::state::State;
 use holdover::domain::time::{Monotonic, Now};
@@ -178,7 +178,7 @@ impl House {
             catalogue: Arc::new(settings().catalogue),
             keys: keys.clone(),
             clock: clock.clone(),
-            partition: 0,
+            numbers: Arc::default(),
             zone: chrono_tz::Asia::Shanghai,
             limits: intake::Limits::default(),
             disk_reserve: Arc::default(),
@@ -191,7 +191,7 @@ impl House {
             keys,
             audit: Arc::new(Audit::open(folder.path()).unwrap()),
             history: admin::history::by_scan(reader),
-            partition: 0,
+            numbers: Arc::default(),
             zone: chrono_tz::Asia::Shanghai,
             body_limits: BodyLimits::default(),
             acts: tokio_util::task::TaskTracker::new(),
@@ -288,6 +288,7 @@ impl Desk {
             replay_from: opened.replay_from,
             runs: std::mem::replace(&mut opened.keys, Box::new(NoRuns)),
             epoch: opened.epoch,
+            mark: Mark::default(),
             virtual_clock: true,
             quarantined: false,
             clock_accepted: None,

@@ -24,9 +24,9 @@ async fn a_submission_is_accepted_with_a_receipt_and_a_place() {
     let answered = rig.submit("k-1", body(|_| {})).await;
     assert_eq!(answered.status, StatusCode::ACCEPTED, "{:?}", answered.body);
     let receipt = answered.json();
-    assert_eq!(receipt["id"], "txn_0000000000000001");
-    assert_eq!(receipt["number"], "0-1");
-    assert_eq!(answered.headers["location"], "/v1/transactions/txn_0000000000000001");
+    assert_eq!(receipt["id"], "txn_0000000000010000");
+    assert_eq!(receipt["number"], "0000-0000-0001-0000");
+    assert_eq!(answered.headers["location"], "/v1/transactions/txn_0000000000010000");
     assert_eq!(receipt["accepted_at"], "2022-08-13T10:30:00+08:00");
     assert_eq!(receipt["fund_settled"], "false");
     assert_eq!(receipt["policy"]["clause"], "(二)4");
@@ -93,7 +93,7 @@ type Change = fn(&mut Value, u32);
 async fn each_field_and_the_payloads_bytes_are_part_of_the_intent_but_not_the_credential() {
     let rig = rig(ACCEPT);
     rig.submit("k-1", body(|_| {})).await;
-    let other = "txn_0000000000000009";
+    let other = "txn_0000000000090000";
     let changes: [(&str, Value); 13] = [
         ("insured", json!("person-2")),
         ("visit", json!("v-1")),
@@ -306,7 +306,7 @@ async fn somebody_who_waits_gets_what_came_of_it() {
         assert_eq!(answer["outcome"], outcome);
         assert_eq!(answer["fund_settled"], fund_settled);
         assert_eq!(answer["counter_action"], action);
-        let ticket = (outcome == "ticketed").then_some("tkt_0000000000000001");
+        let ticket = (outcome == "ticketed").then_some("tkt_0000000000010000");
         assert_eq!(answer["ticket"].as_str(), ticket);
         if outcome == "applied" {
             let text = String::from_utf8(waited.body.to_vec()).unwrap();
@@ -323,11 +323,11 @@ async fn who_is_turned_away_gets_number_time_and_both_languages() {
     let problem = answered.json();
     assert_eq!(problem["code"], "business_suspended");
     assert_eq!(problem["type"], "https://holdover.invalid/problems/business_suspended");
-    assert_eq!(problem["refusal"], "ref_000000000000002D");
+    assert_eq!(problem["refusal"], "ref_00000000002D0000");
     assert_eq!(problem["resume_at"], "2022-08-15T06:00:00+08:00");
     assert_eq!(problem["window"]["window"], "beijing-2022-08");
     assert_eq!(problem["retryable"], true);
-    assert!(problem["message"]["zh"].as_str().unwrap().contains("ref_000000000000002D"));
+    assert!(problem["message"]["zh"].as_str().unwrap().contains("ref_00000000002D0000"));
     assert!(problem["message"]["en"].as_str().unwrap().contains("2022-08-15 06:00"));
     let until_restart = (43 * 3600 + 30 * 60).to_string();
     assert_eq!(answered.headers["retry-after"], until_restart.as_str());
@@ -486,8 +486,8 @@ async fn every_error_with_the_canary(rig: &crate::intake_rig::Rig) -> Vec<Answer
     for sent in [format!("{{\"a\":{CANARY}x"), format!("\"{CANARY}\""), CANARY.to_owned()] {
         all.push(rig.submit("k-1", sent.clone()).await);
         for path in [
-            "/v1/transactions/txn_0000000000000001/withdraw".to_owned(),
-            "/v1/tickets/tkt_0000000000000001/close".to_owned(),
+            "/v1/transactions/txn_0000000000010000/withdraw".to_owned(),
+            "/v1/tickets/tkt_0000000000010000/close".to_owned(),
             "/v1/deadlines".to_owned(),
             format!("/v1/tickets/{CANARY}/close"),
         ] {

@@ -362,7 +362,7 @@ pub(crate) fn rig_before(
         catalogue: Arc::new(catalogue()),
         keys: Arc::new(KeyFile::open(&keys).unwrap()),
         clock,
-        partition: 0,
+        numbers: Arc::default(),
         zone: chrono_tz::Asia::Shanghai,
         limits,
         disk_reserve: Arc::clone(&disk_reserve),

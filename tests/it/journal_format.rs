@@ -1,7 +1,7 @@
 //! Stored bytes: damage by region, missing files, other clocks, older snapshots, old formats.
 
 use crate::journal_conformance::{change, options};
-use holdover::domain::ids::Seq;
+use holdover::domain::ids::{Mark, Seq};
 use holdover::domain::time::Timestamp;
 use holdover::engine::change::Change;
 use holdover::engine::ports::ReadError;
@@ -188,7 +188,12 @@ fn look_at_the_rest(
         }
     }
     let next = opened.last.next();
-    let started = Change::Started { epoch: 9, virtual_clock: false, at: Timestamp::default() };
+    let started = Change::Started {
+        epoch: 9,
+        mark: Mark::default(),
+        virtual_clock: false,
+        at: Timestamp::default(),
+    };
     assert!(opened.journal.append(&[(next, started)]).is_err());
     opened.upkeep.run_once().unwrap();
     opened.journal.close().unwrap();
@@ -326,7 +331,7 @@ fn another_clock_and_a_clock_far_from_the_journal_are_refused() {
 
     let disk = FaultyDisk::new();
     let at = Timestamp::from_millis(2_000_000_000_000);
-    let started = Change::Started { epoch: 1, virtual_clock: false, at };
+    let started = Change::Started { epoch: 1, mark: Mark::default(), virtual_clock: false, at };
     open(&disk, &options()).unwrap().journal.append(&[(Seq(1), started)]).unwrap();
     let (back_max, ahead_max) = (Duration::from_secs(5), Duration::from_secs(3600));
     let with = |now| Options { now, back_max, ahead_max, ..options() };
@@ -356,7 +361,8 @@ fn a_clock_that_a_person_accepted_is_the_one_that_counts_from_then_on() {
     // Several segments are written by the wrong clock, and a snapshot.
     let mut opened = open(&disk, &with(wrong)).unwrap();
     write(&mut opened, 1, wrong);
-    let ended = Change::Started { epoch: 1, virtual_clock: false, at: wrong };
+    let ended =
+        Change::Started { epoch: 1, mark: Mark::default(), virtual_clock: false, at: wrong };
     opened.snapshots.write(Seq(250), [ended].into_iter()).unwrap();
     drop(opened);
     assert!(named(&disk.contents(), ".segment").len() > 2);

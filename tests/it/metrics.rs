@@ -4,9 +4,10 @@
 use holdover::domain::cell::{Cell, Channel, Class, Operation};
 use holdover::domain::deadline::{Extension, Rule};
 use holdover::domain::gate::{GateState, HealthPhase, Turn};
-use holdover::domain::ids::{AttemptNo, Seq, TransactionId, UpstreamName};
+use holdover::domain::ids::{AttemptNo, Seq, UpstreamName};
 use holdover::domain::ledger::Books;
 use holdover::domain::money::Money;
+use holdover::domain::numbers::Numbers;
 use holdover::domain::outcome::{DoubtReason, Outcome, TransientReason};
 use holdover::domain::state::State;
 use holdover::domain::time::{Interval, Timestamp};
@@ -136,7 +137,7 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Names {
 
 fn transactions(at: Timestamp) {
     let (cell, code) = (cell(), "H00001".parse().unwrap());
-    let id = TransactionId::new(0, Seq(7));
+    let id = Numbers::default().transaction(Seq(7));
     events::accepted(id, &code, &cell);
     events::duplicate(id, &cell);
     events::turned_away(&code, &cell);

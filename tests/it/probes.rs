@@ -3,7 +3,7 @@
 use crate::engine_scenarios::{Bench, at, window};
 use crate::engine_support::{NoRuns, cell, settings, submission};
 use holdover::domain::gate::{GateState, HealthPhase};
-use holdover::domain::ids::Seq;
+use holdover::domain::ids::{Mark, Seq};
 use holdover::domain::policy::Disposition;
 use holdover::engine::change::Change;
 use holdover::engine::event::Command;
@@ -61,6 +61,7 @@ fn restart(bench: &mut Bench) {
         replay_from: last.next(),
         runs: Box::new(NoRuns),
         epoch: 2,
+        mark: Mark::default(),
         virtual_clock: false,
         quarantined: false,
         clock_accepted: None,

@@ -4,8 +4,9 @@
 use crate::engine_support::{answer, cell};
 use crate::house::{Desk, House, NOW};
 use crate::intake_rig::at;
-use holdover::domain::ids::{Seq, TransactionId};
+use holdover::domain::ids::Seq;
 use holdover::domain::money::Money;
+use holdover::domain::numbers::Numbers;
 use holdover::domain::outcome::Outcome;
 use holdover::domain::policy::Disposition;
 use holdover::domain::state::State;
@@ -79,7 +80,7 @@ async fn a_result_stays_on_the_worklist_through_its_end_and_a_restart_until_it_i
     let folder = tempfile::tempdir().unwrap();
     let [paid, no, told, ordinary, back, waits, late] = fill(folder.path());
     let house = Desk::open(folder.path()).house();
-    let id = |seq| TransactionId::new(0, seq).to_string();
+    let id = |seq| Numbers::default().transaction(seq).to_string();
 
     let list = worklist(&house).await;
     let rows: Vec<_> = list.iter().map(|t| (&t["id"], &t["state"], &t["amount"])).collect();

@@ -9,6 +9,7 @@ mod simulated;
 use bytes::Bytes;
 use holdover::domain::cell::{Cell, Channel, Class, Operation};
 use holdover::domain::ids::{AttemptNo, Seq, TransactionId};
+use holdover::domain::numbers::Numbers;
 use holdover::domain::outcome::{Finding, Outcome};
 use holdover::domain::time::Timestamp;
 use holdover::engine::ports::{Call, Upstream};
@@ -35,7 +36,7 @@ async fn until(what: &str, met: impl Fn() -> bool) {
 }
 
 fn id(seq: u64) -> TransactionId {
-    TransactionId::new(0, Seq(seq))
+    Numbers::default().transaction(Seq(seq))
 }
 
 fn call_of(seq: u64, attempt: u32, business: &str) -> Call {

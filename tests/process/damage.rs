@@ -6,7 +6,7 @@
 
 use crate::history::{History, draw};
 use crate::rig::{Daemon, HOLDOVER, Site};
-use holdover::domain::ids::{Seq, TransactionId};
+use holdover::domain::ids::{Mark, Seq, TransactionId};
 use holdover::domain::time::Timestamp;
 use holdover::engine::change::Change;
 use holdover::engine::recovery::{Found, recover};
@@ -149,6 +149,7 @@ fn rest_is_served(disk: &FaultyDisk, place: &str, whole: &BTreeMap<Seq, Change>)
         replay_from: opened.replay_from,
         runs: opened.keys,
         epoch: opened.epoch,
+        mark: Mark::default(),
         virtual_clock: false,
         quarantined: true,
         clock_accepted: None,
@@ -440,7 +441,7 @@ fn a_damaged_record_that_waits_becomes_a_dead_letter_and_is_applied_once_when_re
     // A stop in order, so that there is a snapshot and the next start does not read the segment.
     daemon.terminate();
     assert!(daemon.ended(Duration::from_secs(10)).success());
-    let seq = id.parse::<TransactionId>().unwrap().seq;
+    let seq = id.parse::<TransactionId>().unwrap().seq();
     let (name, byte) = place_of(&site.data, seq);
     assert!(journal_files(&site.data).iter().any(|(n, _)| n.ends_with(".segment") && *n > name));
     let sound = site.folder().join("sound.segment");

@@ -6,6 +6,7 @@
 //! answers over HTTP, and the core's own log. It looks at no file of the daemon.
 
 use crate::rig::{Answer, Client, Daemon, Site, Submitter};
+use holdover::domain::ids::TransactionId;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -148,8 +149,7 @@ fn id_in(receipt: &[u8]) -> String {
 /// The place in the journal, from the number that a receipt carries.
 fn seq_in(receipt: &[u8]) -> u64 {
     let receipt: Value = serde_json::from_slice(receipt).unwrap();
-    let (_, seq) = receipt["number"].as_str().unwrap().split_once('-').unwrap();
-    seq.parse().unwrap()
+    receipt["number"].as_str().unwrap().parse::<TransactionId>().unwrap().seq().0
 }
 
 impl History {

@@ -27,4 +27,5 @@ mod retention;
 mod rig;
 mod strace;
 mod stubborn;
+mod went_back;
 mod wrong_clock;

@@ -190,7 +190,7 @@ fn a_damaged_record_that_is_needed_keeps_its_segment_and_is_told_without_an_end(
     daemon.terminate();
     assert!(daemon.ended(BOUND).success());
     let id = kept["id"].as_str().unwrap();
-    let (name, byte) = place_of(&site.data, id.parse::<TransactionId>().unwrap().seq);
+    let (name, byte) = place_of(&site.data, id.parse::<TransactionId>().unwrap().seq());
     let file = site.data.join(&name);
     let sound = std::fs::read(&file).unwrap();
     flip_on_disk(&file, byte, 2);

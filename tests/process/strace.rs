@@ -8,6 +8,7 @@
 
 use crate::rig::{Client, HOLDOVER, Site, wait_for};
 use holdover::domain::ids::TransactionId;
+use holdover::domain::numbers::Numbers;
 use holdover::engine::change::Change;
 use holdover::journal::record::Raw;
 use serde_json::json;
@@ -196,7 +197,7 @@ fn ports_of(target: &str) -> Option<(u16, u16)> {
 
 /// The number of the transaction whose identity begins `text`.
 fn transaction(text: &str) -> Option<u64> {
-    text.get(..20)?.parse::<TransactionId>().ok().map(|id| id.seq.0)
+    text.get(..20)?.parse::<TransactionId>().ok().map(|id| id.seq().0)
 }
 
 /// The value of a header of a request.
@@ -353,7 +354,7 @@ fn judged(lines: &str) -> Judgement {
         (hex(&bytes), bytes.len())
     };
     let ((taken, taken_length), (begun, begun_length)) = (batch(7, &accepted), batch(8, &started));
-    let id = TransactionId::new(0, holdover::domain::ids::Seq(7));
+    let id = Numbers::default().transaction(holdover::domain::ids::Seq(7));
     let receipt = hex(format!("HTTP/1.1 202 Accepted\r\n\r\n{{\"id\":\"{id}\"}}").as_bytes());
     let call = format!("POST /transactions HTTP/1.1\r\nHoldover-Transaction-Id: {id}\r\n");
     let call = hex(format!("{call}holdover-attempt: 1\r\n\r\n{{}}").as_bytes());

@@ -133,9 +133,10 @@ mod tests {
     use super::*;
     use crate::domain::cell::{Channel, Class, Operation};
     use crate::domain::ids::Seq;
+    use crate::domain::numbers::Numbers;
 
     fn id(seq: u64) -> TransactionId {
-        TransactionId::new(0, Seq(seq))
+        Numbers::default().transaction(Seq(seq))
     }
 
     fn cell(district: &str) -> Cell {

@@ -5,8 +5,11 @@
 //! need, so that a defect of the one does not hide in the other.
 
 use crate::domain::cell::Cell;
-use crate::domain::ids::{Fingerprint, InstitutionCode, OrderingKey, Seq, UpstreamName};
+use crate::domain::ids::{
+    Fingerprint, InstitutionCode, OrderingKey, Seq, TransactionId, UpstreamName,
+};
 use crate::domain::money::Money;
+use crate::domain::numbers::Numbers;
 use crate::domain::policy::Disposition;
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
@@ -75,8 +78,8 @@ pub struct Recount {
     pub turned_away: BTreeMap<Seq, TurnedAway>,
     /// Dates told, in order.
     pub told: Vec<Told>,
-    /// How often a daemon began to own the journal.
-    pub starts: u64,
+    /// The numbers given out, by the starts of daemons.
+    pub numbers: Numbers,
     /// How often refusals of a core that was coming up were taken back.
     pub taken_back: u64,
     /// Records that speak of a transaction that no record before them accepted.
@@ -104,10 +107,16 @@ impl Recorded {
 }
 
 impl Recount {
+    /// The transaction that has this id.
+    #[must_use]
+    pub fn kept(&self, id: TransactionId) -> Option<&Recorded> {
+        self.accepted.get(&self.numbers.place(&id)?)
+    }
+
     /// Takes in the record `seq`.
     pub fn read(&mut self, seq: Seq, change: Change) {
         match change {
-            Change::Started { .. } => self.starts += 1,
+            Change::Started { mark, .. } => self.numbers.start(seq, mark),
             Change::Accepted(accepted) => {
                 self.accepted.insert(seq, Recorded::of(&accepted));
             }
@@ -171,7 +180,7 @@ impl Recount {
             | Change::OverridesSet(_)
             | Change::HealthSet { .. }
             | Change::DeadlineRegistered { .. }
-            | Change::Totals { .. }
+            | Change::Totals(_)
             | Change::Carried(_)
             | Change::DeadlineCarried { .. } => {}
         }

@@ -35,7 +35,7 @@ pub struct Refusal {
 pub fn acknowledged(receipts: &[Receipt], refusals: &[Refusal], journal: &Recount) -> Vec<Broken> {
     let mut broken = Vec::new();
     for receipt in receipts {
-        let what = match journal.accepted.get(&receipt.id.seq) {
+        let what = match journal.kept(receipt.id) {
             None => "was acknowledged, but the journal has no record of it",
             Some(kept) if kept.fingerprint != receipt.fingerprint => {
                 "stands in the journal with another fingerprint than on its receipt"
@@ -51,7 +51,8 @@ pub fn acknowledged(receipts: &[Receipt], refusals: &[Refusal], journal: &Recoun
         broken.push(Broken::new("P1", receipt.id, what));
     }
     for refusal in refusals {
-        let kept = journal.turned_away.get(&refusal.number.seq);
+        let place = journal.numbers.place(&refusal.number);
+        let kept = place.and_then(|place| journal.turned_away.get(&place));
         if kept.is_none_or(|kept| kept.institution != refusal.institution) {
             let what = "was given as a refusal number, but the journal has no such refusal";
             broken.push(Broken::new("P1", refusal.number, what));
@@ -71,7 +72,7 @@ pub fn ended(journal: &Recount) -> Vec<Broken> {
                 "is {} at the end ({}, accepted {}), though nothing holds it any more",
                 kept.state, kept.cell, kept.at
             );
-            broken.push(Broken::new("P1", TransactionId::new(0, seq), what));
+            broken.push(Broken::new("P1", journal.numbers.transaction(seq), what));
         }
     }
     for &seq in &journal.orphans {
@@ -86,6 +87,7 @@ mod tests {
     use super::super::journal::tests::accepted;
     use super::*;
     use crate::domain::ids::Seq;
+    use crate::domain::numbers::Numbers;
 
     fn journal() -> Recount {
         let mut journal = Recount::default();
@@ -95,7 +97,7 @@ mod tests {
 
     fn receipt() -> Receipt {
         Receipt {
-            id: TransactionId::new(0, Seq(1)),
+            id: Numbers::default().transaction(Seq(1)),
             institution: "H11010100100".parse().unwrap(),
             fingerprint: Fingerprint(0xfeed),
             amount: Money::from_fen(100).unwrap(),
@@ -105,7 +107,7 @@ mod tests {
     #[test]
     fn a_receipt_without_its_record_is_found() {
         assert!(acknowledged(&[receipt()], &[], &journal()).is_empty());
-        let lost = Receipt { id: TransactionId::new(0, Seq(2)), ..receipt() };
+        let lost = Receipt { id: Numbers::default().transaction(Seq(2)), ..receipt() };
         let other = Receipt { fingerprint: Fingerprint(1), ..receipt() };
         let dearer = Receipt { amount: Money::ZERO, ..receipt() };
         assert_eq!(acknowledged(&[lost, other, dearer], &[], &journal()).len(), 3);
@@ -114,7 +116,7 @@ mod tests {
     #[test]
     fn a_refusal_number_without_its_record_is_found() {
         let refusal = Refusal {
-            number: RefusalNumber::new(0, Seq(1)),
+            number: Numbers::default().refusal(Seq(1)),
             institution: "H11010100100".parse().unwrap(),
         };
         assert_eq!(acknowledged(&[], &[refusal], &journal()).len(), 1);

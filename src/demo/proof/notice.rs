@@ -138,7 +138,8 @@ mod tests {
     use super::*;
     use crate::demo::answers::Receipt;
     use crate::demo::schedule::{AGENCY_BACK, PLANNED_END, Plan, Schedule, people_for};
-    use crate::domain::ids::{Fingerprint, Seq, TransactionId};
+    use crate::domain::ids::{Fingerprint, Seq};
+    use crate::domain::numbers::Numbers;
 
     fn example() -> (Population, Schedule) {
         let city = Population::new(9, people_for(3_000)).unwrap();
@@ -149,7 +150,7 @@ mod tests {
 
     fn held(seq: u64, disposition: Disposition, clause: &str) -> Told {
         let receipt = Receipt {
-            id: TransactionId::new(0, Seq(seq)),
+            id: Numbers::default().transaction(Seq(seq)),
             fingerprint: Fingerprint(seq),
             disposition: disposition.to_string(),
             clause: Some(clause.to_owned()),

@@ -9,7 +9,7 @@ use super::codes::Coded;
 use super::tlv::{Fields, Writer};
 use crate::domain::cell::Cell;
 use crate::domain::deadline::{Extension, Rule};
-use crate::domain::ids::Seq;
+use crate::domain::ids::{Mark, Seq};
 use crate::domain::ledger::Entry;
 use crate::domain::policy::RowRef;
 use crate::domain::time::{CivilDate, Timestamp};
@@ -79,6 +79,8 @@ pub(super) mod tag {
     pub(in super::super) const INNER_AT: u8 = 59;
     pub(in super::super) const ENDED_AT: u8 = 60;
     pub(in super::super) const AUDIT_HASH: u8 = 61;
+    pub(in super::super) const MARK: u8 = 62;
+    pub(in super::super) const STARTS: u8 = 63;
 }
 
 pub(super) const SELF_CONTAINED: u64 = 1;
@@ -154,7 +156,7 @@ pub(super) fn kind_of(change: &Change) -> u8 {
         Change::HealthSet { .. } => 19,
         Change::DeadlineRegistered { .. } => 20,
         Change::DeadlineTold { .. } => 21,
-        Change::Totals { .. } => TOTALS,
+        Change::Totals(_) => TOTALS,
         Change::Carried(_) => 23,
         Change::DeadlineCarried { .. } => 24,
         Change::Forwarded { .. } => FORWARDED,
@@ -194,7 +196,7 @@ pub(super) fn time_of(change: &Change) -> Option<Timestamp> {
         | Change::WindowSet(_)
         | Change::OverridesSet(_)
         | Change::HealthSet { .. }
-        | Change::Totals { .. } => None,
+        | Change::Totals(_) => None,
     }
 }
 
@@ -233,7 +235,7 @@ pub(super) fn seal_of(change: &Change) -> Seal {
         | Change::Retired { .. }
         | Change::ClockAccepted { .. }
         | Change::AuditNoted { .. }
-        | Change::Totals { .. }
+        | Change::Totals(_)
         | Change::Carried(_)
         | Change::DeadlineCarried { .. } => None,
     };
@@ -254,8 +256,9 @@ pub(super) fn transaction_of(fields: &Fields<'_>) -> Option<Seq> {
 /// Writes the fields of `change`.
 pub(super) fn encode(w: &mut Writer<'_>, change: &Change) {
     match change {
-        Change::Started { epoch, virtual_clock, at: _ } => {
+        Change::Started { epoch, mark, virtual_clock, at: _ } => {
             w.uint(tag::EPOCH, *epoch);
+            w.uint(tag::MARK, mark.bits().into());
             w.uint(tag::FLAGS, if *virtual_clock { VIRTUAL_CLOCK } else { 0 });
         }
         Change::Accepted(accepted) => put_accepted(w, accepted),
@@ -324,7 +327,7 @@ pub(super) fn encode(w: &mut Writer<'_>, change: &Change) {
         | Change::HealthSet { .. }
         | Change::DeadlineRegistered { .. }
         | Change::DeadlineTold { .. } => encode_rare(w, change),
-        Change::Totals { .. } | Change::Carried(_) | Change::DeadlineCarried { .. } => {
+        Change::Totals(_) | Change::Carried(_) | Change::DeadlineCarried { .. } => {
             encode_snapshot(w, change);
         }
     }
@@ -362,13 +365,14 @@ fn encode_rare(w: &mut Writer<'_>, change: &Change) {
 }
 
 fn encode_snapshot(w: &mut Writer<'_>, change: &Change) {
-    if let Change::Totals { books, turned_away, epoch, last_at, up_to } = change {
-        let entries: Vec<[u8; 24]> = books.iter().map(entry_bytes).collect();
+    if let Change::Totals(totals) = change {
+        let entries: Vec<[u8; 24]> = totals.books.iter().map(entry_bytes).collect();
         w.list(tag::BOOKS, entries.iter().map(<[u8; 24]>::as_slice));
-        w.uint(tag::TURNED_AWAY, *turned_away);
-        w.uint(tag::EPOCH, *epoch);
-        w.int(tag::LAST_AT, last_at.as_millis());
-        w.uint(tag::UP_TO, up_to.0);
+        w.uint(tag::TURNED_AWAY, totals.turned_away);
+        w.uint(tag::EPOCH, totals.epoch);
+        w.bytes(tag::STARTS, &totals.starts.iter().flat_map(start_bytes).collect::<Vec<u8>>());
+        w.int(tag::LAST_AT, totals.last_at.as_millis());
+        w.uint(tag::UP_TO, totals.up_to.0);
     } else if let Change::Carried(carried) = change {
         w.uint(tag::TRANSACTION, carried.transaction.0);
         put_facts(w, &carried.facts);
@@ -393,6 +397,16 @@ fn entry_bytes(entry: &Entry) -> [u8; 24] {
     let mut bytes = [0; 24];
     bytes[..8].copy_from_slice(&entry.items.to_le_bytes());
     bytes[8..].copy_from_slice(&entry.fen.to_le_bytes());
+    bytes
+}
+
+/// The bytes of a start in a snapshot's totals.
+pub(super) const START: usize = 12;
+
+fn start_bytes((first, mark): &(Seq, Mark)) -> [u8; START] {
+    let mut bytes = [0; START];
+    bytes[..8].copy_from_slice(&first.0.to_le_bytes());
+    bytes[8..].copy_from_slice(&mark.bits().to_le_bytes());
     bytes
 }
 

@@ -2,7 +2,7 @@
 
 use super::change::{
     ACCEPTED, AUDIT_NOTED, CLOCK_ACCEPTED, DEADLINE_FINAL, FORWARDED, KEPT, NEEDS_CREDENTIAL,
-    PRE_ACCEPTED, RETIRED, SELF_CONTAINED, STARTED, VIRTUAL_CLOCK, YES, tag,
+    PRE_ACCEPTED, RETIRED, SELF_CONTAINED, START, STARTED, VIRTUAL_CLOCK, YES, tag,
 };
 use super::codes::Coded;
 use super::tlv::{Fields, text};
@@ -10,7 +10,7 @@ use super::{Malformed, Seal};
 use crate::domain::cell::Cell;
 use crate::domain::deadline::{Extension, Rule};
 use crate::domain::ids::{
-    AttemptNo, Fingerprint, InstitutionCode, InsuredHash, KeyHash, Label, OrderingKey, Seq,
+    AttemptNo, Fingerprint, InstitutionCode, InsuredHash, KeyHash, Label, Mark, OrderingKey, Seq,
     WindowId,
 };
 use crate::domain::ledger::Entry;
@@ -18,7 +18,7 @@ use crate::domain::money::Money;
 use crate::domain::policy::RowRef;
 use crate::domain::time::{CivilDate, Timestamp};
 use crate::engine::change::{
-    Accepted, AuditHead, Carried, Case, Change, Facts, Sealed, Settlement, Told, TurnedAway,
+    Accepted, AuditHead, Carried, Case, Change, Facts, Sealed, Settlement, Told, Totals, TurnedAway,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
@@ -35,6 +35,7 @@ pub(super) fn decode(
     let change = match kind {
         STARTED => Change::Started {
             epoch: f.uint(tag::EPOCH)?,
+            mark: Mark::new(f.uint(tag::MARK)?),
             virtual_clock: f.uint(tag::FLAGS)? & VIRTUAL_CLOCK != 0,
             at,
         },
@@ -156,13 +157,14 @@ fn decode_rare(
             cause: f.string(tag::WORD)?,
             at,
         },
-        22 => Change::Totals {
+        22 => Change::Totals(Box::new(Totals {
             books: f.list(tag::BOOKS)?.into_iter().map(get_entry).collect::<Result<_, _>>()?,
             turned_away: f.uint(tag::TURNED_AWAY)?,
             epoch: f.uint(tag::EPOCH)?,
+            starts: f.bytes(tag::STARTS)?.chunks(START).map(get_start).collect::<Result<_, _>>()?,
             last_at: get_instant(f, tag::LAST_AT)?,
             up_to: get_seq(f, tag::UP_TO)?,
-        },
+        })),
         23 => Change::Carried(Box::new(Carried {
             transaction: get_seq(f, tag::TRANSACTION)?,
             facts: get_facts(f, at, seen)?,
@@ -216,6 +218,13 @@ fn get_entry(bytes: &[u8]) -> Result<Entry, Malformed> {
     let (items, fen) = bytes.split_first_chunk::<8>().ok_or(WRONG)?;
     let fen = fen.try_into().map_err(|_| WRONG)?;
     Ok(Entry { items: u64::from_le_bytes(*items), fen: i128::from_le_bytes(fen) })
+}
+
+fn get_start(bytes: &[u8]) -> Result<(Seq, Mark), Malformed> {
+    const WRONG: Malformed = Malformed("a start has the wrong length");
+    let (first, mark) = bytes.split_first_chunk::<8>().ok_or(WRONG)?;
+    let mark = mark.try_into().map_err(|_| WRONG)?;
+    Ok((Seq(u64::from_le_bytes(*first)), Mark::new(u32::from_le_bytes(mark).into())))
 }
 
 /// Institutions and cells that were read before, so that a long walk makes each of them once.

@@ -122,7 +122,7 @@ pub(super) struct Memory {
 /// A transaction's identity in 128 bits: exact for our own ids, a hash for any other text.
 fn identity(text: &str) -> u128 {
     if let Ok(id) = text.parse::<TransactionId>() {
-        return (u128::from(id.partition) << 64) | u128::from(id.seq.0);
+        return id.to_bits();
     }
     let half = |salt: u8| {
         let mut hasher = DefaultHasher::new();
