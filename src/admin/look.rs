@@ -151,7 +151,7 @@ pub(super) fn untold_out(numbers: &Numbers, untold: Untold) -> TransactionOut {
         provisional: None,
         given_up_for: None,
         result_told: Some(false),
-        ended_at: untold.ended_at,
+        ended_at: Some(untold.ended_at),
     }
 }
 

@@ -109,23 +109,8 @@ async fn page(state: &State, query: Query) -> Result<Json<Page<TransactionOut>>,
     let look = move |machine: &Machine, _: Now, search| {
         machine.search(search, |one| query.keeps(one), |seq| Known::of(machine, seq))
     };
-    let Json(found) = look::page(state, search, look, |known| known).await?;
-    let mut items = Vec::with_capacity(found.items.len());
-    for known in found.items {
-        let seq = known.transaction();
-        items.push(match known.shown(&state.numbers) {
-            Some(shown) => shown,
-            None => by_journal(state, seq).await?,
-        });
-    }
-    Ok(Json(Page { items, next_cursor: found.next_cursor }))
-}
-
-/// What the journal tells of a transaction that is final.
-async fn by_journal(state: &State, seq: Seq) -> Result<TransactionOut, Refusal> {
-    let changes = history::of(state, seq, false).await?;
-    let told = history::fold(&state.numbers, seq, &changes);
-    told.map(|(told, _)| told).ok_or_else(|| Problem::not_found(Sought::Transaction).into())
+    let numbers = Arc::clone(&state.numbers);
+    look::page(state, search, look, |known: Known| known.shown(&numbers)).await
 }
 
 /// What the engine knows of a transaction that is not final, or not told.
@@ -140,20 +125,10 @@ impl Known {
         machine.transaction(seq).map(Self::Open).or_else(untold)
     }
 
-    fn transaction(&self) -> Seq {
+    fn shown(self, numbers: &Numbers) -> TransactionOut {
         match self {
-            Self::Open(view) => view.transaction,
-            Self::Untold(untold) => untold.transaction,
-        }
-    }
-
-    /// Nothing where the engine does not know enough, so that the journal must tell.
-    fn shown(self, numbers: &Numbers) -> Option<TransactionOut> {
-        match self {
-            Self::Open(view) => Some(look::transaction_out(numbers, view)),
-            Self::Untold(untold) => {
-                untold.ended_at.is_some().then(|| look::untold_out(numbers, untold))
-            }
+            Self::Open(view) => look::transaction_out(numbers, view),
+            Self::Untold(untold) => look::untold_out(numbers, untold),
         }
     }
 }
@@ -165,7 +140,7 @@ pub(super) async fn show(
     let seq = look::transaction(&state, &id)?;
     let look = move |machine: &Machine, _| (Known::of(machine, seq), machine.is_only_accepted(seq));
     let (known, is_only_accepted) = look::at(&state, look).await?;
-    let known = known.and_then(|known| known.shown(&state.numbers));
+    let known = known.map(|known| known.shown(&state.numbers));
     let changes = match (history::of(&state, seq, is_only_accepted).await, known.clone()) {
         (Ok(changes), _) => changes,
         // It is known all the same, and whoever is to decide on it must see it.

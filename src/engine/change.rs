@@ -428,8 +428,8 @@ pub enum Change {
     // What follows stands only in snapshots.
     /// The counters of a snapshot.
     Totals(Box<Totals>),
-    /// A transaction that was not final when the snapshot was taken, or whose result was not told.
-    Carried(Box<Carried>),
+    /// Transactions that were not final when the snapshot was taken, or whose result was not told.
+    Carried(Vec<Carried>),
     /// A registered deadline, in a snapshot.
     DeadlineCarried {
         /// Its number.
@@ -511,11 +511,9 @@ pub struct Carried {
     pub not_before: Timestamp,
     /// The code of its provisional refusal, if it has one.
     pub provisional: Option<String>,
-    /// When it ended, where only its result has not been told yet. Without it a final one says
-    /// no more than its submitter and its cell, which is all that older versions wrote.
+    /// When it ended, where only its result has not been told yet.
     pub ended_at: Option<Timestamp>,
-    /// The failure that it was given up for; none where it is no dead letter, or where the
-    /// version that wrote the snapshot did not say.
+    /// The failure that it was given up for; none where it is no dead letter.
     pub given_up_for: Option<TransientReason>,
 }
 

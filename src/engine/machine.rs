@@ -339,7 +339,7 @@ impl Machine {
             Change::ClockAccepted { at, .. } => self.set_time(*at),
             Change::AuditNoted { head, .. } => self.audit = Some(head.clone()),
             Change::Totals(totals) => self.apply_totals(totals),
-            Change::Carried(carried) => self.apply_carried(carried),
+            Change::Carried(carried) => carried.iter().for_each(|one| self.apply_carried(one)),
             Change::DeadlineCarried { id, registered } => {
                 if let Change::DeadlineRegistered { case, at } = registered.as_ref() {
                     self.apply_registered(*id, case, *at);
@@ -511,7 +511,7 @@ impl Machine {
                 amount: carried.facts.amount,
                 attempts: carried.attempts,
                 at: carried.facts.at,
-                ended_at: carried.ended_at,
+                ended_at: carried.ended_at.unwrap_or(carried.facts.at),
             };
             self.untold.insert(carried.transaction, Some(Box::new(untold)));
             return;
@@ -700,7 +700,7 @@ impl Machine {
                 amount: live.amount,
                 attempts: u32::from(live.attempts),
                 at: live.at,
-                ended_at: Some(at),
+                ended_at: at,
             }));
         }
         self.ticketed.remove(&transaction);

@@ -9,6 +9,9 @@ use super::view::Untold;
 use crate::domain::ids::{OrderingKey, Seq};
 use crate::domain::time::Timestamp;
 
+/// Transactions in one change: enough that what they share counts little.
+const AT_ONCE: usize = 1024;
+
 impl Machine {
     /// The state as the shortest list of changes with the same fold. They are made as they are
     /// taken: all of them together are several times as large as the state.
@@ -18,10 +21,14 @@ impl Machine {
         // A key's transactions stand together in their order, which is not always that of their
         // numbers: one that replaces another has its place.
         let live = slots.into_iter().flat_map(|slot| self.live.chain_from(slot));
-        let live = live.map(|slot| Change::Carried(Box::new(self.carried(slot))));
-        let untold = self.untold.values().flatten();
-        let untold = untold.map(|untold| Change::Carried(Box::new(carried_untold(untold))));
-        self.but_for_transactions().into_iter().chain(live).chain(untold)
+        let live = live.map(|slot| self.carried(slot));
+        let untold = self.untold.values().flatten().map(|untold| carried_untold(untold));
+        let mut carried = live.chain(untold).peekable();
+        let carried = std::iter::from_fn(move || {
+            carried.peek()?;
+            Some(Change::Carried(carried.by_ref().take(AT_ONCE).collect()))
+        });
+        self.but_for_transactions().into_iter().chain(carried)
     }
 
     fn but_for_transactions(&self) -> Vec<Change> {
@@ -114,7 +121,7 @@ fn carried_untold(untold: &Untold) -> Carried {
         failures: 0,
         not_before: Timestamp::default(),
         provisional: None,
-        ended_at: untold.ended_at,
+        ended_at: Some(untold.ended_at),
         given_up_for: None,
     }
 }

@@ -63,9 +63,8 @@ pub struct Untold {
     pub attempts: u32,
     /// When it was accepted.
     pub at: Timestamp,
-    /// When it ended. `None` where a snapshot of an older version carried it: that wrote down
-    /// submitter and cell alone, and the rest here is as good as unknown.
-    pub ended_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Timestamp,
 }
 
 /// A ticket that is open.

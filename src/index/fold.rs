@@ -57,10 +57,6 @@ pub(super) fn boil_down(seq: Seq, change: &Change) -> Option<Step> {
             institution: accepted.institution.clone(),
         }),
         Change::Retired { before, .. } => Some(Step::Retired { before: *before }),
-        Change::Carried(carried) => Some(Step::Accepted {
-            transaction: carried.transaction,
-            institution: carried.facts.institution.clone(),
-        }),
         Change::Settled { transaction, settlement, at, .. }
         | Change::Resolved { transaction, settlement, at, .. } => match settlement {
             Settlement::Applied { .. } => ended(transaction, State::Applied, at),
@@ -101,6 +97,7 @@ pub(super) fn boil_down(seq: Seq, change: &Change) -> Option<Step> {
         | Change::DeadlineRegistered { .. }
         | Change::DeadlineTold { .. }
         | Change::Totals(_)
+        | Change::Carried(_)
         | Change::DeadlineCarried { .. } => None,
     }
 }

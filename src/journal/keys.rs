@@ -6,8 +6,8 @@
 //!   moved:  transaction 8 · sequence 8, for each accept record that was forwarded into the segment
 //! ```
 //!
-//! The filter (ten bits a key, seven probes) and what moved are held in memory, the blocks are
-//! not. A run can be rebuilt from its segment, so damage to one is mended and never refuses a
+//! The filter (sixteen bits a key, seven probes in one line of 64 bytes) and what moved are held in
+//! memory, the blocks are not. A run can be rebuilt from its segment, so damage to one is mended and never refuses a
 //! start. It goes with its segment: keys expire whole runs at a time.
 
 use super::files::{File, Files};
@@ -23,7 +23,11 @@ const MAGIC: [u8; 8] = *b"HOLDKEYS";
 const ROW: usize = 32;
 const BLOCK: usize = 4096;
 const ROWS: usize = 127;
-const PROBES: u64 = 7;
+const PROBES: u32 = 7;
+/// The bytes of a filter that are read as one.
+const LINE: usize = 64;
+/// The bytes of a filter for each key: a run that has not the key is read once in 500 times.
+const FILTER_BYTES: usize = 2;
 
 /// A key as it stands in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,32 +95,39 @@ fn row_at(block: &[u8], index: usize) -> KeyRow {
     }
 }
 
-/// The bits of a key. The key is a keyed hash itself, so its halves are good enough.
-fn probes(key: u128, bits: u64) -> impl Iterator<Item = u64> {
-    #[expect(clippy::cast_possible_truncation, reason = "the two halves are wanted")]
-    let (low, high) = (key as u64, (key >> 64) as u64 | 1);
-    (0..PROBES).map(move |i| low.wrapping_add(high.wrapping_mul(i)) % bits.max(1))
+/// The line of a filter in which the bits of a key are, of so many lines. One line is one read
+/// from memory: a new key is looked for in the filter of every run.
+fn line_of(key: u128, lines: u64) -> usize {
+    usize::try_from(((key >> 64) * u128::from(lines)) >> 64).unwrap_or(usize::MAX)
 }
 
-fn set(filter: &mut [u8], bit: u64) {
-    if let Some(byte) = usize::try_from(bit / 8).ok().and_then(|at| filter.get_mut(at)) {
-        *byte |= 1 << (bit % 8);
+/// The bits of a key in its line. The key is a keyed hash itself, so its halves are good enough.
+fn probes(key: u128) -> impl Iterator<Item = usize> {
+    (0..PROBES).map(move |i| usize::try_from((key >> (9 * i)) & 511).unwrap_or(0))
+}
+
+fn set(filter: &mut [u8], key: u128) {
+    let lines = (filter.len() / LINE) as u64;
+    let Some(line) = filter.chunks_exact_mut(LINE).nth(line_of(key, lines)) else { return };
+    for bit in probes(key) {
+        if let Some(byte) = line.get_mut(bit / 8) {
+            *byte |= 1 << (bit % 8);
+        }
     }
 }
 
-fn is_set(filter: &[u8], bit: u64) -> bool {
-    usize::try_from(bit / 8)
-        .ok()
-        .and_then(|at| filter.get(at))
-        .is_some_and(|byte| byte & (1 << (bit % 8)) != 0)
+/// Whether a run with this filter may have the key.
+fn may_have(filter: &[u8], key: u128) -> bool {
+    let lines = (filter.len() / LINE) as u64;
+    let line = filter.chunks_exact(LINE).nth(line_of(key, lines)).unwrap_or_default();
+    probes(key).all(|bit| line.get(bit / 8).is_none_or(|byte| byte & (1 << (bit % 8)) != 0))
 }
 
 /// Writes the run of the segment `first..=last` and makes it durable, name and all.
 pub(super) fn write(files: &dyn Files, first: Seq, last: Seq, keys: &mut Keys) -> io::Result<Run> {
     let rows = &mut keys.rows;
     rows.sort_unstable();
-    let bits = (rows.len() as u64 * 10).next_multiple_of(64).max(64);
-    let mut filter = vec![0u8; usize::try_from(bits / 8).unwrap_or(8)];
+    let mut filter = vec![0; (rows.len() * FILTER_BYTES).next_multiple_of(LINE).max(LINE)];
     let mut bytes = vec![0u8; HEAD];
     for chunk in rows.chunks(ROWS) {
         let mut block = Vec::with_capacity(BLOCK);
@@ -124,9 +135,7 @@ pub(super) fn write(files: &dyn Files, first: Seq, last: Seq, keys: &mut Keys) -
             block.extend_from_slice(&row.key.to_le_bytes());
             block.extend_from_slice(&row.seq.to_le_bytes());
             block.extend_from_slice(&row.fingerprint.to_le_bytes());
-            for bit in probes(row.key, bits) {
-                set(&mut filter, bit);
-            }
+            set(&mut filter, row.key);
         }
         block.resize(BLOCK - 8, 0);
         block.extend_from_slice(&u32::try_from(chunk.len()).unwrap_or(0).to_le_bytes());
@@ -141,7 +150,7 @@ pub(super) fn write(files: &dyn Files, first: Seq, last: Seq, keys: &mut Keys) -
     let mut head = Vec::with_capacity(HEAD);
     head.extend_from_slice(&VERSION.to_le_bytes());
     head.extend_from_slice(&[0; 2]);
-    for value in [first.0, last.0, blocks, bits] {
+    for value in [first.0, last.0, blocks, filter.len() as u64 * 8] {
         head.extend_from_slice(&value.to_le_bytes());
     }
     head.extend_from_slice(&crc32c::crc32c(&filter).to_le_bytes());
@@ -228,21 +237,23 @@ impl Run {
     }
 
     fn find(&self, key: u128) -> io::Result<Result<Option<KeyRow>, Broken>> {
-        let bits = self.filter.len() as u64 * 8;
-        if !probes(key, bits).all(|bit| is_set(&self.filter, bit)) {
+        if !may_have(&self.filter, key) {
             return Ok(Ok(None));
         }
+        // Keys are hashes, so evenly spread: where one stands is known but for a block or two.
+        let mut at = u64::try_from(((key >> 64) * u128::from(self.blocks)) >> 64).unwrap_or(0);
         let (mut low, mut high) = (0, self.blocks);
         while low < high {
-            let middle = low + (high - low) / 2;
-            let (block, count) = match self.block(middle)? {
+            let (block, count) = match self.block(at)? {
                 Ok(block) => block,
                 Err(broken) => return Ok(Err(broken)),
             };
             if key < row_at(&block, 0).key {
-                high = middle;
+                high = at;
+                at = high.saturating_sub(1);
             } else if key > row_at(&block, count - 1).key {
-                low = middle + 1;
+                low = at + 1;
+                at = low;
             } else {
                 // The same key twice in one segment: the later transaction is meant.
                 let rows = (0..count).map(|index| row_at(&block, index));
@@ -256,19 +267,20 @@ impl Run {
 /// The runs there are, in the order of their segments.
 #[derive(Default)]
 pub(super) struct Runs {
-    runs: RwLock<Vec<Arc<Run>>>,
+    runs: RwLock<Arc<Vec<Arc<Run>>>>,
 }
 
 impl Runs {
     pub(super) fn add(&self, run: Run) {
         let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
+        let runs = Arc::make_mut(&mut *runs);
         runs.retain(|other| other.first != run.first);
         let place = runs.partition_point(|other| other.first < run.first);
         runs.insert(place, Arc::new(run));
     }
 
-    fn all(&self) -> Vec<Arc<Run>> {
-        self.runs.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn all(&self) -> Arc<Vec<Arc<Run>>> {
+        Arc::clone(&self.runs.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The end of the unbroken row of runs from `first`, where the journal begins, on.
@@ -285,7 +297,7 @@ impl Runs {
     /// Forgets the runs of segments that have left.
     pub(super) fn retire(&self, before: Seq) {
         let mut runs = self.runs.write().unwrap_or_else(PoisonError::into_inner);
-        runs.retain(|run| run.first >= before);
+        Arc::make_mut(&mut *runs).retain(|run| run.first >= before);
     }
 }
 

@@ -13,6 +13,7 @@
 //! `len` counts the whole record. `crc` is CRC32C over everything but itself. Flag bit 0: an
 //! older reader may skip the record, or the fields in it, that it does not know.
 
+mod carried;
 mod change;
 mod codes;
 mod decode;

@@ -227,6 +227,20 @@ fn selector(d: &mut Dice) -> Selector {
     Selector { upstream: vec![d.name()], class: vec![d.of(Class::ALL)], ..Selector::default() }
 }
 
+fn carried(d: &mut Dice) -> Carried {
+    Carried {
+        transaction: d.seq(),
+        facts: accepted(d).facts(),
+        state: d.of(State::ALL),
+        attempts: d.0.u32(..),
+        failures: d.0.u32(..),
+        not_before: d.at(),
+        provisional: d.maybe(Dice::text),
+        ended_at: d.maybe(Dice::at),
+        given_up_for: d.maybe(|d| d.of(TransientReason::ALL)),
+    }
+}
+
 /// A change of the kind with this number.
 pub fn change(d: &mut Dice, kind: u8) -> Change {
     let (transaction, at) = (d.seq(), d.at());
@@ -312,20 +326,7 @@ fn rare(d: &mut Dice, kind: u8, transaction: Seq, at: Timestamp) -> Change {
             last_at: at,
             up_to: d.seq(),
         })),
-        23 => {
-            let facts = accepted(d).facts();
-            Change::Carried(Box::new(Carried {
-                transaction,
-                facts,
-                state: d.of(State::ALL),
-                attempts: d.0.u32(..),
-                failures: d.0.u32(..),
-                not_before: d.at(),
-                provisional: d.maybe(Dice::text),
-                ended_at: d.maybe(Dice::at),
-                given_up_for: d.maybe(|d| d.of(TransientReason::ALL)),
-            }))
-        }
+        23 => Change::Carried((0..3).map(|_| carried(d)).collect()),
         25 => Change::Forwarded { transaction, accepted: Arc::new(accepted(d)), at },
         // A sample must not make a journal believe that its segments have left.
         26 => Change::Retired { before: Seq(1), at },

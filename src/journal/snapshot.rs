@@ -27,7 +27,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 const PIECE: usize = 1 << 20;
 const KEPT: usize = 2;
 /// Changes that are handed to the visitor at a time, and how many such pieces may wait for it.
-const PIECE_CHANGES: usize = 1024;
+const PIECE_CHANGES: usize = 4;
 const PIECES_AHEAD: usize = 4;
 
 /// Writes snapshots into the data folder of one journal. Runs beside the writer.
@@ -93,6 +93,8 @@ impl Snapshots {
             last_at = record::encode(&mut buffer, stamp, seq, &change, last_at).max(last_at);
             if buffer.len() >= PIECE {
                 file.write_at(&buffer, at)?;
+                // A gigabyte that is written back at once would stand before every commit.
+                file.sync_data()?;
                 at += buffer.len() as u64;
                 buffer.clear();
             }

@@ -150,28 +150,6 @@ async fn a_result_stays_on_the_worklist_through_its_end_and_a_restart_until_it_i
     assert_eq!(ids(&house, "told=false").await, [paid, back, waits, late].map(id));
 }
 
-/// Older versions wrote down no more than submitter and cell of what was final and not told.
-fn as_older_versions_did(change: Change) -> Change {
-    let Change::Carried(mut carried) = change else { return change };
-    if carried.ended_at.take().is_some() {
-        (carried.state, carried.attempts) = (State::Applied, 0);
-        (carried.facts.amount, carried.facts.at) = (Money::ZERO, Default::default());
-    }
-    Change::Carried(carried)
-}
-
-#[tokio::test]
-async fn what_an_older_snapshot_left_out_is_told_by_the_journal() {
-    let folder = tempfile::tempdir().unwrap();
-    fill(folder.path());
-    let house = Desk::open(folder.path()).house();
-    let list = worklist(&house).await;
-    assert_eq!(list.iter().filter(|row| row["ended_at"].is_string()).count(), 4);
-    house.close();
-    let house = Desk::open_after(folder.path(), as_older_versions_did).house();
-    assert_eq!(worklist(&house).await, list);
-}
-
 #[test]
 fn a_look_at_the_worklist_is_as_short_as_any() {
     let folder = tempfile::tempdir().unwrap();

@@ -4,16 +4,16 @@
 //! The instant of a change stands in the record's header and not among its fields. Fields that
 //! hold their default (`None`, `false`, an empty list) are not written.
 
-use super::Seal;
 use super::codes::Coded;
 use super::tlv::{Fields, Writer};
+use super::{Seal, carried};
 use crate::domain::cell::Cell;
 use crate::domain::deadline::{Extension, Rule};
 use crate::domain::ids::{Mark, Seq};
 use crate::domain::ledger::Entry;
 use crate::domain::policy::RowRef;
 use crate::domain::time::{CivilDate, Timestamp};
-use crate::engine::change::{Accepted, Change, Facts, Sealed, Settlement, TurnedAway};
+use crate::engine::change::{Accepted, Change, Sealed, Settlement, TurnedAway};
 use crate::journal::keys::KeyRow;
 use chrono::Datelike;
 
@@ -61,6 +61,7 @@ pub(super) mod tag {
     pub(in super::super) const RESOLVED_BY: u8 = 40;
     pub(in super::super) const PERSON: u8 = 41;
     pub(in super::super) const REASON: u8 = 42;
+    pub(in super::super) const CARRIED: u8 = 43;
     pub(in super::super) const WORD: u8 = 44;
     pub(in super::super) const BY_TRANSACTION: u8 = 45;
     pub(in super::super) const VALUE: u8 = 46;
@@ -71,10 +72,9 @@ pub(super) mod tag {
     pub(in super::super) const UP_TO: u8 = 51;
     pub(in super::super) const ID: u8 = 52;
     pub(in super::super) const INNER: u8 = 53;
-    pub(in super::super) const INNER_KIND: u8 = 54;
     pub(in super::super) const STATE: u8 = 55;
-    pub(in super::super) const ATTEMPTS: u8 = 56;
-    pub(in super::super) const FAILURES: u8 = 57;
+    pub(in super::super) const CELLS: u8 = 56;
+    pub(in super::super) const EXTRAS: u8 = 57;
     pub(in super::super) const PROVISIONAL: u8 = 58;
     pub(in super::super) const INNER_AT: u8 = 59;
     pub(in super::super) const ENDED_AT: u8 = 60;
@@ -94,6 +94,7 @@ pub(super) const KEPT: u64 = 64;
 
 pub(super) const STARTED: u8 = 1;
 pub(super) const ACCEPTED: u8 = 2;
+pub(super) const DEADLINE_REGISTERED: u8 = 20;
 pub(super) const TOTALS: u8 = 22;
 pub(super) const FORWARDED: u8 = 25;
 pub(super) const RETIRED: u8 = 26;
@@ -154,7 +155,7 @@ pub(super) fn kind_of(change: &Change) -> u8 {
         Change::WindowSet(_) => 17,
         Change::OverridesSet(_) => 18,
         Change::HealthSet { .. } => 19,
-        Change::DeadlineRegistered { .. } => 20,
+        Change::DeadlineRegistered { .. } => DEADLINE_REGISTERED,
         Change::DeadlineTold { .. } => 21,
         Change::Totals(_) => TOTALS,
         Change::Carried(_) => 23,
@@ -190,8 +191,8 @@ pub(super) fn time_of(change: &Change) -> Option<Timestamp> {
         | Change::Retired { at, .. }
         | Change::ClockAccepted { at, .. }
         | Change::AuditNoted { at, .. } => Some(*at),
-        Change::Carried(carried) => Some(carried.facts.at),
-        Change::DeadlineCarried { .. }
+        Change::DeadlineCarried { registered, .. } => time_of(registered),
+        Change::Carried(_)
         | Change::StillInDoubt { .. }
         | Change::WindowSet(_)
         | Change::OverridesSet(_)
@@ -374,19 +375,9 @@ fn encode_snapshot(w: &mut Writer<'_>, change: &Change) {
         w.int(tag::LAST_AT, totals.last_at.as_millis());
         w.uint(tag::UP_TO, totals.up_to.0);
     } else if let Change::Carried(carried) = change {
-        w.uint(tag::TRANSACTION, carried.transaction.0);
-        put_facts(w, &carried.facts);
-        w.uint(tag::STATE, u64::from(carried.state.code()));
-        w.uint(tag::ATTEMPTS, u64::from(carried.attempts));
-        w.uint(tag::FAILURES, u64::from(carried.failures));
-        w.int(tag::NOT_BEFORE, carried.not_before.as_millis());
-        w.opt_text(tag::PROVISIONAL, carried.provisional.as_deref());
-        w.opt_int(tag::ENDED_AT, millis(carried.ended_at));
-        w.opt_uint(tag::END_REASON, carried.given_up_for.map(|reason| reason.code().into()));
+        carried::put(w, carried);
     } else if let Change::DeadlineCarried { id, registered } = change {
         w.uint(tag::ID, id.0);
-        w.uint(tag::INNER_KIND, u64::from(kind_of(registered)));
-        w.opt_int(tag::INNER_AT, time_of(registered).map(Timestamp::as_millis));
         let mut inner = Vec::new();
         encode(&mut Writer { out: &mut inner }, registered);
         w.bytes(tag::INNER, &inner);
@@ -410,15 +401,15 @@ fn start_bytes((first, mark): &(Seq, Mark)) -> [u8; START] {
     bytes
 }
 
-fn days(date: CivilDate) -> i64 {
+pub(super) fn days(date: CivilDate) -> i64 {
     i64::from(date.num_days_from_ce())
 }
 
-fn millis(at: Option<Timestamp>) -> Option<i64> {
+pub(super) fn millis(at: Option<Timestamp>) -> Option<i64> {
     at.map(Timestamp::as_millis)
 }
 
-fn put_cell(w: &mut Writer<'_>, cell: &Cell) {
+pub(super) fn put_cell(w: &mut Writer<'_>, cell: &Cell) {
     w.text(tag::UPSTREAM, cell.upstream.as_str());
     w.text(tag::BUSINESS, cell.business.as_str());
     w.uint(tag::OPERATION, u64::from(cell.operation.code()));
@@ -532,24 +523,4 @@ fn put_settlement(w: &mut Writer<'_>, settlement: &Settlement) {
             w.int(tag::NOT_BEFORE, ask_at.as_millis());
         }
     }
-}
-
-fn put_facts(w: &mut Writer<'_>, facts: &Facts) {
-    w.text(tag::INSTITUTION, facts.institution.as_str());
-    put_cell(w, &facts.cell);
-    w.wide(tag::ORDERING_KEY, facts.ordering_key.0);
-    w.int(tag::AMOUNT, facts.amount.fen());
-    w.opt_int(tag::DEADLINE, facts.deadline.map(days));
-    w.opt_uint(tag::REPLACES, facts.replaces.map(|seq| seq.0));
-    w.opt_uint(tag::DEPENDS_ON, facts.depends_on.map(|seq| seq.0));
-    let mut flags = 0;
-    for (set, flag) in [
-        (facts.self_contained, SELF_CONTAINED),
-        (facts.needs_credential, NEEDS_CREDENTIAL),
-        (facts.pre_accepted, PRE_ACCEPTED),
-    ] {
-        flags |= if set { flag } else { 0 };
-    }
-    w.uint(tag::FLAGS, flags);
-    w.opt_int(tag::TICKET_AFTER, millis(facts.ticket_after));
 }

@@ -1,12 +1,12 @@
 //! Changes from their fields. What is not as some version of us wrote it is refused.
 
 use super::change::{
-    ACCEPTED, AUDIT_NOTED, CLOCK_ACCEPTED, DEADLINE_FINAL, FORWARDED, KEPT, NEEDS_CREDENTIAL,
-    PRE_ACCEPTED, RETIRED, SELF_CONTAINED, START, STARTED, VIRTUAL_CLOCK, YES, tag,
+    ACCEPTED, AUDIT_NOTED, CLOCK_ACCEPTED, DEADLINE_FINAL, DEADLINE_REGISTERED, FORWARDED, KEPT,
+    NEEDS_CREDENTIAL, RETIRED, SELF_CONTAINED, START, STARTED, VIRTUAL_CLOCK, YES, tag,
 };
 use super::codes::Coded;
 use super::tlv::{Fields, text};
-use super::{Malformed, Seal};
+use super::{Malformed, Seal, carried};
 use crate::domain::cell::Cell;
 use crate::domain::deadline::{Extension, Rule};
 use crate::domain::ids::{
@@ -18,7 +18,7 @@ use crate::domain::money::Money;
 use crate::domain::policy::RowRef;
 use crate::domain::time::{CivilDate, Timestamp};
 use crate::engine::change::{
-    Accepted, AuditHead, Carried, Case, Change, Facts, Sealed, Settlement, Told, Totals, TurnedAway,
+    Accepted, AuditHead, Case, Change, Sealed, Settlement, Told, Totals, TurnedAway,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
@@ -141,7 +141,7 @@ fn decode_rare(
         17 => Change::WindowSet(Arc::new(f.json(tag::VALUE)?)),
         18 => Change::OverridesSet(f.json(tag::VALUE)?),
         19 => Change::HealthSet { upstream: f.name(tag::UPSTREAM)?, health: f.json(tag::VALUE)? },
-        20 => Change::DeadlineRegistered {
+        DEADLINE_REGISTERED => Change::DeadlineRegistered {
             case: Case {
                 institution: f.name(tag::INSTITUTION)?,
                 business: f.name(tag::BUSINESS)?,
@@ -165,25 +165,10 @@ fn decode_rare(
             last_at: get_instant(f, tag::LAST_AT)?,
             up_to: get_seq(f, tag::UP_TO)?,
         })),
-        23 => Change::Carried(Box::new(Carried {
-            transaction: get_seq(f, tag::TRANSACTION)?,
-            facts: get_facts(f, at, seen)?,
-            state: Coded::of(f.code(tag::STATE)?)?,
-            attempts: f.short(tag::ATTEMPTS)?,
-            failures: f.short(tag::FAILURES)?,
-            not_before: get_instant(f, tag::NOT_BEFORE)?,
-            provisional: f.opt_string(tag::PROVISIONAL)?,
-            ended_at: opt_instant(f, tag::ENDED_AT)?,
-            given_up_for: f.opt_code(tag::END_REASON)?.map(Coded::of).transpose()?,
-        })),
+        23 => Change::Carried(carried::get(f, seen)?),
         _ => {
-            let kind = f.code(tag::INNER_KIND)?;
-            if kind != 20 {
-                return Err(Malformed("a carried deadline is no registration"));
-            }
-            let at = f.opt_int(tag::INNER_AT)?.map_or(at, Timestamp::from_millis);
             let inner = Fields::parse(f.bytes(tag::INNER)?, false)?;
-            let registered = decode_rare(kind, at, &inner, seen)?;
+            let registered = decode_rare(DEADLINE_REGISTERED, at, &inner, seen)?;
             inner.finish(false)?;
             Change::DeadlineCarried { id: get_seq(f, tag::ID)?, registered: Box::new(registered) }
         }
@@ -198,11 +183,11 @@ fn get_instant(f: &Fields<'_>, tag: u8) -> Result<Timestamp, Malformed> {
     f.int(tag).map(Timestamp::from_millis)
 }
 
-fn opt_instant(f: &Fields<'_>, tag: u8) -> Result<Option<Timestamp>, Malformed> {
+pub(super) fn opt_instant(f: &Fields<'_>, tag: u8) -> Result<Option<Timestamp>, Malformed> {
     Ok(f.opt_int(tag)?.map(Timestamp::from_millis))
 }
 
-fn get_date(days: i64) -> Result<CivilDate, Malformed> {
+pub(super) fn get_date(days: i64) -> Result<CivilDate, Malformed> {
     i32::try_from(days)
         .ok()
         .and_then(CivilDate::from_num_days_from_ce_opt)
@@ -250,17 +235,17 @@ const CELL: [u8; 8] = [
 ];
 
 impl Seen {
-    fn institution(&mut self, f: &Fields<'_>) -> Result<InstitutionCode, Malformed> {
-        let stored = f.bytes(tag::INSTITUTION)?;
+    pub(super) fn institution(&mut self, stored: &[u8]) -> Result<InstitutionCode, Malformed> {
         if let Some(known) = self.institutions.get(stored) {
             return Ok(known.clone());
         }
-        let read: InstitutionCode = f.name(tag::INSTITUTION)?;
+        let read = text(stored)?.parse::<InstitutionCode>();
+        let read = read.map_err(|_| Malformed("a name breaks its rules"))?;
         self.institutions.insert(stored.into(), read.clone());
         Ok(read)
     }
 
-    fn cell(&mut self, f: &Fields<'_>) -> Result<Arc<Cell>, Malformed> {
+    pub(super) fn cell(&mut self, f: &Fields<'_>) -> Result<Arc<Cell>, Malformed> {
         self.wanted.clear();
         for tag in CELL {
             // Absent and empty mean the same for each of them.
@@ -363,7 +348,7 @@ fn get_accepted(
         .collect::<Result<_, _>>()?;
     Ok(Accepted {
         at,
-        institution: seen.institution(f)?,
+        institution: seen.institution(f.bytes(tag::INSTITUTION)?)?,
         cell: seen.cell(f)?,
         ordering_key: OrderingKey(f.wide(tag::ORDERING_KEY)?),
         key_hash: KeyHash(f.wide(tag::KEY_HASH)?),
@@ -400,7 +385,7 @@ fn get_turned_away(
 ) -> Result<TurnedAway, Malformed> {
     Ok(TurnedAway {
         at,
-        institution: seen.institution(f)?,
+        institution: seen.institution(f.bytes(tag::INSTITUTION)?)?,
         cell: Cell::clone(&*seen.cell(f)?),
         amount: get_money(f)?,
         row: get_row(f)?,
@@ -429,23 +414,5 @@ fn get_settlement(f: &Fields<'_>, seal: Seal) -> Result<Settlement, Malformed> {
             ask_at: get_instant(f, tag::NOT_BEFORE)?,
         },
         _ => return Err(Malformed("unknown code of the end of an attempt")),
-    })
-}
-
-fn get_facts(f: &Fields<'_>, at: Timestamp, seen: &mut Seen) -> Result<Facts, Malformed> {
-    let flags = f.uint(tag::FLAGS)?;
-    Ok(Facts {
-        institution: seen.institution(f)?,
-        cell: seen.cell(f)?,
-        ordering_key: OrderingKey(f.wide(tag::ORDERING_KEY)?),
-        amount: get_money(f)?,
-        deadline: f.opt_int(tag::DEADLINE)?.map(get_date).transpose()?,
-        replaces: f.opt_uint(tag::REPLACES)?.map(Seq),
-        depends_on: f.opt_uint(tag::DEPENDS_ON)?.map(Seq),
-        self_contained: flags & SELF_CONTAINED != 0,
-        needs_credential: flags & NEEDS_CREDENTIAL != 0,
-        ticket_after: opt_instant(f, tag::TICKET_AFTER)?,
-        pre_accepted: flags & PRE_ACCEPTED != 0,
-        at,
     })
 }
