@@ -452,9 +452,11 @@ fn an_operator_gets_by_with_the_command_line_alone() {
     refusals(&site, &daemon, &cli);
     let head = books_and_log(&site, &cli);
     let data = site.data.to_str().unwrap();
+    cli.fails(4, "", &["journal", "verify", data]);
     daemon.terminate();
     assert!(daemon.ended(BOUND).success());
     cli.fails(7, "", &["ledger"]);
+    cli.fails(3, "", &["journal", "verify", "/nowhere"]);
     let journal = cli.does(&["journal", "verify", data]);
     assert_eq!(journal["intact"], true, "{journal}");
     damaged_logs(&site, &cli, &head);
