@@ -506,6 +506,10 @@ pub struct LedgerOut {
     /// Why nobody can say whether the books balance; absent where it can be said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unproved: Option<Unproved>,
+    /// How many records of the journal are known to be damaged. The books were summed before, and
+    /// stand; a person restores the files that `holdover journal verify` names.
+    #[serde(default)]
+    pub damaged_records: u64,
     /// The instant of the books.
     pub at: Timestamp,
 }
@@ -539,6 +543,14 @@ pub struct DamageOut {
     pub seq_to: Option<u64>,
     /// The same in a sentence.
     pub message: String,
+}
+
+impl DamageOut {
+    /// How many records are known to be lost here.
+    pub(super) fn records(&self) -> u64 {
+        let range = self.seq_from.zip(self.seq_to);
+        range.map_or(0, |(from, to)| (to + 1).saturating_sub(from))
+    }
 }
 
 /// One upstream.

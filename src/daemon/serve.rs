@@ -114,8 +114,8 @@ struct Daemon {
     disk_reserve: Arc<AtomicBool>,
     ready: Arc<AtomicBool>,
     quarantined: bool,
-    /// What is damaged, where that is why it is quarantined.
-    damage: Arc<[admin::types::DamageOut]>,
+    /// Does the journal's upkeep, and knows what of it is damaged.
+    upkeep: journal::Upkeep,
     upstreams: HashMap<UpstreamName, Arc<dyn Upstream>>,
     metrics: Metrics,
     tally: Arc<Tally>,
@@ -161,7 +161,7 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
         disk_reserve: started.disk_reserve,
         ready: Arc::new(AtomicBool::new(false)),
         quarantined: started.quarantined,
-        damage: started.damage,
+        upkeep,
         probes: started.upstreams.keys().map(|name| (name.clone(), Arc::default())).collect(),
         upstreams: started.upstreams,
         metrics,
@@ -171,7 +171,7 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     if !daemon.quarantined {
         daemon.keep_probing();
     }
-    daemon.keep_the_disk(upkeep);
+    daemon.keep_the_disk();
     if !daemon.quarantined {
         daemon.keep_snapshots(snapshots.clone(), folding);
         daemon.keep_retention(retirement);
@@ -212,7 +212,6 @@ struct Started {
     final_state: std::sync::mpsc::Receiver<Machine>,
     /// Records are lost: what is left is only looked at.
     quarantined: bool,
-    damage: Arc<[admin::types::DamageOut]>,
     audit: Arc<Audit>,
     /// A word about the clock whose end the audit log does not have yet.
     accepted: Option<Acceptance>,
@@ -243,7 +242,6 @@ fn start_engine(
             .context("the journal cannot be read to its end")?;
     tell_recovered(&opened.report, opened.last, &machine, &recovered, watch.elapsed());
     let quarantined = machine.is_quarantined();
-    let damage: Vec<_> = opened.report.damage.iter().map(damage_out).collect();
     tell_damage(&opened.report.damage);
     let audit = open_audit(config, machine.audit_noted(), quarantined, now)?;
     // Before the commit that it is about.
@@ -287,7 +285,6 @@ fn start_engine(
         upstreams,
         final_state,
         quarantined,
-        damage: damage.into(),
         audit,
         accepted,
     })
@@ -356,10 +353,10 @@ impl Daemon {
     }
 
     /// Watches free space, does the journal's upkeep, and renews the gauges.
-    fn keep_the_disk(&self, upkeep: journal::Upkeep) {
+    fn keep_the_disk(&self) {
         self.keep_the_reserve();
-        self.keep_the_journal(upkeep.clone());
-        self.keep_checking(upkeep);
+        self.keep_the_journal();
+        self.keep_checking();
         let folder = self.config.data.folder.clone();
         let (engine, metrics) = (self.engine.clone(), self.metrics.clone());
         self.tasks.keep_running(Kind::Upkeep, "disk", move || {
@@ -392,7 +389,8 @@ impl Daemon {
     }
 
     /// Does the journal's work beside the commits.
-    fn keep_the_journal(&self, upkeep: journal::Upkeep) {
+    fn keep_the_journal(&self) {
+        let upkeep = self.upkeep.clone();
         self.tasks.keep_running(Kind::Upkeep, "journal", move || {
             let upkeep = upkeep.clone();
             async move {
@@ -411,7 +409,8 @@ impl Daemon {
 
     /// Reads the segments that the start did not need to read, one a second, so that damage in
     /// them is known before somebody needs what is damaged.
-    fn keep_checking(&self, upkeep: journal::Upkeep) {
+    fn keep_checking(&self) {
+        let upkeep = self.upkeep.clone();
         self.tasks.keep_running(Kind::Upkeep, "check", move || {
             let upkeep = upkeep.clone();
             async move {
@@ -636,7 +635,7 @@ impl Daemon {
         let (pulse, ready) = (self.pulse.clone(), self.ready.clone());
         let (shutdown, reserve) = (self.shutdown.clone(), self.disk_reserve.clone());
         let (metrics, tally) = (self.metrics.clone(), self.tally.clone());
-        let quarantined = self.quarantined;
+        let (quarantined, upkeep) = (self.quarantined, self.upkeep.clone());
         let not_ready = move || {
             let reasons = [
                 (pulse.is_poisoned(), "poisoned"),
@@ -660,7 +659,7 @@ impl Daemon {
             not_ready: Arc::new(not_ready),
             intake: Arc::new(move || intake_counters(&tally)),
             metrics: Arc::new(move || metrics.render()),
-            damage: Arc::clone(&self.damage),
+            damage: Arc::new(move || upkeep.known_damage().iter().map(damage_out).collect()),
         }
     }
 

@@ -481,6 +481,9 @@ fn a_damaged_record_that_waits_becomes_a_dead_letter_and_is_applied_once_when_re
     crate::rig::wait_for("the damage to be told", SETTLED, || {
         daemon.said().contains("records_damaged").then_some(())
     });
+    let (code, said) = check_books(&site, &daemon);
+    assert!(code == 5 && said.starts_with("balanced") && said.contains("DAMAGED: 1"), "{said}");
+    assert_eq!(daemon.ready().unwrap().status, 200);
     let errors = daemon.said().matches("\"ERROR\"").count();
     assert_eq!(errors, 3, "{}", daemon.said());
 
