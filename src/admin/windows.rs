@@ -19,7 +19,7 @@ use crate::domain::time::{Interval, Timestamp, Zone};
 use crate::domain::window::{Phase, Proof, Window};
 use crate::engine::change::AuditHead;
 use crate::engine::event::{Command, Done, Fault, Sought};
-use crate::web::problem::Problem;
+use crate::web::problem::{FieldError, Problem};
 use axum::body::Body;
 use axum::extract::{Path, State as Extract};
 use axum::http::{StatusCode, header};
@@ -296,10 +296,14 @@ fn check_policy(body: &DeclareWindow, planned: Interval, now: Timestamp) -> Resu
     if body.policy.is_empty() {
         return Err(Refusal::field("/policy", "expected at least one row"));
     }
-    for (index, row) in body.policy.iter().enumerate() {
-        if let Some((field, detail)) = wrong_in(row, planned) {
-            return Err(Refusal::field(&format!("/policy/{index}/{field}"), detail));
-        }
+    let rows = body.policy.iter().enumerate();
+    let wrong = rows.filter_map(|(index, row)| {
+        let (field, detail) = wrong_in(row, planned)?;
+        Some(FieldError { pointer: format!("/policy/{index}/{field}"), detail: detail.into() })
+    });
+    let wrong: Vec<FieldError> = wrong.collect();
+    if !wrong.is_empty() {
+        return Err(Problem::fields(wrong).into());
     }
     match &body.deadlines {
         Some(rule) if rule.legal_basis.trim().is_empty() => Err(Refusal::field(

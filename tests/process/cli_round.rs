@@ -83,6 +83,14 @@ impl Cli {
         }
     }
 
+    /// What a command prints and says for people.
+    fn tells(&self, args: &[&str]) -> String {
+        let mut command = Command::new(HOLDOVER);
+        command.args(["--admin", &self.admin, "--key-file"]).arg(&self.key_file);
+        let output = command.args(args).output().unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    }
+
     /// Runs a command that must end with `code`; what it printed.
     fn ends(&self, code: i32, args: &[&str]) -> Value {
         let ended = self.run(args);
@@ -173,6 +181,12 @@ fn window_round(site: &Site, daemon: &Daemon, cli: &Cli) {
     assert_eq!(declared["version"], 1, "{declared}");
     assert_eq!(declared["author"], "Li Na", "{declared}");
     cli.fails(4, "", &[declare.as_slice(), &times, &because].concat());
+    let wrong = site.folder().join("wrong.toml");
+    std::fs::write(&wrong, POLICY.replace("filing.*", "filing.none")).unwrap();
+    let wrong = ["window", "declare", "wrong", "--file", wrong.to_str().unwrap()];
+    let told = cli.tells(&[wrong.as_slice(), &times, &because].concat());
+    let places = told.lines().filter(|line| line.starts_with("  /policy"));
+    assert!(places.count() > 2, "one mistake a line: {told}");
 
     wait_for("the window", BOUND, || {
         let shown = cli.does(&["window", "show", "move"]);
