@@ -224,7 +224,7 @@ pub struct WindowOut {
     pub next_edge_at: Option<Timestamp>,
     /// Who made this version.
     pub author: String,
-    /// Why.
+    /// Why it was made; the audit log has the reasons of the versions before.
     pub reason: String,
     /// When this version was made.
     pub changed_at: Timestamp,

@@ -205,6 +205,10 @@ fn window_round(site: &Site, daemon: &Daemon, cli: &Cli) {
         cli.does(&["window", "extend", "move", "--until", &later, "--reason", "it takes longer"]);
     assert_eq!(extended["version"], 2, "{extended}");
     cli.does(&["window", "check"]);
+    let told = cli.tells(&["window", "check"]);
+    assert_eq!(told, "no window needs a person; known: 1\n");
+    let told = cli.tells(&["window", "show", "move"]);
+    assert!(told.contains("last reason  it takes longer\n"), "{told}");
     let done = ["--reason", "the core is back"];
     cli.fails(2, "--confirm move", &[["window", "end", "move"].as_slice(), &done].concat());
     let confirmed = ["--confirm", "move"];
@@ -212,7 +216,10 @@ fn window_round(site: &Site, daemon: &Daemon, cli: &Cli) {
     cli.ends(5, &["window", "check"]);
     cli.fails(4, "", &[["window", "cancel", "move"].as_slice(), &confirmed, &done].concat());
     let agency = ["--upstream", "agency", "--confirm", "move"];
-    cli.does(&[["window", "restore", "move"].as_slice(), &agency, &done].concat());
+    let told = cli.tells(&[["window", "restore", "move"].as_slice(), &agency, &done].concat());
+    let waits = "3 transactions still wait for a release, in the districts 110101";
+    assert!(told.contains(waits), "{told}");
+    assert!(told.contains("next: holdover window release move"), "{told}");
     assert!(held.iter().all(|id| cli.state(id) == "waiting"), "nobody released them yet");
     let district = ["--district", "110101", "--confirm", "move"];
     cli.does(&[["window", "release", "move"].as_slice(), &district, &done].concat());
