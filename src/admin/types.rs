@@ -23,6 +23,9 @@ use crate::engine::clock::Doubt;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// The header that names the configured zone in every answer, for whoever shows times to people.
+pub const ZONE: &str = "holdover-zone";
+
 /// The longest reason, in characters.
 pub const REASON_CHARS_MAX: usize = 500;
 

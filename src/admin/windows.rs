@@ -103,7 +103,10 @@ pub(super) async fn extend(
         let old = seen.window.planned.end;
         let detail = match body.ends_at {
             Some(ends_at) if old < ends_at => return Ok(seen.move_end(ends_at)),
-            Some(_) => format!("expected an instant after {old}; use end to end it early"),
+            Some(_) => {
+                let old = old.rfc3339(seen.window.zone);
+                format!("expected an instant after {old}; use end to end it early")
+            }
             None => "expected the new end, later than the present one".to_owned(),
         };
         Err(Refusal::field("/ends_at", detail))
@@ -123,6 +126,7 @@ pub(super) async fn end(
         if ends_at < old {
             return Ok(seen.move_end(ends_at));
         }
+        let old = old.rfc3339(seen.window.zone);
         let detail = format!("expected an instant before {old}; use extend to move it on");
         Err(Refusal::field("/ends_at", detail))
     };

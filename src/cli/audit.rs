@@ -123,7 +123,7 @@ async fn tail(run: &Run, limit: usize) -> Result<Exit, Failure> {
             let code = entry.code.as_deref().map(|code| format!(" ({code})")).unwrap_or_default();
             table.row([
                 record.seq.to_string(),
-                entry.at.to_string(),
+                run.client.shown(entry.at),
                 plain(&entry.actor),
                 plain(&entry.action),
                 plain(&entry.object),

@@ -82,7 +82,11 @@ impl Verb {
                 let gates: GatesOut = run.client.get("/admin/v1/gates").await?;
                 let doubted = gates.clock.as_ref().map_or_else(
                     || "the clock is believed already".to_owned(),
-                    |clock| format!("the clock shows {}, not {}", clock.shows, clock.expected),
+                    |clock| {
+                        let [shows, expected] =
+                            [clock.shows, clock.expected].map(|at| run.client.shown(at));
+                        format!("the clock shows {shows}, not {expected}")
+                    },
                 );
                 run.confirmed(yes, &doubted, "--yes")?;
                 let body = Because { reason: reason.reason };
@@ -122,7 +126,8 @@ async fn list(run: &Run) -> Result<Exit, Failure> {
         run.out.note(&format!(
             "the clock is not believed: it shows {} where {} was expected; what windows closed \
              stays closed until it is set right, or is accepted by: holdover gate trust-clock",
-            clock.shows, clock.expected
+            run.client.shown(clock.shows),
+            run.client.shown(clock.expected)
         ));
     }
     for closing in &out.overrides {
@@ -130,7 +135,7 @@ async fn list(run: &Run) -> Result<Exit, Failure> {
         run.out.note(&format!(
             "closed by {} until {}: {cells} ({})",
             plain(&closing.by),
-            closing.until,
+            run.client.shown(closing.until),
             plain(&closing.reason)
         ));
     }

@@ -224,6 +224,11 @@ fn window_round(site: &Site, daemon: &Daemon, cli: &Cli) {
     let district = ["--district", "110101", "--confirm", "move"];
     cli.does(&[["window", "release", "move"].as_slice(), &district, &done].concat());
     held.iter().for_each(|id| cli.until(id, "applied"));
+    let told = cli.tells(&["window", "show", "move"]);
+    assert!(told.contains("(the core is back)"), "{told}");
+    let told = cli.tells(&["transaction", "show", &held[0]]);
+    assert!(told.contains("+08:00 accepted"), "in the configured zone: {told}");
+    assert!(!told.contains("Z "), "{told}");
 
     // The notice's own sentence, thirty days from now.
     let day = |days: u64| {
