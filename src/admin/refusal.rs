@@ -62,6 +62,14 @@ impl Refusal {
         }
     }
 
+    /// Whether it is for how that stands which it is about, rather than for what a body says.
+    pub(super) fn is_of_state(&self) -> bool {
+        match self {
+            Self::Shared(problem) => problem.code == Code::Changed,
+            Self::Ours(ours) => ours.code == OperatorCode::WindowCompleted,
+        }
+    }
+
     /// Whether it is certain that nothing was changed.
     pub(super) fn is_certain(&self) -> bool {
         match self {

@@ -80,7 +80,7 @@ pub(super) async fn declare(
         before: Value::Null,
         after: shortly(&window),
         reason,
-        command: Command::DeclareWindow(Box::new(window)),
+        command: Ok(Command::DeclareWindow(Box::new(window))),
     };
     let (done, head) = carry_out(&state, &caller, act).await?;
     let mut response = changed(&state, done, head, StatusCode::CREATED).await?;
@@ -185,7 +185,11 @@ async fn act<B: Reasoned>(
     let (body, reason) = text::read(&caller, body, state.body_limits).await?;
     let mut seen = see(&state, &id).await?;
     seen.version = caller.seen_version.unwrap_or(seen.version);
-    let (after, command) = decide(body, &seen)?;
+    let (after, command) = match decide(body, &seen) {
+        Ok((after, command)) => (after, Ok(command)),
+        Err(refusal) if refusal.is_of_state() => (Value::Null, Err(refusal)),
+        Err(refusal) => return Err(refusal),
+    };
     let object = format!("window {}", seen.window.id);
     let act = Act { action, object, before: shortly(&seen.window), after, reason, command };
     let (done, head) = carry_out(&state, &caller, act).await?;
