@@ -259,17 +259,17 @@ fn gate_round(site: &Site, daemon: &Daemon, cli: &Cli) {
     hospital.number = 100;
     let held = hospital.post("settlement.outpatient", "advice", None);
     assert_eq!(cli.ids(&["transaction", "list", "--held"]), std::slice::from_ref(&held));
-    cli.does(&[["gate", "extend", "--until", &longer].as_slice(), &settlement].concat());
+    let extend = ["gate", "extend", "--until", &longer];
+    cli.fails(2, "--yes", &[extend.as_slice(), &settlement].concat());
+    cli.does(&[extend.as_slice(), &["--yes"], &settlement].concat());
+    let told = cli.tells(&["gate", "list"]);
+    assert!(told.contains("closed by Li Na until") && told.contains("+08:00: "), "{told}");
     let closings = cli.does(&["gate", "list"]);
     assert_eq!(closings["overrides"][0]["by"], "Li Na", "{closings}");
     cli.does(&[["gate", "open", "--yes"].as_slice(), &settlement].concat());
     cli.until(&held, "applied");
     // Nothing is closed any more that could be opened.
-    cli.fails(
-        3,
-        "override",
-        &[["gate", "extend", "--until", &longer].as_slice(), &settlement].concat(),
-    );
+    cli.fails(3, "override", &[extend.as_slice(), &["--yes"], &settlement].concat());
 }
 
 fn dead_letter_round(site: &Site, daemon: &Daemon, cli: &Cli) {
@@ -289,12 +289,14 @@ fn dead_letter_round(site: &Site, daemon: &Daemon, cli: &Cli) {
     assert_eq!(tickets["items"][0]["transaction"], ticketed, "{tickets}");
     site.core.script("settlement", &json!({}));
     let because = ["--reason", "the core is well again"];
-    cli.does(&[["dead-letter", "redrive", &one].as_slice(), &because].concat());
+    cli.fails(2, "--yes", &[["dead-letter", "redrive", &one].as_slice(), &because].concat());
+    cli.does(&[["dead-letter", "redrive", "--yes", &one].as_slice(), &because].concat());
     cli.until(&one, "applied");
     cli.fails(2, "--yes", &[["dead-letter", "skip", &two].as_slice(), &because].concat());
     cli.does(&[["dead-letter", "skip", "--yes", &two].as_slice(), &because].concat());
     assert_eq!(cli.state(&two), "withdrawn");
-    cli.fails(4, "is withdrawn", &[["dead-letter", "redrive", &two].as_slice(), &because].concat());
+    let redrive = ["dead-letter", "redrive", "--yes", &two];
+    cli.fails(4, "is withdrawn", &[redrive.as_slice(), &because].concat());
 }
 
 fn doubt_round(site: &Site, daemon: &Daemon, cli: &Cli) {
