@@ -38,10 +38,10 @@ pub(super) struct SubmissionBody {
     /// The person's deadline.
     #[schema(format = Date)]
     deadline: Option<String>,
-    /// The ground of a special case.
+    /// The ground of a special case, as your own records name it; kept sealed.
     ground: Option<String>,
     /// Attributes, typed by the catalogue.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     attributes: Option<BTreeMap<String, String>>,
     /// Files, by digest.
     attachments: Option<Vec<AttachmentBody>>,
