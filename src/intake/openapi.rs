@@ -32,7 +32,7 @@ pub(super) struct SubmissionBody {
     /// When the person handed it in, with its offset.
     #[schema(format = DateTime)]
     received_from_person_at: Option<String>,
-    /// A decimal with at most two places.
+    /// A decimal with at most two places, not negative.
     #[schema(example = "1234.50")]
     amount: Option<String>,
     /// The person's deadline.

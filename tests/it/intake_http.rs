@@ -200,6 +200,8 @@ async fn what_is_missing_is_told_at_once() {
         b["attributes"] = json!(null);
     });
     assert_eq!(rig.submit("k-1", settlement).await.pointers(), ["/amount"]);
+    let negative = body(|b| b["amount"] = json!("-0.01"));
+    assert_eq!(rig.submit("k-1", negative).await.pointers(), ["/amount"]);
     let backfill = body(|b| {
         b["business"] = json!("filing.out_of_area");
         b["operation"] = json!("backfill");
