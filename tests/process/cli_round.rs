@@ -459,9 +459,15 @@ fn the_example_of_a_window_is_declared_as_it_stands() {
 fn a_daemon_that_nobody_can_call_says_so_and_what_to_do() {
     let site = Site::new("[data]\napi_keys_file = \"nobody.json\"\n");
     let daemon = site.start();
-    let (said, ready) = (daemon.said(), daemon.ready().unwrap());
+    let ready = daemon.ready().unwrap();
+    let said = wait_for("the warnings", BOUND, || {
+        let said = daemon.said();
+        ["submit", "operate"]
+            .iter()
+            .all(|s| said.contains(&format!("nobody may {s}")))
+            .then_some(said)
+    });
     for scope in ["submit", "operate"] {
-        assert!(said.contains(&format!("nobody may {scope}")), "{said}");
         assert!(ready.text().contains(&format!("note: no_key_may_{scope}")), "{}", ready.text());
     }
     assert!(said.contains("holdover key create --keys"), "{said}");
