@@ -33,8 +33,8 @@ pub(super) struct Act {
     pub(super) after: Value,
     /// Why.
     pub(super) reason: Reason,
-    /// The order.
-    pub(super) command: Command,
+    /// The order, or what stood against it before it was given: it is written down all the same.
+    pub(super) command: Result<Command, Refusal>,
 }
 
 /// Writes the act down, gives the order, writes down what came of it. Answers what the engine
@@ -80,14 +80,15 @@ async fn carry_out_here(
         tracing::error!(%error, action = act.action, "an act was not begun");
         Refusal::ours(OperatorCode::AuditUnavailable, "nothing was begun")
     })?;
-    let about = ended::subject(&act.command);
-    let order = Order {
-        by: caller.name.clone(),
-        reason: act.reason.as_str().to_owned(),
-        command: act.command,
+    let result = match act.command {
+        Ok(command) => {
+            let about = ended::subject(&command);
+            let (by, reason) = (caller.name.clone(), act.reason.as_str().to_owned());
+            let result = done(state.engine.order(Order { by, reason, command }).await);
+            ended::or_wrong_state(state, about, result).await
+        }
+        Err(refusal) => Err(refusal),
     };
-    let result = done(state.engine.order(order).await);
-    let result = ended::or_wrong_state(state, about, result).await;
 
     entry.at = state.clock.now().wall;
     entry.of = Some(begun.records);

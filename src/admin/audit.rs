@@ -112,9 +112,18 @@ pub struct Summary {
     pub unfinished: Vec<u64>,
     /// Bytes after the last whole line: a write that was cut off before it was promised.
     pub torn_bytes: u64,
-    /// The records that tell of lost ones before them.
+    /// The lines that tell of lost ones before them.
     #[serde(default)]
-    pub losses: Vec<u64>,
+    pub losses: Vec<Loss>,
+}
+
+/// A line that tells of lost ones before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// The line, which is also the number of its record.
+    pub line: u64,
+    /// When the loss was found.
+    pub at: Timestamp,
 }
 
 /// The first line that is not what was written.
@@ -377,7 +386,7 @@ fn walk(bytes: &[u8], look: &mut dyn FnMut(&Record)) -> Result<Summary, Bad> {
             .map_err(|why| Bad { line: summary.head.records + 1, why })?;
         look(&record);
         if record.entry.action == LOST {
-            summary.losses.push(record.seq);
+            summary.losses.push(Loss { line: record.seq, at: record.entry.at });
         }
         match (record.entry.outcome, record.entry.of) {
             (Outcome::Begun, _) => summary.unfinished.push(record.seq),

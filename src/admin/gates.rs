@@ -105,7 +105,7 @@ async fn order(
 ) -> Result<Json<GatesChanged>, Refusal> {
     let selector = serde_json::to_string(cells).unwrap_or_default();
     let object = format!("cells {selector}");
-    let act = Act { action, object, before: Value::Null, after, reason, command };
+    let act = Act { action, object, before: Value::Null, after, reason, command: Ok(command) };
     let (done, audit_head) = carry_out(state, caller, act).await?;
     let Done::Gates(gates) = done else { return Err(unexpected()) };
     let mut states = BTreeMap::new();

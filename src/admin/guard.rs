@@ -4,12 +4,13 @@
 //! so that a new route without a scope cannot be called at all.
 
 use super::refusal::{Ours, Refusal};
+use super::types::ZONE;
 use super::{ROUTES, State};
 use crate::web::access::{Principal, Scope};
 use crate::web::problem::{Code, Problem};
 use crate::web::server::REQUEST_ID;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State as Extract};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::SocketAddr;
@@ -44,7 +45,9 @@ pub(super) async fn check(
         Err(refusal) => return with_id(refusal.into_response(), &request_id),
     };
     request.extensions_mut().insert(caller);
-    with_id(next.run(request).await, &request_id)
+    let mut response = with_id(next.run(request).await, &request_id);
+    response.headers_mut().insert(ZONE, HeaderValue::from_static(state.zone.name()));
+    response
 }
 
 fn with_id(mut response: Response, request_id: &str) -> Response {

@@ -40,8 +40,8 @@ pub(super) async fn ready(Extract(state): Extract<Arc<State>>, uri: Uri) -> Resp
     }
     // Nothing durable rests on it, so that submissions are taken all the same.
     if let Some(doubt) = state.clock.doubt() {
-        let line =
-            format!("the clock is doubted: it shows {}, not {}\n", doubt.shows, doubt.expected);
+        let [shows, expected] = [doubt.shows, doubt.expected].map(|at| at.rfc3339(state.zone));
+        let line = format!("the clock is doubted: it shows {shows}, not {expected}\n");
         text.push_str(&line);
     }
     (status, text).into_response()

@@ -3,7 +3,7 @@
 use super::State;
 use super::look;
 use super::refusal::Refusal;
-use super::types::{BOOKS_UNPROVED, IntakeCounters, LedgerOut, Unproved};
+use super::types::{BOOKS_UNPROVED, DamageOut, IntakeCounters, LedgerOut, Unproved};
 use crate::domain::ledger::Books;
 use crate::domain::money::format_fen;
 use crate::domain::state::State as Standing;
@@ -20,9 +20,11 @@ pub(super) async fn show(Extract(state): Extract<Arc<State>>) -> Result<Json<Led
     })
     .await?;
     let mut out = ledger(&books, turned_away, (state.intake)(), at);
+    let damage = (state.damage)();
+    out.damaged_records = damage.iter().map(DamageOut::records).sum();
     if let Some(passed_over) = passed_over {
         out.balanced = false;
-        let (code, damage) = (BOOKS_UNPROVED.to_owned(), state.damage.to_vec());
+        let code = BOOKS_UNPROVED.to_owned();
         out.unproved = Some(Unproved { code, passed_over, damage });
     }
     Ok(Json(out))
@@ -46,6 +48,7 @@ fn ledger(
         intake_difference: whole(intake.difference()),
         balanced: books.difference() == 0 && books.amount_difference() == 0,
         unproved: None,
+        damaged_records: 0,
         at,
     };
     for &standing in Standing::ALL {

@@ -88,8 +88,8 @@ pub struct State {
     pub intake: Arc<dyn Fn() -> types::IntakeCounters + Send + Sync>,
     /// Renders `/metrics`.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
-    /// What of the journal is damaged, where it is quarantined for that; else nothing.
-    pub damage: Arc<[types::DamageOut]>,
+    /// What of the journal is known to be damaged, found at the start or since.
+    pub damage: Arc<dyn Fn() -> Vec<types::DamageOut> + Send + Sync>,
 }
 
 /// One call of `/admin/v1` and the scope that it needs.

@@ -4,6 +4,7 @@
 //! A refusal never repeats what was sent.
 
 use super::types::OperatorCode;
+use crate::domain::review::WindowFault;
 use crate::engine::event::{Fault, Sought};
 use crate::web::problem::{Code, FieldError, Problem};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -58,6 +59,14 @@ impl Refusal {
         match self {
             Self::Shared(problem) => problem.code.as_str(),
             Self::Ours(ours) => ours.code.as_str(),
+        }
+    }
+
+    /// Whether it is for how that stands which it is about, rather than for what a body says.
+    pub(super) fn is_of_state(&self) -> bool {
+        match self {
+            Self::Shared(problem) => problem.code == Code::Changed,
+            Self::Ours(ours) => ours.code == OperatorCode::WindowCompleted,
         }
     }
 
@@ -195,6 +204,9 @@ impl From<Fault> for Refusal {
         let code = match fault {
             Fault::NotFound(sought) => return Problem::not_found(sought).into(),
             Fault::WindowCompleted(_) => return Self::ours(OperatorCode::WindowCompleted, detail),
+            Fault::WrongWindow(faults) => {
+                return Problem::fields(faults.into_iter().map(field_of).collect()).into();
+            }
             Fault::WrongState { .. } => Code::WrongState,
             Fault::Changed { .. } => Code::Changed,
             Fault::BeingReplaced => Code::BeingReplaced,
@@ -208,6 +220,16 @@ impl From<Fault> for Refusal {
         };
         Problem::new(code, detail).into()
     }
+}
+
+/// A fault of a window as the place in the body that declared it.
+fn field_of(fault: WindowFault) -> FieldError {
+    let path = fault.field.replace(['[', '.'], "/").replace(']', "");
+    let pointer = match path.strip_prefix("row") {
+        Some(rest) => format!("/policy{rest}"),
+        None => format!("/{path}"),
+    };
+    FieldError { pointer, detail: fault.why.into() }
 }
 
 const fn title_and_next(code: OperatorCode) -> (&'static str, &'static str) {
@@ -282,6 +304,19 @@ mod tests {
             Refusal::Shared(problem) => problem.next,
             Refusal::Ours(ours) => title_and_next(ours.code).1,
         }
+    }
+
+    #[test]
+    fn every_mistake_of_a_window_names_its_place_in_the_body() {
+        let fault = |field: &str| WindowFault {
+            field: field.to_owned(),
+            why: "why".to_owned(),
+            is_warning: false,
+        };
+        let faults = ["row[3].cells.business", "row", "notice.source", "ends_at"].map(fault);
+        let Refusal::Shared(problem) = Fault::WrongWindow(faults.into()).into() else { panic!() };
+        let places: Vec<&str> = problem.errors.iter().map(|e| e.pointer.as_str()).collect();
+        assert_eq!(places, ["/policy/3/cells/business", "/policy", "/notice/source", "/ends_at"]);
     }
 
     #[test]

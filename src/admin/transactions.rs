@@ -192,7 +192,7 @@ pub(super) async fn order<B: Reasoned>(
         Ok(None) | Err(_) => Value::Null,
     };
     let object = format!("transaction {id}");
-    let act = Act { action, object, before, after, reason, command };
+    let act = Act { action, object, before, after, reason, command: Ok(command) };
     let (done, audit_head) = carry_out(&state, &caller, act).await?;
     match done {
         Done::Transaction(seq, standing) => Ok(Json(TransactionChanged {

@@ -23,6 +23,9 @@ use crate::engine::clock::Doubt;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// The header that names the configured zone in every answer, for whoever shows times to people.
+pub const ZONE: &str = "holdover-zone";
+
 /// The longest reason, in characters.
 pub const REASON_CHARS_MAX: usize = 500;
 
@@ -224,7 +227,7 @@ pub struct WindowOut {
     pub next_edge_at: Option<Timestamp>,
     /// Who made this version.
     pub author: String,
-    /// Why.
+    /// Why it was made; the audit log has the reasons of the versions before.
     pub reason: String,
     /// When this version was made.
     pub changed_at: Timestamp,
@@ -506,6 +509,10 @@ pub struct LedgerOut {
     /// Why nobody can say whether the books balance; absent where it can be said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unproved: Option<Unproved>,
+    /// How many records of the journal are known to be damaged. The books were summed before, and
+    /// stand; a person restores the files that `holdover journal verify` names.
+    #[serde(default)]
+    pub damaged_records: u64,
     /// The instant of the books.
     pub at: Timestamp,
 }
@@ -539,6 +546,14 @@ pub struct DamageOut {
     pub seq_to: Option<u64>,
     /// The same in a sentence.
     pub message: String,
+}
+
+impl DamageOut {
+    /// How many records are known to be lost here.
+    pub(super) fn records(&self) -> u64 {
+        let range = self.seq_from.zip(self.seq_to);
+        range.map_or(0, |(from, to)| (to + 1).saturating_sub(from))
+    }
 }
 
 /// One upstream.

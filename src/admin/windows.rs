@@ -19,7 +19,7 @@ use crate::domain::time::{Interval, Timestamp, Zone};
 use crate::domain::window::{Phase, Proof, Window};
 use crate::engine::change::AuditHead;
 use crate::engine::event::{Command, Done, Fault, Sought};
-use crate::web::problem::Problem;
+use crate::web::problem::{FieldError, Problem};
 use axum::body::Body;
 use axum::extract::{Path, State as Extract};
 use axum::http::{StatusCode, header};
@@ -80,7 +80,7 @@ pub(super) async fn declare(
         before: Value::Null,
         after: shortly(&window),
         reason,
-        command: Command::DeclareWindow(Box::new(window)),
+        command: Ok(Command::DeclareWindow(Box::new(window))),
     };
     let (done, head) = carry_out(&state, &caller, act).await?;
     let mut response = changed(&state, done, head, StatusCode::CREATED).await?;
@@ -103,7 +103,10 @@ pub(super) async fn extend(
         let old = seen.window.planned.end;
         let detail = match body.ends_at {
             Some(ends_at) if old < ends_at => return Ok(seen.move_end(ends_at)),
-            Some(_) => format!("expected an instant after {old}; use end to end it early"),
+            Some(_) => {
+                let old = old.rfc3339(seen.window.zone);
+                format!("expected an instant after {old}; use end to end it early")
+            }
             None => "expected the new end, later than the present one".to_owned(),
         };
         Err(Refusal::field("/ends_at", detail))
@@ -123,6 +126,7 @@ pub(super) async fn end(
         if ends_at < old {
             return Ok(seen.move_end(ends_at));
         }
+        let old = old.rfc3339(seen.window.zone);
         let detail = format!("expected an instant before {old}; use extend to move it on");
         Err(Refusal::field("/ends_at", detail))
     };
@@ -181,7 +185,11 @@ async fn act<B: Reasoned>(
     let (body, reason) = text::read(&caller, body, state.body_limits).await?;
     let mut seen = see(&state, &id).await?;
     seen.version = caller.seen_version.unwrap_or(seen.version);
-    let (after, command) = decide(body, &seen)?;
+    let (after, command) = match decide(body, &seen) {
+        Ok((after, command)) => (after, Ok(command)),
+        Err(refusal) if refusal.is_of_state() => (Value::Null, Err(refusal)),
+        Err(refusal) => return Err(refusal),
+    };
     let object = format!("window {}", seen.window.id);
     let act = Act { action, object, before: shortly(&seen.window), after, reason, command };
     let (done, head) = carry_out(&state, &caller, act).await?;
@@ -296,10 +304,14 @@ fn check_policy(body: &DeclareWindow, planned: Interval, now: Timestamp) -> Resu
     if body.policy.is_empty() {
         return Err(Refusal::field("/policy", "expected at least one row"));
     }
-    for (index, row) in body.policy.iter().enumerate() {
-        if let Some((field, detail)) = wrong_in(row, planned) {
-            return Err(Refusal::field(&format!("/policy/{index}/{field}"), detail));
-        }
+    let rows = body.policy.iter().enumerate();
+    let wrong = rows.filter_map(|(index, row)| {
+        let (field, detail) = wrong_in(row, planned)?;
+        Some(FieldError { pointer: format!("/policy/{index}/{field}"), detail: detail.into() })
+    });
+    let wrong: Vec<FieldError> = wrong.collect();
+    if !wrong.is_empty() {
+        return Err(Problem::fields(wrong).into());
     }
     match &body.deadlines {
         Some(rule) if rule.legal_basis.trim().is_empty() => Err(Refusal::field(

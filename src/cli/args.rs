@@ -36,6 +36,14 @@ pub(super) struct Reason {
     pub(super) reason: String,
 }
 
+/// The word that an act asks for which lets something be sent, stops it or ends it for good.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct Yes {
+    /// Go on; without it only what would be touched is said
+    #[arg(long)]
+    pub(super) yes: bool,
+}
+
 /// Which cells are meant. Each option may be repeated; all that are given must match.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct Cells {

@@ -4,6 +4,8 @@
 //! other address than the one that was given. Redirects are not followed.
 
 use super::exit::{Exit, Failure, ProblemBody};
+use crate::admin::types::ZONE;
+use crate::domain::time::{Timestamp, Zone};
 use axum::http::{Method, Request, Uri, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -11,6 +13,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::cell::Cell;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,11 +32,18 @@ const KEY_BYTES_MAX: u64 = 4096;
 pub(super) struct Client {
     base: String,
     key_file: Option<PathBuf>,
+    /// The zone that the daemon is configured with, once it has answered.
+    zone: Cell<Zone>,
 }
 
 impl Client {
     pub(super) fn new(base: String, key_file: Option<PathBuf>) -> Self {
-        Self { base, key_file }
+        Self { base, key_file, zone: Cell::new(Zone::UTC) }
+    }
+
+    /// An instant as people are shown it: in the daemon's zone, with its offset.
+    pub(super) fn shown(&self, at: Timestamp) -> String {
+        at.rfc3339(self.zone.get())
     }
 
     /// Looks at `path`, which begins with `/`.
@@ -80,7 +90,8 @@ impl Client {
         let request = request
             .body(Full::new(body.unwrap_or_default()))
             .map_err(|_| Failure::usage("the key, the path or the address has odd characters"))?;
-        let (status, bytes) = self.send(&authority, request).await?;
+        let (status, zone, bytes) = self.send(&authority, request).await?;
+        self.zone.set(zone.unwrap_or(self.zone.get()));
         if (200..300).contains(&status) {
             return serde_json::from_slice(&bytes).map_err(|_| {
                 let text = "the answer is not what this version expects; compare the versions of \
@@ -99,7 +110,7 @@ impl Client {
         &self,
         authority: &str,
         request: Request<Full<Bytes>>,
-    ) -> Result<(u16, Bytes), Failure> {
+    ) -> Result<(u16, Option<Zone>, Bytes), Failure> {
         let stream = match timeout(CONNECT, TcpStream::connect(authority)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(self.unreachable(&error.to_string())),
@@ -111,8 +122,10 @@ impl Client {
         let exchange = async move {
             let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
             let status = response.status().as_u16();
+            let zone = response.headers().get(ZONE);
+            let zone = zone.and_then(|zone| zone.to_str().ok()?.parse().ok());
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-            Ok((status, body.map_err(|e| e.to_string())?.to_bytes()))
+            Ok((status, zone, body.map_err(|e| e.to_string())?.to_bytes()))
         };
         // The connection ends when the exchange has let go of its sender.
         let (answer, ended) = tokio::join!(exchange, connection);

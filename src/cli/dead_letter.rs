@@ -1,7 +1,7 @@
 //! `holdover dead-letter`: transactions given up after sure failures.
 
 use super::Run;
-use super::args::Reason;
+use super::args::{Reason, Yes};
 use super::exit::{Exit, Failure};
 use super::transaction::{ListArgs, act, brief, list};
 use crate::admin::types::Because;
@@ -18,15 +18,16 @@ pub(super) enum Verb {
         /// Its transaction
         id: TransactionId,
         #[command(flatten)]
+        yes: Yes,
+        #[command(flatten)]
         reason: Reason,
     },
     /// Give a dead letter up for good and let its key go on
     Skip {
         /// Its transaction
         id: TransactionId,
-        /// Go on
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        yes: Yes,
         #[command(flatten)]
         reason: Reason,
     },
@@ -36,12 +37,13 @@ impl Verb {
     pub(super) async fn run(self, run: &Run) -> Result<Exit, Failure> {
         match self {
             Self::List(of) => list(run, &of.path(PLACE, None)).await,
-            Self::Redrive { id, reason } => {
+            Self::Redrive { id, yes, reason } => {
+                run.confirmed(yes.yes, &brief(run, id).await?, "--yes")?;
                 let body = Because { reason: reason.reason };
                 act(run, id, PLACE, "redrive", &body, "put back").await
             }
             Self::Skip { id, yes, reason } => {
-                run.confirmed(yes, &brief(run, id).await?, "--yes")?;
+                run.confirmed(yes.yes, &brief(run, id).await?, "--yes")?;
                 let body = Because { reason: reason.reason };
                 act(run, id, PLACE, "skip", &body, "given up for good").await
             }

@@ -11,6 +11,11 @@ Examples:
   holdover transaction list --state in_doubt --json
   holdover ledger check
 
+Confirmation:
+  What lets transactions be sent, stops them or ends something for good says first what it would
+  touch, and goes on only with --confirm NAME where it has a name of its own, else with --yes.
+  What plans, puts off, asks or notes goes on at once.
+
 Exit codes:
   0 success, 1 failure, 2 usage, 3 not found, 4 conflict, 5 not ready or a red check,
   6 refused by policy or for want of a scope, 7 the daemon cannot be reached";
@@ -47,7 +52,8 @@ Example:
 pub(super) const DEAD_LETTER: &str = "\
 Examples:
   holdover dead-letter list
-  holdover dead-letter redrive txn_000000000007K3QD --reason \"the address is mended\"";
+  holdover dead-letter redrive txn_000000000007K3QD --yes \\
+      --reason \"the address is mended\"";
 
 pub(super) const IN_DOUBT: &str = "\
 Examples:

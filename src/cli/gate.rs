@@ -1,7 +1,7 @@
 //! `holdover gate`: which cells may start effects, and an operator's word against it.
 
 use super::Run;
-use super::args::{Cells, Reason, instant, touched};
+use super::args::{Cells, Reason, Yes, instant, touched};
 use super::exit::{Exit, Failure};
 use super::out::{Table, plain};
 use crate::admin::types::{Because, CloseGates, ForCells, GatesChanged, GatesOut};
@@ -18,9 +18,8 @@ pub(super) enum Verb {
         /// Until when at the latest, such as 2022-08-15T09:00+08:00
         #[arg(long, value_name = "INSTANT", value_parser = instant)]
         until: Timestamp,
-        /// Go on
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        yes: Yes,
         #[command(flatten)]
         reason: Reason,
     },
@@ -32,23 +31,23 @@ pub(super) enum Verb {
         #[arg(long, value_name = "INSTANT", value_parser = instant)]
         until: Timestamp,
         #[command(flatten)]
+        yes: Yes,
+        #[command(flatten)]
         reason: Reason,
     },
     /// Take a closing back; name exactly the cells that were closed
     Open {
         #[command(flatten)]
         cells: Box<Cells>,
-        /// Go on
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        yes: Yes,
         #[command(flatten)]
         reason: Reason,
     },
     /// Believe the clock as it is now, after it was set; what windows closed may open again
     TrustClock {
-        /// Go on
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        yes: Yes,
         #[command(flatten)]
         reason: Reason,
     },
@@ -61,20 +60,22 @@ impl Verb {
             Self::Close { cells, until, yes, reason } => {
                 let (cells, all) = cells.selector()?;
                 let gates: GatesOut = run.client.get("/admin/v1/gates").await?;
-                run.confirmed(yes, &touched(&cells, &gates.gates), "--yes")?;
+                run.confirmed(yes.yes, &touched(&cells, &gates.gates), "--yes")?;
                 run.out.note("waiting until sends that were begun before have ended");
                 let body = CloseGates { cells, all, until: Some(until), reason: reason.reason };
                 run.client.post("/admin/v1/gates/close", &body, None).await?
             }
-            Self::Extend { cells, until, reason } => {
+            Self::Extend { cells, until, yes, reason } => {
                 let (cells, all) = cells.selector()?;
+                let gates: GatesOut = run.client.get("/admin/v1/gates").await?;
+                run.confirmed(yes.yes, &touched(&cells, &gates.gates), "--yes")?;
                 let body = CloseGates { cells, all, until: Some(until), reason: reason.reason };
                 run.client.post("/admin/v1/gates/extend", &body, None).await?
             }
             Self::Open { cells, yes, reason } => {
                 let (cells, all) = cells.selector()?;
                 let gates: GatesOut = run.client.get("/admin/v1/gates").await?;
-                run.confirmed(yes, &touched(&cells, &gates.gates), "--yes")?;
+                run.confirmed(yes.yes, &touched(&cells, &gates.gates), "--yes")?;
                 let body = ForCells { cells, all, reason: reason.reason };
                 run.client.post("/admin/v1/gates/open", &body, None).await?
             }
@@ -82,9 +83,13 @@ impl Verb {
                 let gates: GatesOut = run.client.get("/admin/v1/gates").await?;
                 let doubted = gates.clock.as_ref().map_or_else(
                     || "the clock is believed already".to_owned(),
-                    |clock| format!("the clock shows {}, not {}", clock.shows, clock.expected),
+                    |clock| {
+                        let [shows, expected] =
+                            [clock.shows, clock.expected].map(|at| run.client.shown(at));
+                        format!("the clock shows {shows}, not {expected}")
+                    },
                 );
-                run.confirmed(yes, &doubted, "--yes")?;
+                run.confirmed(yes.yes, &doubted, "--yes")?;
                 let body = Because { reason: reason.reason };
                 run.client.post("/admin/v1/gates/trust-clock", &body, None).await?
             }
@@ -122,7 +127,8 @@ async fn list(run: &Run) -> Result<Exit, Failure> {
         run.out.note(&format!(
             "the clock is not believed: it shows {} where {} was expected; what windows closed \
              stays closed until it is set right, or is accepted by: holdover gate trust-clock",
-            clock.shows, clock.expected
+            run.client.shown(clock.shows),
+            run.client.shown(clock.expected)
         ));
     }
     for closing in &out.overrides {
@@ -130,7 +136,7 @@ async fn list(run: &Run) -> Result<Exit, Failure> {
         run.out.note(&format!(
             "closed by {} until {}: {cells} ({})",
             plain(&closing.by),
-            closing.until,
+            run.client.shown(closing.until),
             plain(&closing.reason)
         ));
     }

@@ -1,7 +1,7 @@
 //! `holdover in-doubt`: attempts that may or may not have taken effect.
 
 use super::Run;
-use super::args::Reason;
+use super::args::{Reason, Yes};
 use super::exit::{Exit, Failure};
 use super::transaction::{ListArgs, act, brief, list};
 use crate::admin::types::{Because, Resolve, Verdict};
@@ -27,9 +27,8 @@ pub(super) enum Verb {
         /// What was found out: applied, refused or not_applied. After not_applied it is sent again
         #[arg(long, value_name = "VERDICT")]
         verdict: Verdict,
-        /// Go on
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        yes: Yes,
         #[command(flatten)]
         reason: Reason,
     },
@@ -45,7 +44,7 @@ impl Verb {
             }
             Self::Resolve { id, verdict, yes, reason } => {
                 let touches = format!("{} becomes {verdict}", brief(run, id).await?);
-                run.confirmed(yes, &touches, "--yes")?;
+                run.confirmed(yes.yes, &touches, "--yes")?;
                 let body = Resolve { verdict, reason: reason.reason };
                 act(run, id, PLACE, "resolve", &body, "resolved").await
             }

@@ -8,7 +8,8 @@
 //!   first    the first record that is here
 //!   last     the last record that a start would recover
 //!   records  how many intact records there are, by what they say
-//!   damage   file, offset, kind, seq_from, seq_to, message, next: one entry for each place.
+//!   damage   file, offset, kind, seq_from, seq_to, message, next, covered (by a snapshot, so
+//!            that a start serves without): one entry for each place.
 //!            seq_from and seq_to are the records that are lost, the last one included; both are
 //!            null where none is, and seq_to alone where nobody knows how many
 //!   files    file, kind, bytes, records, synced_up_to, intact, unsynced_tail (offset, bytes)
@@ -65,7 +66,8 @@ fn shape(report: &VerifyReport) -> Value {
         json!({
             "file": damage.file, "offset": damage.offset, "kind": damage.kind,
             "seq_from": from.map(|seq| seq.0), "seq_to": to.map(|seq| seq.0),
-            "message": damage.message(), "next": damage.kind.next(),
+            "message": damage.message(), "next": damage.next(),
+            "covered": damage.covered,
         })
     };
     let file = |file: &FileReport| {
@@ -97,9 +99,9 @@ fn text(report: &VerifyReport) -> String {
         }
     }
     for damage in report.damage() {
-        let Damage { file, offset, kind, .. } = damage;
+        let Damage { file, offset, .. } = damage;
         text += &format!("{file} at byte {offset}: {}\n", damage.message());
-        text += &format!("  what to do: {}\n", kind.next());
+        text += &format!("  what to do: {}\n", damage.next());
     }
     let word = if report.is_intact() { "intact" } else { "DAMAGED" };
     text + &format!("last record {}: {word}\n", report.last)
@@ -115,7 +117,7 @@ mod tests {
     fn report() -> VerifyReport {
         let damage = |kind, file: &str, offset, first, records| {
             let (file, first) = (file.to_owned(), Seq(first));
-            Damage { kind, file, offset, first, records }
+            Damage { kind, file, offset, first, records, covered: false }
         };
         let file = |name: &str, kind, damage, tail| FileReport {
             file: name.to_owned(),
@@ -144,6 +146,7 @@ mod tests {
             first: Seq(1),
             begins: Seq(1),
             last: Seq(400),
+            held: Seq(0),
             by_kind: [("accepted", 180)].into(),
         }
     }

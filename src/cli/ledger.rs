@@ -18,6 +18,9 @@ enum Verb {
     /// Print the books
     Show,
     /// Say whether the books balance; exit code 5 when they do not, or when nobody can say
+    ///
+    /// Exit code 5 also while records of the journal are known to be damaged: the sums stand, but
+    /// what they rest on cannot be shown, and a check is green only when nobody has to act.
     Check,
 }
 
@@ -37,15 +40,28 @@ impl Ledger {
                         return verdict + "\n";
                     }
                     format!(
-                        "{verdict}: difference {} items, {} yuan, {} posts\n",
+                        "{verdict}: difference {} items, {} yuan, {} posts\n{}",
                         item(&ledger, "difference"),
                         money(&ledger, "difference"),
-                        ledger.intake_difference
+                        ledger.intake_difference,
+                        damaged(&ledger)
                     )
                 });
-                Ok(if ledger.balanced { Exit::Success } else { Exit::NotReady })
+                let green = ledger.balanced && ledger.damaged_records == 0;
+                Ok(if green { Exit::Success } else { Exit::NotReady })
             }
         }
+    }
+}
+
+/// What is known to be damaged although the books stand; nothing where all is sound.
+fn damaged(ledger: &LedgerOut) -> String {
+    match ledger.damaged_records {
+        0 => String::new(),
+        records => format!(
+            "RECORDS DAMAGED: {records}\nwhat to do: stop the daemon, let holdover journal verify \
+             name the files, restore them from a copy\n"
+        ),
     }
 }
 

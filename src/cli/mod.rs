@@ -3,8 +3,10 @@
 //! Everything that a running daemon knows is asked of it over `/admin/v1`. Only `key`, `audit
 //! verify` and what starts a process work on files. Data goes to standard output, words for
 //! people to standard error; `--json` makes the data one JSON value. What changes something says
-//! what it changed and what to look at next; what cannot be taken back needs a flag that says so
-//! and prints first what it will touch.
+//! what it changed and what to look at next; what lets transactions be sent, stops them or ends
+//! something for good needs a flag that says so, and prints first what it will touch. People are
+//! shown times in the daemon's zone, as it names it in each answer; what works on files alone knows
+//! no zone and shows UTC.
 
 mod args;
 mod audit;

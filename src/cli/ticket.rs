@@ -33,7 +33,7 @@ impl Verb {
                     t.institution.to_string(),
                     t.cell.to_string(),
                     t.amount.to_string(),
-                    t.accepted_at.to_string(),
+                    run.client.shown(t.accepted_at),
                 ]);
             }
             table

@@ -168,7 +168,7 @@ pub(super) async fn list(run: &Run, path: &str) -> Result<Exit, Failure> {
                 t.cell.to_string(),
                 t.institution.to_string(),
                 t.amount.to_string(),
-                t.accepted_at.to_string(),
+                run.client.shown(t.accepted_at),
                 t.behind.map_or_else(|| "-".to_owned(), |id| id.to_string()),
                 t.given_up_for.map_or("-", TransientReason::as_str).to_owned(),
             ]);
@@ -229,11 +229,12 @@ async fn show(run: &Run, id: TransactionId) -> Result<Exit, Failure> {
             text.push_str(&format!("{:<12} {}\n", "damaged", plain(damage)));
         }
         for step in &detail.history {
-            let at = step.at.map_or_else(|| "-".to_owned(), |at| at.to_string());
+            let at = step.at.map_or_else(|| "-".to_owned(), |at| run.client.shown(at));
+            let value = |v: &str| v.parse().map_or_else(|_| plain(v), |at| run.client.shown(at));
             let details: Vec<String> =
-                step.details.iter().map(|(k, v)| format!("{k}={}", plain(v))).collect();
+                step.details.iter().map(|(k, v)| format!("{k}={}", value(v))).collect();
             let what = plain(&step.what);
-            text.push_str(&format!("{at:<24} {what} {}\n", details.join(" ")));
+            text.push_str(&format!("{at:<29} {what} {}\n", details.join(" ")));
         }
         text
     });

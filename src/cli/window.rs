@@ -6,13 +6,15 @@ use super::client::segment;
 use super::exit::{Exit, Failure};
 use super::out::{Table, plain};
 use crate::admin::types::{
-    Because, DeclareWindow, ForCells, GatesOut, MoveEnd, Page, WindowChanged, WindowOut,
+    Because, DeclareWindow, ForCells, GateOut, GatesOut, MoveEnd, Page, WindowChanged, WindowOut,
 };
+use crate::domain::gate::GateState;
 use crate::domain::ids::WindowId;
 use crate::domain::policy::Row;
 use crate::domain::time::{CivilDate, Timestamp, Zone};
 use crate::domain::window::Phase;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -188,6 +190,9 @@ async fn check(run: &Run) -> Result<Exit, Failure> {
     run.out.data(&json!({ "green": overdue.is_empty(), "overdue": overdue }), || {
         let line =
             |w: &WindowOut| format!("{}: past its planned end and not proved back\n", brief(w));
+        if overdue.is_empty() {
+            return format!("no window needs a person; known: {}\n", page.items.len());
+        }
         overdue.iter().map(|w| line(w)).collect()
     });
     match overdue.first() {
@@ -279,7 +284,31 @@ async fn upon_cells(run: &Run, args: Act, verb: &str, done: &str) -> Result<Exit
     args.confirm.check(run, &seen, &touches)?;
     let done = if all { done.to_owned() } else { format!("{done} in part") };
     let body = ForCells { cells, all, reason: args.reason.reason };
-    act(run, &seen, verb, &body, &done).await
+    act(run, &seen, verb, &body, &done).await?;
+    // It has taken effect, whether or not the gates can be looked at now.
+    let gates: Option<GatesOut> = run.client.get("/admin/v1/gates").await.ok();
+    if let Some(text) = gates.and_then(|gates| awaiting_release(&seen, &gates)) {
+        run.out.note(&text);
+        run.out.next(&format!("holdover window release {} …", seen.id));
+    }
+    Ok(Exit::Success)
+}
+
+/// What still waits for a named person's release, by districts; nothing where no gate does.
+fn awaiting_release(window: &WindowOut, gates: &GatesOut) -> Option<String> {
+    let waits = |g: &&GateOut| {
+        g.state == GateState::AwaitingRelease && g.window.as_ref() == Some(&window.id)
+    };
+    let waiting: Vec<&GateOut> = gates.gates.iter().filter(waits).collect();
+    let transactions: u64 = waiting.iter().map(|gate| gate.waiting).sum();
+    let districts = waiting.iter().map(|gate| gate.cell.district.to_string());
+    let districts: BTreeSet<String> = districts.collect();
+    (!districts.is_empty()).then(|| {
+        let districts = districts.into_iter().collect::<Vec<_>>().join(", ");
+        format!(
+            "{transactions} transactions still wait for a release, in the districts {districts}"
+        )
+    })
 }
 
 fn report(run: &Run, changed: &WindowChanged, done: &str) {
@@ -307,8 +336,10 @@ fn describe(window: &WindowOut) -> String {
         text.push_str(&format!("{name:<12} {}\n", plain(value)));
     };
     line("window", window.id.as_str());
-    line("version", &format!("{} by {}", window.version, window.author));
-    line("reason", &window.reason);
+    let changed_at = window.changed_at.rfc3339(window.zone);
+    line("version", &format!("{} by {} at {changed_at}", window.version, window.author));
+    let of_last_change = if window.version == 1 { "reason" } else { "last reason" };
+    line(of_last_change, &window.reason);
     line("phase", window.phase.as_str());
     line("starts", &window.starts_at.rfc3339(window.zone));
     line("ends", &window.ends_at.rfc3339(window.zone));
@@ -326,7 +357,8 @@ fn describe(window: &WindowOut) -> String {
     for (name, acts) in acts {
         for act in acts {
             let cells = serde_json::to_string(&act.cells).unwrap_or_default();
-            line(name, &format!("{} by {}: {cells}", act.at.rfc3339(window.zone), act.by));
+            let at = act.at.rfc3339(window.zone);
+            line(name, &format!("{at} by {}: {cells} ({})", act.by, act.reason));
         }
     }
     text

@@ -117,8 +117,8 @@ struct Daemon {
     disk_reserve: Arc<AtomicBool>,
     ready: Arc<AtomicBool>,
     quarantined: bool,
-    /// What is damaged, where that is why it is quarantined.
-    damage: Arc<[admin::types::DamageOut]>,
+    /// Does the journal's upkeep, and knows what of it is damaged.
+    upkeep: journal::Upkeep,
     upstreams: HashMap<UpstreamName, Arc<dyn Upstream>>,
     metrics: Metrics,
     tally: Arc<Tally>,
@@ -165,7 +165,7 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
         disk_reserve: started.disk_reserve,
         ready: Arc::new(AtomicBool::new(false)),
         quarantined: started.quarantined,
-        damage: started.damage,
+        upkeep,
         probes: started.upstreams.keys().map(|name| (name.clone(), Arc::default())).collect(),
         upstreams: started.upstreams,
         metrics,
@@ -175,7 +175,7 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     if !daemon.quarantined {
         daemon.keep_probing();
     }
-    daemon.keep_the_disk(upkeep);
+    daemon.keep_the_disk();
     if !daemon.quarantined {
         daemon.keep_snapshots(snapshots.clone(), folding);
         daemon.keep_retention(retirement);
@@ -217,7 +217,6 @@ struct Started {
     final_state: std::sync::mpsc::Receiver<Machine>,
     /// Records are lost: what is left is only looked at.
     quarantined: bool,
-    damage: Arc<[admin::types::DamageOut]>,
     audit: Arc<Audit>,
     /// A word about the clock whose end the audit log does not have yet.
     accepted: Option<Acceptance>,
@@ -249,7 +248,6 @@ fn start_engine(
             .context("the journal cannot be read to its end")?;
     tell_recovered(&opened.report, opened.last, &machine, &recovered, watch.elapsed());
     let quarantined = machine.is_quarantined();
-    let damage: Vec<_> = opened.report.damage.iter().map(damage_out).collect();
     tell_damage(&opened.report.damage);
     let audit = open_audit(config, machine.audit_noted(), quarantined, now)?;
     // Before the commit that it is about.
@@ -298,7 +296,6 @@ fn start_engine(
         upstreams,
         final_state,
         quarantined,
-        damage: damage.into(),
         audit,
         accepted,
     })
@@ -367,10 +364,10 @@ impl Daemon {
     }
 
     /// Watches free space, does the journal's upkeep, and renews the gauges.
-    fn keep_the_disk(&self, upkeep: journal::Upkeep) {
+    fn keep_the_disk(&self) {
         self.keep_the_reserve();
-        self.keep_the_journal(upkeep.clone());
-        self.keep_checking(upkeep);
+        self.keep_the_journal();
+        self.keep_checking();
         let folder = self.config.data.folder.clone();
         let (engine, metrics) = (self.engine.clone(), self.metrics.clone());
         self.tasks.keep_running(Kind::Upkeep, "disk", move || {
@@ -403,7 +400,8 @@ impl Daemon {
     }
 
     /// Does the journal's work beside the commits.
-    fn keep_the_journal(&self, upkeep: journal::Upkeep) {
+    fn keep_the_journal(&self) {
+        let upkeep = self.upkeep.clone();
         self.tasks.keep_running(Kind::Upkeep, "journal", move || {
             let upkeep = upkeep.clone();
             async move {
@@ -422,7 +420,8 @@ impl Daemon {
 
     /// Reads the segments that the start did not need to read, one a second, so that damage in
     /// them is known before somebody needs what is damaged.
-    fn keep_checking(&self, upkeep: journal::Upkeep) {
+    fn keep_checking(&self) {
+        let upkeep = self.upkeep.clone();
         self.tasks.keep_running(Kind::Upkeep, "check", move || {
             let upkeep = upkeep.clone();
             async move {
@@ -647,7 +646,7 @@ impl Daemon {
         let (pulse, ready) = (self.pulse.clone(), self.ready.clone());
         let (shutdown, reserve) = (self.shutdown.clone(), self.disk_reserve.clone());
         let (metrics, tally) = (self.metrics.clone(), self.tally.clone());
-        let quarantined = self.quarantined;
+        let (quarantined, upkeep) = (self.quarantined, self.upkeep.clone());
         let not_ready = move || {
             let reasons = [
                 (pulse.is_poisoned(), "poisoned"),
@@ -671,7 +670,7 @@ impl Daemon {
             not_ready: Arc::new(not_ready),
             intake: Arc::new(move || intake_counters(&tally)),
             metrics: Arc::new(move || metrics.render()),
-            damage: Arc::clone(&self.damage),
+            damage: Arc::new(move || upkeep.known_damage().iter().map(damage_out).collect()),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::domain::ids::{
 use crate::domain::money::Money;
 use crate::domain::outcome::{Finding, Outcome};
 use crate::domain::policy::Disposition;
+use crate::domain::review::WindowFault;
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Timestamp};
@@ -441,6 +442,9 @@ pub enum Fault {
     /// A value makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// A window may not be in force as it is; everything that is wrong with it.
+    #[error("the window cannot be in force: {} mistakes", .0.len())]
+    WrongWindow(Vec<WindowFault>),
     /// There is no room for more of them.
     #[error("there are too many {0} already")]
     Full(&'static str),

@@ -123,15 +123,8 @@ impl Machine {
     /// Whether a window may be in force as it is.
     fn passes_review(&self, window: &Window) -> Result<(), Fault> {
         let faults = review(window, &self.settings.catalogue, &self.settings.calendar);
-        let errors: Vec<String> = faults
-            .into_iter()
-            .filter(|fault| !fault.is_warning)
-            .map(|fault| format!("{}: {}", fault.field, fault.why))
-            .collect();
-        if !errors.is_empty() {
-            return Err(Fault::Invalid(errors.join("; ")));
-        }
-        Ok(())
+        let errors: Vec<_> = faults.into_iter().filter(|fault| !fault.is_warning).collect();
+        if errors.is_empty() { Ok(()) } else { Err(Fault::WrongWindow(errors)) }
     }
 
     fn not_too_long(&self, planned: Interval) -> Result<(), Fault> {

@@ -167,7 +167,7 @@ pub(super) fn faulty(fault: &Fault) -> Problem {
         Fault::OpenTicket => Code::OpenTicket,
         Fault::PolicyDemands(_) => Code::PolicyDemands,
         Fault::NotCovered(_) => Code::NotCovered,
-        Fault::Invalid(_) => Code::Invalid,
+        Fault::Invalid(_) | Fault::WrongWindow(_) => Code::Invalid,
         Fault::Full(_) => Code::DiskReserve,
         Fault::NoCalendar(_) => Code::NoCalendar,
         Fault::Quarantined => Code::Quarantined,

@@ -67,13 +67,13 @@ pub(super) async fn submit(
     let mut lines = Lines::new(body, state.limits.batch, state.limits.body.bytes_max)?;
     let mut under_way = VecDeque::with_capacity(window);
     let mut allowance = Allowance::default();
-    let (mut taken, mut written, mut out) = (0usize, 0usize, Vec::new());
+    let (mut taken, mut out) = (0usize, Vec::new());
     loop {
         while under_way.len() < window
-            && let Some(line) = lines.next()
+            && let Some((number, line)) = lines.next()
         {
             if taken == state.limits.batch_lines_max {
-                lines.give_up(too_many(taken));
+                lines.give_up(number, too_many(taken));
                 continue;
             }
             let now = state.clock.now();
@@ -83,27 +83,27 @@ pub(super) async fn submit(
             }
             taken += 1;
             let judged = allowed.and_then(|()| judge(&state, &caller, now.wall, &line));
-            under_way.push_back(match judged {
+            let line = match judged {
                 Ok(submission) => {
                     Line::Asked(now.wall, state.engine.begin_submit(submission).await)
                 }
                 Err(problem) => Line::Refused(problem),
-            });
+            };
+            under_way.push_back((number, line));
         }
-        let answered = match next(&mut lines, &mut under_way, window).await {
+        let (number, answered) = match next(&mut lines, &mut under_way, window).await {
             Next::Bytes => continue,
-            Next::Reply(at, reply) => answer::of(&state, reply, at).await,
-            Next::Refused(problem) => Answered::Problem(problem),
+            Next::Reply(number, at, reply) => (number, answer::of(&state, reply, at).await),
+            Next::Refused(number, problem) => (number, Answered::Problem(problem)),
             Next::End => break,
         };
-        written += 1;
-        write_line(&state, &mut out, written, answered, id.as_str())?;
+        write_line(&state, &mut out, number, answered, id.as_str())?;
     }
-    if let Some(problem) = lines.cut {
-        if written == 0 {
+    if let Some((number, problem)) = lines.cut {
+        if out.is_empty() {
             return Err(problem);
         }
-        write_line(&state, &mut out, written + 1, Answered::Problem(problem), id.as_str())?;
+        write_line(&state, &mut out, number, Answered::Problem(problem), id.as_str())?;
     }
     let mut response = Response::new(out.into());
     let kind = HeaderValue::from_static("application/x-ndjson");
@@ -154,7 +154,7 @@ fn judge(
     check::submission(state, Asking { institution, channels, now, wait: None }, None, line)
 }
 
-/// The lines of a body, as they arrive; empty ones count for nothing.
+/// The lines of a body, as they arrive; empty ones are passed over, and counted.
 struct Lines {
     body: Body,
     limits: BodyLimits,
@@ -168,8 +168,10 @@ struct Lines {
     /// The begin of a line whose end has not come.
     begun: Vec<u8>,
     ended: bool,
-    /// Why the rest is not looked at.
-    cut: Option<Problem>,
+    /// How many lines have come as a whole.
+    count: usize,
+    /// From which line on the rest is not looked at, and why.
+    cut: Option<(usize, Problem)>,
 }
 
 type Alarm = Pin<Box<Timeout<Pending<()>>>>;
@@ -189,12 +191,13 @@ impl Lines {
             chunk: Bytes::new(),
             begun: Vec::new(),
             ended: false,
+            count: 0,
             cut: None,
         })
     }
 
-    /// The next line that has come as a whole.
-    fn next(&mut self) -> Option<Bytes> {
+    /// The next line that has come as a whole, and its number.
+    fn next(&mut self) -> Option<(usize, Bytes)> {
         while self.cut.is_none() {
             let (mut line, whole) = match memchr(b'\n', &self.chunk) {
                 Some(end) => (self.chunk.split_to(end + 1), true),
@@ -209,9 +212,10 @@ impl Lines {
                 }
                 line = std::mem::take(&mut self.begun).into();
             }
+            self.count += 1;
             let trimmed = line.trim_ascii();
             if !trimmed.is_empty() {
-                return Some(line.slice_ref(trimmed));
+                return Some((self.count, line.slice_ref(trimmed)));
             }
             if self.chunk.is_empty() && self.ended {
                 return None;
@@ -220,10 +224,10 @@ impl Lines {
         None
     }
 
-    /// Looks at nothing that comes from now on.
-    fn give_up(&mut self, why: Problem) {
+    /// Looks at nothing from the line `number` on.
+    fn give_up(&mut self, number: usize, why: Problem) {
         (self.chunk, self.begun) = (Bytes::new(), Vec::new());
-        self.cut.get_or_insert(why);
+        self.cut.get_or_insert((number, why));
     }
 
     /// Waits for more, or for the end.
@@ -258,7 +262,7 @@ impl Lines {
     }
 
     fn stop(&mut self, why: Problem) {
-        self.give_up(why);
+        self.give_up(self.count + 1, why);
         self.ended = true;
     }
 
@@ -278,15 +282,15 @@ enum Line {
 enum Next {
     /// More of the body is there, or its end.
     Bytes,
-    /// What the engine replied to the first line under way, which was asked at this time.
-    Reply(Timestamp, Reply),
-    /// The first line under way never reached the engine.
-    Refused(Problem),
+    /// What the engine replied to the line of this number, which was asked at this time.
+    Reply(usize, Timestamp, Reply),
+    /// The line of this number never reached the engine.
+    Refused(usize, Problem),
     /// Nothing is under way and nothing comes.
     End,
 }
 
-async fn next(lines: &mut Lines, under_way: &mut VecDeque<Line>, window: usize) -> Next {
+async fn next(lines: &mut Lines, under_way: &mut VecDeque<(usize, Line)>, window: usize) -> Next {
     let is_full = under_way.len() >= window;
     if is_full && !lines.ended {
         lines.forgive();
@@ -298,11 +302,11 @@ async fn next(lines: &mut Lines, under_way: &mut VecDeque<Line>, window: usize) 
         match under_way.pop_front() {
             None if lines.ended => Poll::Ready(Next::End),
             None => Poll::Pending,
-            Some(Line::Refused(problem)) => Poll::Ready(Next::Refused(problem)),
-            Some(Line::Asked(at, mut asked)) => match Pin::new(&mut asked).poll(cx) {
-                Poll::Ready(reply) => Poll::Ready(Next::Reply(at, reply)),
+            Some((line, Line::Refused(problem))) => Poll::Ready(Next::Refused(line, problem)),
+            Some((line, Line::Asked(at, mut asked))) => match Pin::new(&mut asked).poll(cx) {
+                Poll::Ready(reply) => Poll::Ready(Next::Reply(line, at, reply)),
                 Poll::Pending => {
-                    under_way.push_front(Line::Asked(at, asked));
+                    under_way.push_front((line, Line::Asked(at, asked)));
                     Poll::Pending
                 }
             },
@@ -314,7 +318,7 @@ async fn next(lines: &mut Lines, under_way: &mut VecDeque<Line>, window: usize) 
 /// The answer to one line of a batch.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct LineAnswer<'a> {
-    /// The line, from 1, empty lines not counted.
+    /// The line of the body, from 1; empty lines are counted and have no answer.
     line: usize,
     /// The status that a single submission would have had.
     status: u16,
@@ -366,7 +370,7 @@ mod tests {
         BodyLimits { bytes_max: 1000, ..BodyLimits::default() }
     }
 
-    fn all_lines(body: &'static str) -> Vec<Bytes> {
+    fn all_lines(body: &'static str) -> Vec<(usize, Bytes)> {
         let mut lines = Lines::new(Body::from(body), limits(), 8).unwrap();
         let mut cx = Context::from_waker(Waker::noop());
         let mut found = Vec::new();
@@ -380,18 +384,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn empty_lines_are_no_lines_and_the_last_needs_no_end() {
-        assert_eq!(all_lines("{}\r\n\n  \n{\"a\":1}\n"), ["{}", "{\"a\":1}"]);
-        assert_eq!(all_lines("\n{}\n{}"), ["{}", "{}"]);
-        assert_eq!(all_lines("{}\n  \n "), ["{}"]);
+    async fn empty_lines_are_only_counted_and_the_last_needs_no_end() {
+        let line = |number: usize, text: &'static str| (number, Bytes::from(text));
+        let found = all_lines("{}\r\n\n  \n{\"a\":1}\n");
+        assert_eq!(found, [line(1, "{}"), line(4, "{\"a\":1}")]);
+        assert_eq!(all_lines("\n{}\n{}"), [line(2, "{}"), line(3, "{}")]);
+        assert_eq!(all_lines("{}\n  \n "), [line(1, "{}")]);
         assert!(all_lines("").is_empty());
     }
 
     #[tokio::test]
     async fn a_line_without_end_is_not_kept_whole() {
         let found = all_lines("0123456789\n\n0123456789012345");
-        assert!(found[0].len() > 8, "long enough to be refused");
-        assert_eq!(found[1], "012345678");
+        assert!(found[0].1.len() > 8, "long enough to be refused");
+        assert_eq!(found[1], (3, Bytes::from("012345678")));
     }
 
     #[test]

@@ -356,11 +356,13 @@ impl<'a, 's> Check<'a, 's> {
             }
             return None;
         }
-        let amount = self.text(Field::Amount)?.parse();
-        if amount.is_err() {
-            self.wrong(Field::Amount, "expected a decimal text such as \"1234.50\"");
+        let amount = self.text(Field::Amount)?.parse().ok();
+        // What undoes is an operation of its own: a cancel names what it cancels.
+        let amount = amount.filter(|&amount| Money::ZERO <= amount);
+        if amount.is_none() {
+            self.wrong(Field::Amount, "expected a decimal text such as \"1234.50\", not negative");
         }
-        amount.ok()
+        amount
     }
 
     fn transaction(&mut self, field: Field) -> Option<Seq> {

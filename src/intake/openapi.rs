@@ -32,16 +32,16 @@ pub(super) struct SubmissionBody {
     /// When the person handed it in, with its offset.
     #[schema(format = DateTime)]
     received_from_person_at: Option<String>,
-    /// A decimal with at most two places.
+    /// A decimal with at most two places, not negative.
     #[schema(example = "1234.50")]
     amount: Option<String>,
     /// The person's deadline.
     #[schema(format = Date)]
     deadline: Option<String>,
-    /// The ground of a special case.
+    /// The ground of a special case, as your own records name it; kept sealed.
     ground: Option<String>,
     /// Attributes, typed by the catalogue.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     attributes: Option<BTreeMap<String, String>>,
     /// Files, by digest.
     attachments: Option<Vec<AttachmentBody>>,

@@ -184,31 +184,10 @@ words!(
         Snapshot = "snapshot",
         /// A run of keys is not what was written.
         Keys = "keys",
+        /// The data keys are missing, or not what was written.
+        DataKeys = "data_keys",
     }
 );
-
-impl DamageKind {
-    /// What a person does about it.
-    #[must_use]
-    pub const fn next(self) -> &'static str {
-        match self {
-            Self::Records | Self::Frame => {
-                "restore this file from a copy; without one, serve --quarantine lets the intact \
-                 rest be looked at"
-            }
-            Self::SegmentMissing => {
-                "restore this file and those that are missing behind it, from a copy or, where they \
-                 had left the journal, from archive/; without them, serve --quarantine lets the \
-                 rest be looked at"
-            }
-            Self::Snapshot => {
-                "restore this file from a copy; where the segments before it are here, or come back \
-                 from archive/, the next start does without it"
-            }
-            Self::Keys => "nothing: the next start makes it again from its segment",
-        }
-    }
-}
 
 /// A stretch of a file whose bytes are not what was written and synced there, or a whole file
 /// that is not there.
@@ -225,25 +204,32 @@ pub struct Damage {
     /// How many sequences from there on cannot be read. 0: no record is lost, only what stands
     /// around them; of a missing segment with nothing behind it: nobody knows how many.
     pub records: u64,
+    /// Whether a start does without what stood here, because a snapshot covers it.
+    pub covered: bool,
 }
 
 impl Damage {
     /// Records from `first` to before `next` that are not what was written at `offset` of `file`.
     pub(super) fn records(file: &str, offset: u64, first: Seq, next: Seq) -> Self {
         let (kind, file) = (DamageKind::Records, file.to_owned());
-        Self { kind, file, offset, first, records: next.0 - first.0 }
+        Self { kind, file, offset, first, records: next.0 - first.0, covered: false }
     }
 
     /// What stands around records, at `offset` of `file`, before `first`.
     pub(super) fn frame(file: &str, offset: u64, first: Seq) -> Self {
-        Self { kind: DamageKind::Frame, file: file.to_owned(), offset, first, records: 0 }
+        Self::whole(DamageKind::Frame, file.to_owned(), offset, first)
     }
 
     /// The segment that begins with `first`, and all up to `next` where that is known.
     pub(super) fn missing(first: Seq, next: Option<Seq>) -> Self {
         let (kind, file) = (DamageKind::SegmentMissing, segment_name(first));
         let records = next.map_or(0, |next| next.0.saturating_sub(first.0));
-        Self { kind, file, offset: 0, first, records }
+        Self { records, ..Self::whole(kind, file, 0, first) }
+    }
+
+    /// Damage at `offset` of `file` that loses no record by itself.
+    pub(super) fn whole(kind: DamageKind, file: String, offset: u64, first: Seq) -> Self {
+        Self { kind, file, offset, first, records: 0, covered: false }
     }
 
     /// The sequences that cannot be read, from the first to the last; `None` where none is lost.
@@ -267,6 +253,9 @@ impl Damage {
             None if self.kind == DamageKind::Snapshot => {
                 "what it held must come from the segments before it".to_owned()
             }
+            None if self.kind == DamageKind::DataKeys => {
+                "nothing that is sealed can be opened".to_owned()
+            }
             None => "no record is lost".to_owned(),
         };
         let what = match self.kind {
@@ -275,8 +264,36 @@ impl Damage {
             DamageKind::SegmentMissing => "the segment is missing",
             DamageKind::Snapshot => "the snapshot is not what was written",
             DamageKind::Keys => "the run of keys is not what was written",
+            DamageKind::DataKeys => "the data keys are missing or not what was written",
         };
         format!("{what}: {lost}")
+    }
+
+    /// What a person does about it.
+    #[must_use]
+    pub const fn next(&self) -> &'static str {
+        match self.kind {
+            DamageKind::Records | DamageKind::Frame if self.covered => {
+                "restore this file from a copy; a plain start serves without it, because a snapshot \
+                 covers these records: what waits among them becomes a dead letter, the rest is \
+                 only never shown"
+            }
+            DamageKind::Records | DamageKind::Frame => {
+                "restore this file from a copy; without one, serve --quarantine lets the intact \
+                 rest be looked at"
+            }
+            DamageKind::SegmentMissing => {
+                "restore this file and those that are missing behind it, from a copy or, where they \
+                 had left the journal, from archive/; without them, serve --quarantine lets the \
+                 rest be looked at"
+            }
+            DamageKind::Snapshot => {
+                "restore this file from a copy; where the segments before it are here, or come back \
+                 from archive/, the next start does without it"
+            }
+            DamageKind::Keys => "nothing: the next start makes it again from its segment",
+            DamageKind::DataKeys => "restore this file from a copy; without it nothing starts",
+        }
     }
 
     /// Whether any sequence from `from` to `to` is lost.

@@ -292,7 +292,11 @@ fn check(survey: &Survey, options: &Options) -> Result<(), OpenError> {
         let records = survey.report.damage.iter().map(|damage| damage.records).sum();
         return Err(match first.kind {
             DamageKind::SegmentMissing => OpenError::Missing { file },
-            DamageKind::Records | DamageKind::Frame | DamageKind::Snapshot | DamageKind::Keys => {
+            DamageKind::Records
+            | DamageKind::Frame
+            | DamageKind::Snapshot
+            | DamageKind::Keys
+            | DamageKind::DataKeys => {
                 OpenError::Damaged { file, offset: first.offset, first: first.first, records }
             }
         });

@@ -36,7 +36,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 /// The number of the only sealing algorithm: AES-256-GCM, a random 96-bit nonce in front.
 pub const AES_256_GCM_RANDOM_NONCE: u8 = 1;
 
-const NAME: &str = "keys.sealed";
+pub(super) const NAME: &str = "keys.sealed";
 const MAGIC: [u8; 8] = *b"HOLDVALT";
 const KEY: usize = 32;
 const WRAPPED: usize = NONCE_LEN + KEY + 16;
@@ -425,7 +425,30 @@ fn was_written(rest: &[u8]) -> bool {
 }
 
 /// Reads the key file: the keys, and where the next entry goes.
-fn load(file: &dyn File, wrap: &LessSafeKey) -> Result<(Keys, u64), VaultError> {
+/// The length of the file of data keys, and where it is damaged, as far as that can be told
+/// without the master key: at 0 where it is missing.
+pub(super) fn check(files: &dyn Files) -> io::Result<(u64, Option<u64>)> {
+    let file = match files.open(NAME) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((0, Some(0))),
+        Err(error) => return Err(io::Error::new(error.kind(), format!("{NAME}: {error}"))),
+    };
+    match entries(file.as_ref()) {
+        Ok(_) => Ok((file.length()?, None)),
+        Err(VaultError::Damaged(at)) => Ok((file.length()?, Some(at))),
+        Err(VaultError::Io(error)) => Err(error),
+        Err(error) => Err(io::Error::other(error)),
+    }
+}
+
+/// The keys that were written and not destroyed, each with its place.
+struct Entries {
+    live: Vec<(usize, Entry)>,
+    last_id: u32,
+    end: usize,
+}
+
+fn entries(file: &dyn File) -> Result<Entries, VaultError> {
     let mut bytes = vec![0; usize::try_from(file.length()?).unwrap_or(0)];
     file.read_at(&mut bytes, 0)?;
     if !bytes.starts_with(&MAGIC) {
@@ -445,9 +468,9 @@ fn load(file: &dyn File, wrap: &LessSafeKey) -> Result<(Keys, u64), VaultError> 
         .filter(|(_, entry, intact)| *intact && entry.kind == KIND_DESTROYED)
         .map(|(_, entry, _)| entry.id)
         .collect();
-    let mut keys = Keys::default();
+    let (mut live, mut last_id) = (Vec::new(), 0);
     for (place, entry, intact) in entries {
-        keys.last_id = keys.last_id.max(entry.id);
+        last_id = last_id.max(entry.id);
         if entry.kind == KIND_DESTROYED || destroyed.contains(&entry.id) {
             continue;
         }
@@ -460,6 +483,15 @@ fn load(file: &dyn File, wrap: &LessSafeKey) -> Result<(Keys, u64), VaultError> 
         if !intact || entry.kind != KIND_KEY {
             return Err(VaultError::Damaged(place as u64));
         }
+        live.push((place, entry));
+    }
+    Ok(Entries { live, last_id, end: at })
+}
+
+fn load(file: &dyn File, wrap: &LessSafeKey) -> Result<(Keys, u64), VaultError> {
+    let Entries { live, last_id, end } = entries(file)?;
+    let mut keys = Keys { last_id, ..Keys::default() };
+    for (place, entry) in live {
         let plain =
             open_with(wrap, &entry.context(), &entry.wrapped).ok_or(VaultError::WrongMasterKey)?;
         let key = Arc::new(DataKey { id: entry.id, key: aes(&plain)? });
@@ -469,7 +501,7 @@ fn load(file: &dyn File, wrap: &LessSafeKey) -> Result<(Keys, u64), VaultError> 
         keys.by_id.insert(entry.id, Arc::clone(&key));
         keys.by_month.insert((institution, entry.month), key);
     }
-    Ok((keys, at as u64))
+    Ok((keys, end as u64))
 }
 
 impl Vault for FileVault {

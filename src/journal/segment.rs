@@ -11,7 +11,7 @@ use super::scan::{Scan, Task, scan};
 use crate::domain::ids::Seq;
 use crate::domain::time::Timestamp;
 use crate::engine::ports::ReadError;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -63,7 +63,7 @@ pub(super) struct FoundDamage {
     /// Nobody has been told of it yet.
     untold: Vec<Damage>,
     /// Records that were found damaged when they were read, in segments that were sound before.
-    noted: BTreeSet<u64>,
+    noted: Vec<Damage>,
 }
 
 /// What writer, readers and runs share.
@@ -179,9 +179,19 @@ impl Store {
     /// Notes that the record `first` was found damaged when it was read, where nobody knows yet.
     pub(super) fn note_damage(&self, file: &str, offset: u64, first: Seq) {
         let mut found = self.found();
-        if self.damage_at(first).is_none() && found.noted.insert(first.0) {
-            found.untold.push(Damage::records(file, offset, first, first.next()));
+        let known = found.noted.iter().any(|damage| damage.first == first);
+        if self.damage_at(first).is_none() && !known {
+            let damage = Damage::records(file, offset, first, first.next());
+            found.noted.push(damage.clone());
+            found.untold.push(damage);
         }
+    }
+
+    /// Everything that is known to be damaged, found at the start or since.
+    pub(super) fn known_damage(&self) -> Vec<Damage> {
+        let noted = self.found().noted.clone();
+        let damage = self.damage.read().unwrap_or_else(PoisonError::into_inner);
+        damage.iter().cloned().chain(noted).collect()
     }
 
     /// The first record from `from` to `to` that is known to be damaged, as an error.

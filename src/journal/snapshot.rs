@@ -196,8 +196,7 @@ impl Stored {
 }
 
 fn damaged(up_to: Seq, offset: u64) -> Damage {
-    let (kind, file) = (DamageKind::Snapshot, snapshot_name(up_to));
-    Damage { kind, file, offset, first: Seq(1), records: 0 }
+    Damage::whole(DamageKind::Snapshot, snapshot_name(up_to), offset, Seq(1))
 }
 
 /// Checks the snapshot of `up_to`; where it is not what was written, the place.

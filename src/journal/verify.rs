@@ -9,6 +9,7 @@ use super::layout::{
 };
 use super::record::kind_name;
 use super::scan::{Scan, Tail, Task, scan};
+use super::seal;
 use super::snapshot::{self, Stored};
 use crate::domain::cell::words;
 use crate::domain::ids::Seq;
@@ -28,6 +29,8 @@ words!(
         Keys = "keys",
         /// A snapshot; the journal alone can do without.
         Snapshot = "snapshot",
+        /// The data keys, which open what is sealed.
+        DataKeys = "data_keys",
     }
 );
 
@@ -63,6 +66,8 @@ pub struct VerifyReport {
     pub begins: Seq,
     /// The last sequence that a start would recover.
     pub last: Seq,
+    /// The last sequence that the newest intact snapshot covers.
+    pub held: Seq,
     /// Intact records by what they say.
     pub by_kind: BTreeMap<&'static str, u64>,
 }
@@ -85,10 +90,27 @@ impl VerifyReport {
 /// # Errors
 /// [`OpenError::Locked`] while a daemon has it, [`OpenError::Io`] when the disk does not answer.
 pub fn verify(folder: &Path, archive: bool) -> Result<VerifyReport, OpenError> {
-    verify_on(&RealFiles::new(folder), archive)
+    let files = RealFiles::new(folder);
+    let mut report = verify_on(&files, archive)?;
+    let holds_records = report.last > Seq(0) || report.held > Seq(0);
+    if holds_records && !archive {
+        let (bytes, damaged) = seal::check(&files)?;
+        let name = seal::NAME.to_owned();
+        let damage = |at| Damage::whole(DamageKind::DataKeys, name.clone(), at, Seq(1));
+        report.files.push(FileReport {
+            damage: damaged.map(damage).into_iter().collect(),
+            file: name,
+            kind: FileKind::DataKeys,
+            bytes,
+            records: 0,
+            synced_up_to: None,
+            tail: None,
+        });
+    }
+    Ok(report)
 }
 
-/// Reads every file of the journal, or the archive, in `files`.
+/// Reads every file of the journal, or the archive, in `files`, without the data keys beside it.
 ///
 /// # Errors
 /// As [`verify`].
@@ -107,7 +129,10 @@ pub fn verify_on(files: &dyn Files, archive: bool) -> Result<VerifyReport, OpenE
     let floor = snapshots.last().copied().unwrap_or_default();
     let mut begins = Seq(1);
     for &up_to in &snapshots {
-        begins = begins.max(snapshot::load(files, up_to)?.map_or(Seq(1), |loaded| loaded.begins));
+        if let Ok(loaded) = snapshot::load(files, up_to)? {
+            begins = begins.max(loaded.begins);
+            report.held = up_to;
+        }
     }
     report.begins = begins;
     report.first = firsts.first().copied().unwrap_or(begins);
@@ -215,7 +240,11 @@ impl VerifyReport {
         if !header_is_intact(file.as_ref(), first)? {
             damage.push(Damage::frame(&name, 0, first));
         }
-        damage.extend(found.damage.iter().cloned());
+        // As a start decides which segments it reads: `recovery` looks at each header, and at
+        // nothing else where a snapshot covers the records and a run has the keys.
+        let covered = next.is_some_and(|next| next <= self.held.next())
+            && Run::open(files, first)?.is_some_and(|run| Some(run.last.next()) == next);
+        damage.extend(found.damage.iter().map(|damage| Damage { covered, ..damage.clone() }));
         for (kind, &count) in (0..).zip(found.by_kind()).filter(|(_, count)| **count > 0) {
             *self.by_kind.entry(kind_name(kind)).or_default() += count;
         }
@@ -244,8 +273,7 @@ impl VerifyReport {
             Some(run) => run.is_intact()?,
             None => false,
         };
-        let kind = DamageKind::Keys;
-        let broken = Damage { kind, file: file.clone(), offset: 0, first, records: 0 };
+        let broken = Damage::whole(DamageKind::Keys, file.clone(), 0, first);
         self.files.push(FileReport {
             bytes: files.open(&file)?.length()?,
             file,

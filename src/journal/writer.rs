@@ -81,6 +81,12 @@ impl Upkeep {
     pub fn check_next(&self) -> io::Result<Option<Vec<Damage>>> {
         self.store.check_next()
     }
+
+    /// Everything that is known to be damaged, found at the start or since.
+    #[must_use]
+    pub fn known_damage(&self) -> Vec<Damage> {
+        self.store.known_damage()
+    }
 }
 
 fn is_full(error: &io::Error) -> bool {

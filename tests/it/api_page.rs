@@ -7,8 +7,12 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use holdover::admin::ROUTES;
+use holdover::admin::types::OperatorCode;
 use holdover::domain::cell::Channel;
+use holdover::domain::outcome::{DoubtReason, TransientReason};
+use holdover::domain::policy::{Advice, Disposition};
 use holdover::web::access::{Scope, create};
+use holdover::web::problem::Code;
 use holdover::web::server::answer;
 
 const PAGE: &str = include_str!("../../API.md");
@@ -49,6 +53,29 @@ fn every_call_of_operators_is_on_the_page_with_its_scope() {
         .map(|[method, path, scope, _]| [method, path, scope])
         .collect();
     assert_eq!(told, served);
+}
+
+#[test]
+fn every_word_and_code_that_an_answer_may_have_is_on_a_page() {
+    fn words<T: Copy + Into<&'static str>>(all: &[T]) -> Vec<&'static str> {
+        all.iter().map(|&word| word.into()).collect()
+    }
+    let core = include_str!("../../CORE.md");
+    let codes = [words(Code::ALL), words(OperatorCode::ALL)].concat();
+    let policy = [words(Disposition::ALL), words(Advice::ALL)].concat();
+    let reasons = [words(TransientReason::ALL), words(DoubtReason::ALL)].concat();
+    for (page, expected) in [(PAGE, codes), (PAGE, policy), (core, reasons)] {
+        for word in expected {
+            assert!(page.contains(&format!("`{word}`")), "{word}");
+        }
+    }
+    for &code in Code::ALL {
+        let status = code.facts().status.to_string();
+        let row = PAGE.lines().find(|line| {
+            line.starts_with("| ") && line.split(" | ").next().unwrap().contains(&status)
+        });
+        assert!(row.unwrap().contains(&format!("`{code}`")), "{code} is not under {status}");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The audit log: any change to any line is named, and what was promised survives.
 
 use holdover::admin::audit::{
-    Audit, AuditError, Entry, FILE_NAME, Outcome, is_cut, tail, tell_loss, verify,
+    Audit, AuditError, Entry, FILE_NAME, Loss, Outcome, is_cut, tail, tell_loss, verify,
 };
 use holdover::domain::time::Timestamp;
 use std::path::{Path, PathBuf};
@@ -178,7 +178,8 @@ fn a_loss_that_the_log_tells_of_is_told_once() {
     let audit = Audit::open(folder.path()).unwrap();
     assert_eq!(audit.losses(), 0);
     let head = tell_loss(&audit, &noted, Timestamp::from_millis(0)).unwrap();
-    assert_eq!(verify(&path, None).unwrap().losses, [4]);
+    let losses = verify(&path, None).unwrap().losses;
+    assert_eq!(losses, [Loss { line: 4, at: Timestamp::from_millis(0) }]);
     // A crash before the journal noted the new end.
     assert!(!is_cut(&path, &noted).unwrap());
     assert!(!is_cut(&path, &head).unwrap());

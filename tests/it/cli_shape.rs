@@ -75,6 +75,47 @@ fn the_tree_is_a_noun_then_a_known_verb() {
     assert_eq!(verbs, known);
 }
 
+/// What lets transactions be sent, stops them or ends something for good.
+const CONFIRMED: &[(&str, &str)] = &[
+    ("holdover dead-letter redrive", "yes"),
+    ("holdover dead-letter skip", "yes"),
+    ("holdover gate close", "yes"),
+    ("holdover gate extend", "yes"),
+    ("holdover gate open", "yes"),
+    ("holdover gate trust-clock", "yes"),
+    ("holdover in-doubt resolve", "yes"),
+    ("holdover key revoke", "confirm"),
+    ("holdover window cancel", "confirm"),
+    ("holdover window end", "confirm"),
+    ("holdover window release", "confirm"),
+    ("holdover window restore", "confirm"),
+];
+
+/// What plans, puts off, asks or notes.
+const UNCONFIRMED: &[&str] = &[
+    "holdover in-doubt ask",
+    "holdover transaction told",
+    "holdover window declare",
+    "holdover window extend",
+];
+
+#[test]
+fn every_act_asks_for_a_word_or_is_known_to_need_none() {
+    let (mut confirmed, mut others) = (BTreeSet::new(), BTreeSet::new());
+    walk(&command(), "holdover", &mut |command, path| {
+        let find = |id: &str| command.get_arguments().find(|arg| arg.get_id() == id);
+        if let Some(flag) = find("yes").or(find("confirm")) {
+            assert!(flag.get_short().is_none(), "{path}");
+            confirmed.insert((path.to_owned(), flag.get_id().to_string()));
+        } else if find("reason").is_some() && path != "holdover serve" {
+            others.insert(path.to_owned());
+        }
+    });
+    let owned = |pair: &(&str, &str)| (pair.0.to_owned(), pair.1.to_owned());
+    assert_eq!(confirmed, CONFIRMED.iter().map(owned).collect());
+    assert_eq!(others, UNCONFIRMED.iter().map(|&path| path.to_owned()).collect());
+}
+
 #[test]
 fn the_help_of_every_noun_begins_with_examples_that_can_be_typed() {
     let mut examples = Vec::new();
@@ -111,26 +152,6 @@ fn no_secret_is_ever_the_value_of_an_argument() {
             assert!(!(is_secret && takes_value), "{path} {name}");
         }
     });
-}
-
-#[test]
-fn what_cannot_be_taken_back_needs_a_flag_that_says_so() {
-    let destructive = [
-        ("window", &["end", "cancel", "restore", "release"][..]),
-        ("gate", &["close", "open", "trust-clock"]),
-        ("dead-letter", &["skip"]),
-        ("in-doubt", &["resolve"]),
-        ("key", &["revoke"]),
-    ];
-    let tree = command();
-    for (noun, verbs) in destructive {
-        for verb in verbs {
-            let command = tree.find_subcommand(noun).unwrap().find_subcommand(verb).unwrap();
-            let flag =
-                command.get_arguments().find(|a| ["yes", "confirm"].contains(&a.get_id().as_str()));
-            assert!(flag.is_some_and(|f| f.get_short().is_none()), "{noun} {verb}");
-        }
-    }
 }
 
 #[test]
@@ -269,28 +290,28 @@ async fn an_act_says_what_changed_its_id_and_what_comes_next() {
     let key = write(folder.path(), "key", &format!("{key}\n"));
     let id = Numbers::default().transaction(Seq(7)).to_string();
     let to = ["--admin", &served.admin, "--key-file", &key];
-    let redrive = ["dead-letter", "redrive", &id, "--reason", "the core was mended"];
+    let ask = ["in-doubt", "ask", &id, "--reason", "the core was mended"];
 
-    let output = holdover(&[&redrive[..], &to].concat()).await;
+    let output = holdover(&[&ask[..], &to].concat()).await;
     assert_eq!(code(&output), 0, "{}", err(&output));
-    assert_eq!(out(&output), format!("{id} is waiting: put back\n"));
+    assert_eq!(out(&output), format!("{id} is waiting: the core is asked\n"));
     assert!(err(&output).contains(&format!("next: holdover transaction show {id}")));
     assert!(!out(&output).contains('\x1b') && !err(&output).contains('\x1b'));
 
-    let output = holdover(&[&redrive[..], &to, &["--json"]].concat()).await;
+    let output = holdover(&[&ask[..], &to, &["--json"]].concat()).await;
     let value: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(value["id"], id.as_str());
 
-    let output = holdover(&[&redrive[..], &to].concat()).await;
+    let output = holdover(&[&ask[..], &to].concat()).await;
     assert_eq!((code(&output), out(&output)), (4, String::new()));
     assert!(err(&output).contains("(wrong_state)"), "{}", err(&output));
 
-    let output = holdover(&[&redrive[..3], &["--reason", " "], &to].concat()).await;
+    let output = holdover(&[&ask[..3], &["--reason", " "], &to].concat()).await;
     assert_eq!(code(&output), 2, "{}", err(&output));
     assert!(err(&output).contains("(reason_missing)"));
 
-    let ask = ["in-doubt", "resolve", &id, "--verdict", "applied", "--yes", "--reason", "x"];
-    let output = holdover(&[&ask[..], &to].concat()).await;
+    let resolve = ["in-doubt", "resolve", &id, "--verdict", "applied", "--yes", "--reason", "x"];
+    let output = holdover(&[&resolve[..], &to].concat()).await;
     assert_eq!(code(&output), 5, "the engine cannot be looked at: {}", err(&output));
 
     let output = holdover(&[&["audit", "tail", "--json"][..], &to].concat()).await;

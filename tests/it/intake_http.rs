@@ -200,6 +200,8 @@ async fn what_is_missing_is_told_at_once() {
         b["attributes"] = json!(null);
     });
     assert_eq!(rig.submit("k-1", settlement).await.pointers(), ["/amount"]);
+    let negative = body(|b| b["amount"] = json!("-0.01"));
+    assert_eq!(rig.submit("k-1", negative).await.pointers(), ["/amount"]);
     let backfill = body(|b| {
         b["business"] = json!("filing.out_of_area");
         b["operation"] = json!("backfill");
@@ -383,6 +385,8 @@ async fn a_batch_answers_each_line_in_order() {
     lines[3] = "{\"nonsense\"".to_owned();
     lines[7] = body(|_| {});
     lines[11] = lines[0].clone();
+    // An empty line counts, so that a submitter finds the lines of its own file.
+    lines.insert(5, " ".to_owned());
     let request = rig
         .request("POST", "/v1/transactions/batch")
         .header("content-type", "application/x-ndjson");
@@ -393,7 +397,7 @@ async fn a_batch_answers_each_line_in_order() {
     let answers: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert_eq!(answers.len(), 20);
     for (place, answer) in answers.iter().enumerate() {
-        assert_eq!(answer["line"], place + 1);
+        assert_eq!(answer["line"], if place < 5 { place + 1 } else { place + 2 });
         let status = match place {
             3 => 400,
             7 => 422,

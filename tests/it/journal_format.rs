@@ -6,8 +6,9 @@ use holdover::domain::time::Timestamp;
 use holdover::engine::change::Change;
 use holdover::engine::ports::ReadError;
 use holdover::journal::fault::FaultyDisk;
+use holdover::journal::files::RealFiles;
 use holdover::journal::sample::{self, Dice};
-use holdover::journal::verify::{FileKind, verify, verify_on};
+use holdover::journal::verify::{FileKind, verify_on};
 use holdover::journal::{self, Damage, DamageKind, OpenError, Opened, Options};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -506,7 +507,7 @@ fn a_folder_of_format_1_opens_as_it_was_written() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
     }
-    assert!(verify(copy.path(), false).unwrap().is_intact());
+    assert!(verify_on(&RealFiles::new(copy.path()), false).unwrap().is_intact());
     let opened = journal::open(copy.path(), &Options { init: false, ..fixture_options() }).unwrap();
     // The totals of the snapshot say 7.
     assert_eq!((opened.epoch, opened.last, opened.replay_from), (8, Seq(43), Seq(21)));

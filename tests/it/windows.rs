@@ -138,5 +138,9 @@ async fn over_http_a_completed_window_is_answered_409_and_what_to_do() {
         assert_eq!(told["next"], "declare a new window for another stop");
     }
     assert_eq!(house.get("/admin/v1/windows/first", &key).await, shown, "nothing was changed");
+    let log = house.get("/admin/v1/audit?limit=8", &key).await;
+    let ends: Vec<&Value> = log["records"].as_array().unwrap().iter().skip(1).step_by(2).collect();
+    let refused = |end: &&Value| end["outcome"] == "refused" && end["code"] == "window_completed";
+    assert!(ends.len() == 4 && ends.iter().all(refused), "acts that were refused: {log}");
     assert_eq!(act("", stop("second")).await.0, 201);
 }

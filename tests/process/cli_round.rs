@@ -83,6 +83,14 @@ impl Cli {
         }
     }
 
+    /// What a command prints and says for people.
+    fn tells(&self, args: &[&str]) -> String {
+        let mut command = Command::new(HOLDOVER);
+        command.args(["--admin", &self.admin, "--key-file"]).arg(&self.key_file);
+        let output = command.args(args).output().unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    }
+
     /// Runs a command that must end with `code`; what it printed.
     fn ends(&self, code: i32, args: &[&str]) -> Value {
         let ended = self.run(args);
@@ -173,6 +181,12 @@ fn window_round(site: &Site, daemon: &Daemon, cli: &Cli) {
     assert_eq!(declared["version"], 1, "{declared}");
     assert_eq!(declared["author"], "Li Na", "{declared}");
     cli.fails(4, "", &[declare.as_slice(), &times, &because].concat());
+    let wrong = site.folder().join("wrong.toml");
+    std::fs::write(&wrong, POLICY.replace("filing.*", "filing.none")).unwrap();
+    let wrong = ["window", "declare", "wrong", "--file", wrong.to_str().unwrap()];
+    let told = cli.tells(&[wrong.as_slice(), &times, &because].concat());
+    let places = told.lines().filter(|line| line.starts_with("  /policy"));
+    assert!(places.count() > 2, "one mistake a line: {told}");
 
     wait_for("the window", BOUND, || {
         let shown = cli.does(&["window", "show", "move"]);
@@ -191,6 +205,10 @@ fn window_round(site: &Site, daemon: &Daemon, cli: &Cli) {
         cli.does(&["window", "extend", "move", "--until", &later, "--reason", "it takes longer"]);
     assert_eq!(extended["version"], 2, "{extended}");
     cli.does(&["window", "check"]);
+    let told = cli.tells(&["window", "check"]);
+    assert_eq!(told, "no window needs a person; known: 1\n");
+    let told = cli.tells(&["window", "show", "move"]);
+    assert!(told.contains("last reason  it takes longer\n"), "{told}");
     let done = ["--reason", "the core is back"];
     cli.fails(2, "--confirm move", &[["window", "end", "move"].as_slice(), &done].concat());
     let confirmed = ["--confirm", "move"];
@@ -198,11 +216,19 @@ fn window_round(site: &Site, daemon: &Daemon, cli: &Cli) {
     cli.ends(5, &["window", "check"]);
     cli.fails(4, "", &[["window", "cancel", "move"].as_slice(), &confirmed, &done].concat());
     let agency = ["--upstream", "agency", "--confirm", "move"];
-    cli.does(&[["window", "restore", "move"].as_slice(), &agency, &done].concat());
+    let told = cli.tells(&[["window", "restore", "move"].as_slice(), &agency, &done].concat());
+    let waits = "3 transactions still wait for a release, in the districts 110101";
+    assert!(told.contains(waits), "{told}");
+    assert!(told.contains("next: holdover window release move"), "{told}");
     assert!(held.iter().all(|id| cli.state(id) == "waiting"), "nobody released them yet");
     let district = ["--district", "110101", "--confirm", "move"];
     cli.does(&[["window", "release", "move"].as_slice(), &district, &done].concat());
     held.iter().for_each(|id| cli.until(id, "applied"));
+    let told = cli.tells(&["window", "show", "move"]);
+    assert!(told.contains("(the core is back)"), "{told}");
+    let told = cli.tells(&["transaction", "show", &held[0]]);
+    assert!(told.contains("+08:00 accepted"), "in the configured zone: {told}");
+    assert!(!told.contains("Z "), "{told}");
 
     // The notice's own sentence, thirty days from now.
     let day = |days: u64| {
@@ -233,17 +259,17 @@ fn gate_round(site: &Site, daemon: &Daemon, cli: &Cli) {
     hospital.number = 100;
     let held = hospital.post("settlement.outpatient", "advice", None);
     assert_eq!(cli.ids(&["transaction", "list", "--held"]), std::slice::from_ref(&held));
-    cli.does(&[["gate", "extend", "--until", &longer].as_slice(), &settlement].concat());
+    let extend = ["gate", "extend", "--until", &longer];
+    cli.fails(2, "--yes", &[extend.as_slice(), &settlement].concat());
+    cli.does(&[extend.as_slice(), &["--yes"], &settlement].concat());
+    let told = cli.tells(&["gate", "list"]);
+    assert!(told.contains("closed by Li Na until") && told.contains("+08:00: "), "{told}");
     let closings = cli.does(&["gate", "list"]);
     assert_eq!(closings["overrides"][0]["by"], "Li Na", "{closings}");
     cli.does(&[["gate", "open", "--yes"].as_slice(), &settlement].concat());
     cli.until(&held, "applied");
     // Nothing is closed any more that could be opened.
-    cli.fails(
-        3,
-        "override",
-        &[["gate", "extend", "--until", &longer].as_slice(), &settlement].concat(),
-    );
+    cli.fails(3, "override", &[extend.as_slice(), &["--yes"], &settlement].concat());
 }
 
 fn dead_letter_round(site: &Site, daemon: &Daemon, cli: &Cli) {
@@ -263,12 +289,14 @@ fn dead_letter_round(site: &Site, daemon: &Daemon, cli: &Cli) {
     assert_eq!(tickets["items"][0]["transaction"], ticketed, "{tickets}");
     site.core.script("settlement", &json!({}));
     let because = ["--reason", "the core is well again"];
-    cli.does(&[["dead-letter", "redrive", &one].as_slice(), &because].concat());
+    cli.fails(2, "--yes", &[["dead-letter", "redrive", &one].as_slice(), &because].concat());
+    cli.does(&[["dead-letter", "redrive", "--yes", &one].as_slice(), &because].concat());
     cli.until(&one, "applied");
     cli.fails(2, "--yes", &[["dead-letter", "skip", &two].as_slice(), &because].concat());
     cli.does(&[["dead-letter", "skip", "--yes", &two].as_slice(), &because].concat());
     assert_eq!(cli.state(&two), "withdrawn");
-    cli.fails(4, "is withdrawn", &[["dead-letter", "redrive", &two].as_slice(), &because].concat());
+    let redrive = ["dead-letter", "redrive", "--yes", &two];
+    cli.fails(4, "is withdrawn", &[redrive.as_slice(), &because].concat());
 }
 
 fn doubt_round(site: &Site, daemon: &Daemon, cli: &Cli) {
@@ -431,9 +459,15 @@ fn the_example_of_a_window_is_declared_as_it_stands() {
 fn a_daemon_that_nobody_can_call_says_so_and_what_to_do() {
     let site = Site::new("[data]\napi_keys_file = \"nobody.json\"\n");
     let daemon = site.start();
-    let (said, ready) = (daemon.said(), daemon.ready().unwrap());
+    let ready = daemon.ready().unwrap();
+    let said = wait_for("the warnings", BOUND, || {
+        let said = daemon.said();
+        ["submit", "operate"]
+            .iter()
+            .all(|s| said.contains(&format!("nobody may {s}")))
+            .then_some(said)
+    });
     for scope in ["submit", "operate"] {
-        assert!(said.contains(&format!("nobody may {scope}")), "{said}");
         assert!(ready.text().contains(&format!("note: no_key_may_{scope}")), "{}", ready.text());
     }
     assert!(said.contains("holdover key create --keys"), "{said}");
@@ -452,9 +486,11 @@ fn an_operator_gets_by_with_the_command_line_alone() {
     refusals(&site, &daemon, &cli);
     let head = books_and_log(&site, &cli);
     let data = site.data.to_str().unwrap();
+    cli.fails(4, "", &["journal", "verify", data]);
     daemon.terminate();
     assert!(daemon.ended(BOUND).success());
     cli.fails(7, "", &["ledger"]);
+    cli.fails(3, "", &["journal", "verify", "/nowhere"]);
     let journal = cli.does(&["journal", "verify", data]);
     assert_eq!(journal["intact"], true, "{journal}");
     damaged_logs(&site, &cli, &head);

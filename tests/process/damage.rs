@@ -388,10 +388,8 @@ fn a_missing_segment_is_named_and_the_books_of_what_is_left_prove_nothing() {
     assert!(!said.contains("balanced"), "{said}");
     daemon.terminate();
     assert!(daemon.ended(Duration::from_secs(10)).success());
-    let verified = Command::new(HOLDOVER).args(["journal", "verify"]).arg(&site.data).output();
-    let verified = verified.unwrap();
-    let said = String::from_utf8(verified.stdout).unwrap();
-    assert_eq!(verified.status.code(), Some(5), "{said}");
+    let (code, said) = verify(&site);
+    assert_eq!(code, 5, "{said}");
     assert!(said.contains(&format!("{name} at byte 0: the segment is missing")), "{said}");
     assert!(said.contains("what to do: restore this file"), "{said}");
 
@@ -400,6 +398,14 @@ fn a_missing_segment_is_named_and_the_books_of_what_is_left_prove_nothing() {
     assert_eq!(check_books(&site, &daemon).0, 0);
     daemon.gates("open");
     history.prove(&site, &daemon, SETTLED);
+}
+
+/// `holdover journal verify`: its exit code, and what it prints.
+fn verify(site: &Site) -> (i32, String) {
+    let output = Command::new(HOLDOVER).args(["journal", "verify"]).arg(&site.data).output();
+    let output = output.unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    (output.status.code().unwrap(), said)
 }
 
 /// `holdover ledger check`: its exit code, and what it prints.
@@ -447,6 +453,9 @@ fn a_damaged_record_that_waits_becomes_a_dead_letter_and_is_applied_once_when_re
     let sound = site.folder().join("sound.segment");
     std::fs::copy(site.data.join(&name), &sound).unwrap();
     flip_on_disk(&site.data.join(&name), byte, 3);
+    let (code, said) = verify(&site);
+    assert!(code == 5 && said.contains("a plain start serves"), "{said}");
+    assert!(!said.contains("--quarantine"), "{said}");
 
     let daemon = site.start();
     daemon.gates("open");
@@ -473,6 +482,9 @@ fn a_damaged_record_that_waits_becomes_a_dead_letter_and_is_applied_once_when_re
     crate::rig::wait_for("the damage to be told", SETTLED, || {
         daemon.said().contains("records_damaged").then_some(())
     });
+    let (code, said) = check_books(&site, &daemon);
+    assert!(code == 5 && said.starts_with("balanced") && said.contains("DAMAGED: 1"), "{said}");
+    assert_eq!(daemon.ready().unwrap().status, 200);
     let errors = daemon.said().matches("\"ERROR\"").count();
     assert_eq!(errors, 3, "{}", daemon.said());
 
@@ -482,6 +494,25 @@ fn a_damaged_record_that_waits_becomes_a_dead_letter_and_is_applied_once_when_re
     daemon.settle(SETTLED);
     assert!(dead().is_empty());
     history.prove(&site, &daemon, SETTLED);
+}
+
+#[test]
+fn verify_misses_the_data_keys_that_no_start_does_without() {
+    let site = Site::new(CONFIG);
+    let daemon = site.start();
+    let mut random = fastrand::Rng::with_seed(6);
+    fill(&site, &daemon, &History::new(site.folder()), &mut random);
+    daemon.kill();
+    assert_eq!(verify(&site).0, 0);
+    let keys = site.data.join("keys.sealed");
+    flip_on_disk(&keys, 30, 0);
+    let (code, said) = verify(&site);
+    assert!(code == 5 && said.contains("keys.sealed at byte 8: the data keys"), "{said}");
+    let Err(ended) = site.run(site.serve(&["--quarantine"])) else { panic!("started") };
+    assert!(ended.said.contains("keys.sealed is damaged at byte 8"), "{}", ended.said);
+    std::fs::remove_file(keys).unwrap();
+    let (code, said) = verify(&site);
+    assert!(code == 5 && said.contains("keys.sealed at byte 0: the data keys"), "{said}");
 }
 
 #[test]
