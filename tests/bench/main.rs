@@ -369,20 +369,32 @@ fn backlog(settings: &Settings, folder: &Path) -> Vec<Row> {
         let (daemon, _) = site.start()?;
         let without = run_load(&site.plan(settings.seconds))?;
         site.fill(few.saturating_sub(without.accepted_ever))?;
-        let (low, low_count) = (daemon.resident_bytes()?, site.open_count()?);
+        daemon.settle()?;
+        let ((low, _), low_count) = (daemon.resident_bytes()?, site.open_count()?);
         site.fill(many.saturating_sub(low_count))?;
-        let (high, high_count) = (daemon.resident_bytes()?, site.open_count()?);
+        let during = run_load(&site.plan(settings.seconds))?;
+        daemon.settle()?;
+        let ((high, most), high_count) = (daemon.resident_bytes()?, site.open_count()?);
         let each = high.saturating_sub(low) as f64 / high_count.saturating_sub(low_count) as f64;
         let size = format!("{} to {} waiting", short(low_count as f64), short(high_count as f64));
-        memory = Ok((each, format!("{size}: {} to {} MB", low >> 20, high >> 20)));
+        memory = Ok((
+            each,
+            format!(
+                "{size}: {} to {} MB, {} MB while a snapshot is made",
+                low >> 20,
+                high >> 20,
+                most >> 20
+            ),
+        ));
         let with = run_load(&site.plan(settings.seconds))?;
         rate = Ok((
             with.rate / without.rate,
             format!(
-                "{}/s with {} waiting, {}/s at first",
+                "{}/s with {} waiting, {}/s at first; {}/s right after the filling",
                 short(with.rate),
                 short(high_count as f64),
-                short(without.rate)
+                short(without.rate),
+                short(during.rate)
             ),
         ));
         tail = Ok((

@@ -59,12 +59,35 @@ impl Running {
         Ok(began.elapsed())
     }
 
-    /// Resident memory in bytes.
-    pub(crate) fn resident_bytes(&self) -> Result<u64> {
+    /// Resident memory in bytes: now, and the most it ever was.
+    pub(crate) fn resident_bytes(&self) -> Result<(u64, u64)> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|l| l.starts_with("VmRSS:")).context("a VmRSS line")?;
-        let kib: u64 = line.split_whitespace().nth(1).context("a number")?.parse()?;
-        Ok(kib * 1024)
+        let bytes = |name: &str| -> Result<u64> {
+            let line = status.lines().find(|l| l.starts_with(name)).context("a line of memory")?;
+            let kib: u64 = line.split_whitespace().nth(1).context("a number")?.parse()?;
+            Ok(kib * 1024)
+        };
+        Ok((bytes("VmRSS:")?, bytes("VmHWM:")?))
+    }
+
+    /// Waits until what goes on beside the requests (a snapshot, the index) is done: until it has
+    /// used less than a fiftieth of a core for three seconds.
+    pub(crate) fn settle(&self) -> Result<()> {
+        let ticks = || -> Result<u64> {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+            let fields = stat.rsplit_once(") ").context("a line of times")?.1.split(' ');
+            Ok(fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum())
+        };
+        let (began, mut quiet) = (Instant::now(), 0);
+        while quiet < 3 {
+            if began.elapsed() > Duration::from_secs(120) {
+                bail!("the daemon is still busy after two minutes without a request");
+            }
+            let before = ticks()?;
+            std::thread::sleep(Duration::from_secs(1));
+            quiet = if ticks()? - before <= 2 { quiet + 1 } else { 0 };
+        }
+        Ok(())
     }
 
     /// Ends it without warning (SIGKILL).
