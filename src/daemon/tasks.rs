@@ -137,11 +137,16 @@ impl fmt::Debug for Tasks {
     }
 }
 
-/// Lets the threads that somebody waits for go first. Where the kernel does not allow it, all
-/// threads are equal, which is slower and not wrong.
-fn stand_back() {
+/// The niceness of what goes on beside the requests.
+const BESIDE: i32 = 10;
+/// The niceness of what has all the time in the world.
+pub(super) const LAST: i32 = 19;
+
+/// Lets the threads that somebody waits for go before this one. Where the kernel does not allow
+/// it, all threads are equal, which is slower and not wrong.
+pub(super) fn stand_back(niceness: i32) {
     let thread = rustix::thread::gettid();
-    if let Err(error) = rustix::process::setpriority_process(Some(thread), 10) {
+    if let Err(error) = rustix::process::setpriority_process(Some(thread), niceness) {
         tracing::debug!(%error, "a background thread keeps its priority");
     }
 }
@@ -222,7 +227,7 @@ impl Tasks {
         let token = self.inner.trackers[kind as usize].token();
         let started = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             if kind == Kind::Upkeep {
-                stand_back();
+                stand_back(BESIDE);
             }
             let why = match catch_unwind(AssertUnwindSafe(work)) {
                 Ok(ending) => ending.failure(),

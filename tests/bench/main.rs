@@ -367,13 +367,15 @@ fn backlog(settings: &Settings, folder: &Path) -> Vec<Row> {
     let mut measure = || -> Result<()> {
         let site = Site::new(&settings.built.join("holdover"), &folder.join("backlog"))?;
         let (daemon, _) = site.start()?;
-        let without = run_load(&site.plan(settings.seconds))?;
-        site.fill(few.saturating_sub(without.accepted_ever))?;
+        site.fill(few)?;
         daemon.settle()?;
+        let without = run_load(&site.plan(settings.seconds))?;
         let ((low, _), low_count) = (daemon.resident_bytes()?, site.open_count()?);
         site.fill(many.saturating_sub(low_count))?;
         let during = run_load(&site.plan(settings.seconds))?;
         daemon.settle()?;
+        let with = run_load(&site.plan(settings.seconds))?;
+        // Memory that a snapshot took goes back with the requests that come after it.
         let ((high, most), high_count) = (daemon.resident_bytes()?, site.open_count()?);
         let each = high.saturating_sub(low) as f64 / high_count.saturating_sub(low_count) as f64;
         let size = format!("{} to {} waiting", short(low_count as f64), short(high_count as f64));
@@ -386,7 +388,6 @@ fn backlog(settings: &Settings, folder: &Path) -> Vec<Row> {
                 most >> 20
             ),
         ));
-        let with = run_load(&site.plan(settings.seconds))?;
         rate = Ok((
             with.rate / without.rate,
             format!(
