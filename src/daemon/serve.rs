@@ -715,7 +715,12 @@ impl Daemon {
     async fn stop(&self, acts: &TaskTracker) -> bool {
         let grace = self.config.listen.grace;
         let s = &self.shutdown;
-        s.phase(Phase::NotReady, async { self.ready.store(false, Ordering::SeqCst) }).await;
+        s.phase(Phase::NotReady, async {
+            self.ready.store(false, Ordering::SeqCst);
+            // Half of its share: whoever asks for readiness sees it before the listeners go.
+            real_sleep(grace / 100).await;
+        })
+        .await;
         s.phase(Phase::Intake, async {
             told(self.tasks.finish(Kind::Intake, grace).await);
             acts.close();
