@@ -249,6 +249,9 @@ fn start_engine(
     tell_recovered(&opened.report, opened.last, &machine, &recovered, watch.elapsed());
     let quarantined = machine.is_quarantined();
     tell_damage(&opened.report.damage);
+    for damage in &opened.report.snapshots_skipped {
+        events::snapshot_passed_over(&damage.file, damage.offset);
+    }
     let audit = open_audit(config, machine.audit_noted(), quarantined, now)?;
     // Before the commit that it is about.
     let accepted = accepted.map(|word| word.begin(&audit)).transpose()?;

@@ -428,13 +428,8 @@ impl Machine {
         if live.state != State::InDoubt || live.not_before > now || answered {
             return;
         }
-        let upstream = &self.upstreams[self.cells[live.cell as usize].upstream];
-        let answers = self
-            .settings
-            .upstreams
-            .get(&upstream.name)
-            .is_some_and(|settings| settings.answers_questions);
-        if answers && !self.asking.contains_key(&transaction) {
+        if self.answers(slot) && !self.asking.contains_key(&transaction) {
+            let upstream = &self.upstreams[self.cells[live.cell as usize].upstream];
             self.asking.insert(transaction, (now, live.attempts));
             out.effects.push(Effect::Ask {
                 transaction,
@@ -442,6 +437,13 @@ impl Machine {
                 institution: self.institutions[live.institution as usize].clone(),
             });
         }
+    }
+
+    /// Whether the core of the transaction in `slot` can be asked about it.
+    pub(super) fn answers(&self, slot: Slot) -> bool {
+        let upstream = &self.upstreams[self.cells[self.live.get(slot).cell as usize].upstream];
+        let settings = self.settings.upstreams.get(&upstream.name);
+        settings.is_some_and(|settings| settings.answers_questions)
     }
 
     fn ticket_due(&mut self, transaction: Seq, now: Timestamp, out: &mut Decision) {

@@ -433,6 +433,11 @@ impl Machine {
         out: &mut Decision,
     ) -> Result<Done, Fault> {
         self.in_state(transaction, State::InDoubt)?;
+        if self.live.find(transaction).is_some_and(|slot| !self.answers(slot)) {
+            let why = "this core answers no questions (answers_questions): find out what became of \
+                       it there, and say so with `holdover in-doubt resolve`";
+            return Err(Fault::Invalid(why.to_owned()));
+        }
         self.push(out, Change::StillInDoubt { transaction, ask_at: now });
         self.agenda.insert((now, Due::Ask(transaction)));
         Ok(Done::Transaction(transaction, State::InDoubt))

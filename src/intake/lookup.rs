@@ -188,13 +188,18 @@ pub(super) struct Item {
     id: TransactionId,
     #[schema(value_type = String)]
     state: State,
-    #[schema(value_type = String)]
-    business: Business,
-    #[schema(value_type = String)]
-    operation: Operation,
-    #[schema(value_type = String)]
-    amount: Money,
-    accepted_at: String,
+    /// From its record, like the rest; none of it is there where that is damaged on the disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    business: Option<Business>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    operation: Option<Operation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    amount: Option<Money>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accepted_at: Option<String>,
 }
 
 /// A page of transactions, by acceptance.
@@ -205,6 +210,11 @@ pub(super) struct Items {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     next: Option<TransactionId>,
+    /// There may be more than is listed: records of the journal are lost, and until they are
+    /// restored it is only looked at.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    incomplete: bool,
 }
 
 /// Lists the caller's transactions by acceptance.
@@ -252,36 +262,38 @@ async fn page_of(
     page: &Page,
 ) -> Result<Items, Problem> {
     let id = |seq| state.numbers.transaction(seq);
-    let (mut items, mut from) = (Vec::new(), page.after);
+    let (mut items, mut from, mut incomplete) = (Vec::new(), page.after, false);
     for _ in 0..PAGES_PER_REQUEST {
         let (shared, code) = (Arc::clone(state), institution.clone());
         let listed = blocking(move || shared.listing.of_institution(&code, from, PAGE)).await?;
         let listed = listed.map_err(|IndexUnavailable| away())?;
         let (is_last, seqs) = (listed.len() < PAGE, listed.clone());
-        let live = state.engine.read(move |machine, _| {
-            seqs.iter().map(|&seq| machine.transaction(seq)).collect::<Vec<_>>()
+        let reading = state.engine.read(move |machine, _| {
+            let live = seqs.iter().map(|&seq| machine.transaction(seq)).collect::<Vec<_>>();
+            (live, machine.is_quarantined())
         });
-        let live = live.await.ok_or_else(answer::unavailable)?;
+        let live;
+        (live, incomplete) = reading.await.ok_or_else(answer::unavailable)?;
         let shared = Arc::clone(state);
         let rows = blocking(move || rows(&shared, listed, live, wanted)).await??;
         for (seq, row) in rows {
             if items.len() == page.limit {
-                return Ok(Items { items, next: Some(id(from)) });
+                return Ok(Items { items, next: Some(id(from)), incomplete });
             }
             match row {
                 Row::Shown(item) => items.push(item),
                 Row::FilteredOut => {}
                 // It has just ended: the page ends before it, the next one will have it.
                 Row::NotListedYet if items.is_empty() => return Err(away()),
-                Row::NotListedYet => return Ok(Items { items, next: Some(id(from)) }),
+                Row::NotListedYet => return Ok(Items { items, next: Some(id(from)), incomplete }),
             }
             from = seq;
         }
         if is_last {
-            return Ok(Items { items, next: None });
+            return Ok(Items { items, next: None, incomplete });
         }
     }
-    Ok(Items { items, next: Some(id(from)) })
+    Ok(Items { items, next: Some(id(from)), incomplete })
 }
 
 async fn blocking<T: Send + 'static>(
@@ -322,10 +334,10 @@ fn live_item(view: &TransactionView, id: TransactionId, zone: Zone) -> Item {
     Item {
         id,
         state: view.state,
-        business: view.cell.business.clone(),
-        operation: view.cell.operation,
-        amount: view.amount,
-        accepted_at: view.at.rfc3339(zone),
+        business: Some(view.cell.business.clone()),
+        operation: Some(view.cell.operation),
+        amount: Some(view.amount),
+        accepted_at: Some(view.at.rfc3339(zone)),
     }
 }
 
@@ -336,7 +348,9 @@ fn final_row(state: &Shared, seq: Seq, wanted: Option<State>) -> Result<Row, Pro
         return Ok(Row::FilteredOut);
     }
     let record = match state.journal.read(seq) {
-        Ok(Change::Accepted(record)) => record,
+        Ok(Change::Accepted(record)) => Some(record),
+        // One that is damaged must not keep the others from being listed.
+        Err(ReadError::Damaged { .. }) => None,
         // It has left the journal since.
         Ok(_) | Err(ReadError::Missing(_) | ReadError::Retired(_)) => return Ok(Row::FilteredOut),
         Err(error) => return Err(answer::unreadable(&error)),
@@ -344,9 +358,9 @@ fn final_row(state: &Shared, seq: Seq, wanted: Option<State>) -> Result<Row, Pro
     Ok(Row::Shown(Item {
         id: state.numbers.transaction(seq),
         state: ended.state,
-        business: record.cell.business.clone(),
-        operation: record.cell.operation,
-        amount: record.amount,
-        accepted_at: record.at.rfc3339(state.zone),
+        business: record.as_ref().map(|r| r.cell.business.clone()),
+        operation: record.as_ref().map(|r| r.cell.operation),
+        amount: record.as_ref().map(|r| r.amount),
+        accepted_at: record.as_ref().map(|r| r.at.rfc3339(state.zone)),
     }))
 }

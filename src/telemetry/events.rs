@@ -307,6 +307,17 @@ pub fn records_damaged(file: &str, offset: u64, what: &str, records: u64) {
     count(|series| series.damaged.increment(number(records)));
 }
 
+/// A snapshot is not what was written. The one before it, or the segments, stand in for it.
+pub fn snapshot_passed_over(file: &str, offset: u64) {
+    tracing::error!(
+        code = "snapshot_damaged",
+        file,
+        offset,
+        "a snapshot is damaged and another one, or the segments, are read in its place; nothing is \
+         lost by that, but look after the disk"
+    );
+}
+
 /// A record that is needed and older than records are kept cannot be written once more.
 pub fn needed_record_damaged(damaged: &impl Display) {
     tracing::error!(
@@ -349,16 +360,15 @@ pub fn index_lost(reason: &'static str) {
 }
 
 /// The index knows of changes that the journal does not have. Only what was durable reaches the
-/// index, so the journal has gone back: what was accepted after it is lost, and its numbers will
-/// be given again.
+/// index, so the journal has gone back: what was accepted after it is lost.
 pub fn journal_behind_index(journal: Seq, index: Seq) {
     tracing::error!(
         code = "journal_behind_index",
         journal = journal.0,
         index = index.0,
         "the journal ends before what the index knows: it is an older copy, or another one; stop \
-         the daemon and restore the newest journal, because what is missing was accepted, and its \
-         numbers, by which the core knows transactions, are being given again"
+         the daemon and restore the newest journal, because what is missing was accepted, and \
+         whoever sends it again is taken for a new one; this is told once, the index is built anew"
     );
 }
 

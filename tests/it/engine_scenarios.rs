@@ -406,6 +406,18 @@ fn a_lost_answer_is_asked_about_and_never_sent_again_blindly() {
 }
 
 #[test]
+fn nobody_is_told_that_a_core_is_asked_which_answers_no_questions() {
+    let mut settings = settings();
+    settings.upstreams.values_mut().for_each(|upstream| upstream.answers_questions = false);
+    let mut bench = Bench::with(settings, "2022-08-12T20:00:00+08:00");
+    bench.submit(settlement(1));
+    let id = bench.settle(Outcome::InDoubt(DoubtReason::Timeout));
+    let refused = bench.order(Command::AskNow(id));
+    assert!(matches!(refused, Some(Reply::Invalid(Fault::Invalid(_)))), "{refused:?}");
+    assert!(bench.asks.is_empty());
+}
+
+#[test]
 fn a_dead_letter_keeps_its_place_until_a_person_puts_it_back() {
     let mut bench = Bench::new("2022-08-12T20:00:00+08:00");
     let first = bench.accepted(submission(filing(), 1, 1));

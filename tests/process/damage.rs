@@ -497,6 +497,47 @@ fn a_damaged_record_that_waits_becomes_a_dead_letter_and_is_applied_once_when_re
 }
 
 #[test]
+fn a_list_goes_on_past_what_is_damaged_and_says_where_it_may_lack_something() {
+    let site = Site::new(CONFIG);
+    let history = History::new(site.folder());
+    let daemon = site.start();
+    fill(&site, &daemon, &history, &mut fastrand::Rng::with_seed(4));
+    let list = |daemon: &Daemon| {
+        let mut client = daemon.client(&site.submitters[0]);
+        crate::rig::wait_for("the list", SETTLED, || {
+            let answer = client.get("/v1/transactions?limit=200").unwrap();
+            (answer.status == 200).then(|| answer.json())
+        })
+    };
+    let before = list(&daemon);
+    let lost = before["items"][0].clone();
+    assert_eq!(lost["state"], "applied");
+    daemon.terminate();
+    assert!(daemon.ended(Duration::from_secs(10)).success());
+    let seq = lost["id"].as_str().unwrap().parse::<TransactionId>().unwrap().seq();
+    let (name, byte) = place_of(&site.data, seq);
+    flip_on_disk(&site.data.join(&name), byte, 3);
+
+    let daemon = site.start();
+    let mut expected = before.clone();
+    expected["items"][0] = json!({ "id": lost["id"], "state": "applied" });
+    assert_eq!(list(&daemon), expected);
+    daemon.terminate();
+    assert!(daemon.ended(Duration::from_secs(10)).success());
+
+    for (snapshot, _) in journal_files(&site.data).iter().filter(|(n, _)| n.ends_with(".snapshot"))
+    {
+        std::fs::remove_file(site.data.join(snapshot)).unwrap();
+    }
+    let daemon = site.start_with(&["--quarantine"]);
+    let looked_at = list(&daemon);
+    assert_eq!(looked_at["incomplete"], true, "{looked_at}");
+    assert!(
+        looked_at["items"].as_array().unwrap().len() < before["items"].as_array().unwrap().len()
+    );
+}
+
+#[test]
 fn verify_misses_the_data_keys_that_no_start_does_without() {
     let site = Site::new(CONFIG);
     let daemon = site.start();
