@@ -461,7 +461,7 @@ impl Daemon {
                     let (reader, settings) = (reader.clone(), settings.clone());
                     let snapshots = snapshots.clone();
                     let (tell, told) = tokio::sync::oneshot::channel();
-                    // With ten million waiting it took a quarter of two cores for half a minute.
+                    // With ten million waiting it took a quarter of two cores from those who wait.
                     tasks.spawn_thread(Kind::Upkeep, "snapshot", move || {
                         stand_back(LAST);
                         let written = write_snapshot(&snapshots, settings, reader.as_ref(), up_to);

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The filter (sixteen bits a key, seven probes in one line of 64 bytes) and what moved are held in
-//! memory, the blocks are not. A run can be rebuilt from its segment, so damage to one is mended and never refuses a
-//! start. It goes with its segment: keys expire whole runs at a time.
+//! memory, the blocks are not. A run can be rebuilt from its segment, so damage to one is mended and
+//! never refuses a start. It goes with its segment: keys expire whole runs at a time.
 
 use super::files::{File, Files};
 use super::layout::{HEAD, HEAD_LENGTH, VERSION, run_name};
@@ -26,7 +26,8 @@ const ROWS: usize = 127;
 const PROBES: u32 = 7;
 /// The bytes of a filter that are read as one.
 const LINE: usize = 64;
-/// The bytes of a filter for each key: a run that has not the key is read once in 500 times.
+/// The bytes of a filter for each key: a run of 110,000 keys that has not the one
+/// looked for is read once in 993 times (20 million random keys).
 const FILTER_BYTES: usize = 2;
 
 /// A key as it stands in a run.

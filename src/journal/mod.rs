@@ -205,7 +205,7 @@ pub enum OpenError {
     Locked,
     /// There is no journal, and none may be begun.
     #[error(
-        "there is no journal here: if this is the first start, begin one with --init; if it is not, its disk is not mounted or data.folder, which counts from the working directory, names another place: beginning anew would give numbers that were given before (no_journal)"
+        "there is no journal here: if this is the first start, begin one with --init; if it is not, its disk is not mounted or data.folder, which counts from the working directory, names another place: beginning anew would know nothing of what was accepted there (no_journal)"
     )]
     NoJournal,
     /// A file that must be there is not.

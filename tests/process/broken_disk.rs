@@ -1,7 +1,9 @@
 //! A disk that fails under the real daemon: a sync that fails, and space that runs out.
 
 use crate::history::{History, draw};
-use crate::rig::{Client, Site, wait_for};
+#[cfg(feature = "sabotage")]
+use crate::rig::Client;
+use crate::rig::{Site, wait_for};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
