@@ -424,19 +424,17 @@ impl ClockServer {
         }
     }
 
+    /// One client after another, in the order in which they came: where a server joined before
+    /// its callers, it is never behind them, and logs no call as earlier than it was made.
     async fn ask_all(&self, message: ToClient) -> Vec<ToDriver> {
         let clients: Vec<_> = self.lock().values().cloned().collect();
-        let mut answers = Vec::with_capacity(clients.len());
+        let mut received = Vec::with_capacity(clients.len());
         for client in clients {
             let (tx, rx) = oneshot::channel();
             if client.send((message, tx)).await.is_ok() {
-                answers.push(rx);
+                // An error means that the client is gone.
+                received.extend(rx.await.ok());
             }
-        }
-        let mut received = Vec::with_capacity(answers.len());
-        for answer in answers {
-            // An error means that the client is gone.
-            received.extend(answer.await.ok());
         }
         received
     }

@@ -11,6 +11,7 @@ use super::run::{Act, Run};
 use super::schedule::Post;
 use crate::admin::types::LedgerOut;
 use crate::domain::cell::{Cell, Selector};
+use crate::domain::gate::HealthPolicy;
 use crate::domain::ids::{Seq, TransactionId, UpstreamName};
 use crate::domain::money::Money;
 use crate::domain::state::State;
@@ -231,14 +232,14 @@ fn cell_of(line: &Line, id: TransactionId, journal: &Recount) -> anyhow::Result<
     })
 }
 
-/// When `upstream` was let back: by the signed act that the driver gave, else by `needed` good
-/// probes in a row, all of them after the published end and by one daemon: what a daemon has
-/// counted when it is killed is lost.
+/// When `upstream` was let back: by the signed act that the driver gave, else by as many good
+/// probes in a row as `policy` needs, all of them as far apart as it says, after the published
+/// end and by one daemon: what a daemon has counted when it is killed is lost.
 #[must_use]
 pub fn restored_at(
     upstream: &UpstreamName,
     published_end: Timestamp,
-    needed: u32,
+    policy: &HealthPolicy,
     (acts, kills): (&[Act], &[Timestamp]),
     logs: &Logs,
 ) -> Option<Timestamp> {
@@ -247,16 +248,20 @@ pub fn restored_at(
         .filter(|act| !act.is_release && act.cells.upstream.contains(upstream))
         .map(|act| act.at)
         .min();
-    let (mut good_in_a_row, mut kills_before) = (0, 0);
+    let (mut good_in_a_row, mut counted, mut kills_before) = (0, None::<Timestamp>, 0);
     let mut proved = None;
     let probes = logs.probes.get(upstream).map_or(&[][..], Vec::as_slice);
     for &(at, good) in probes.iter().filter(|(at, _)| published_end <= *at) {
         let kills_by_now = kills.iter().filter(|killed| **killed <= at).count();
         if std::mem::replace(&mut kills_before, kills_by_now) != kills_by_now {
-            good_in_a_row = 0;
+            (good_in_a_row, counted) = (0, None);
         }
-        good_in_a_row = if good { good_in_a_row + 1 } else { 0 };
-        if good_in_a_row >= needed {
+        if !good {
+            (good_in_a_row, counted) = (0, None);
+        } else if counted.is_none_or(|last| last.after(policy.apart()) <= at) {
+            (good_in_a_row, counted) = (good_in_a_row + 1, Some(at));
+        }
+        if good_in_a_row >= policy.good_needed {
             proved = Some(at);
             break;
         }
@@ -365,6 +370,7 @@ fn fen(text: Option<&String>) -> anyhow::Result<i128> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn at(ms: i64) -> Timestamp {
         Timestamp::from_millis(ms)
@@ -381,8 +387,9 @@ mod tests {
         ]);
         let probes = probes.map(|(ms, good)| (at(ms), good)).collect();
         logs.probes.insert(agency.clone(), probes);
-        let by = |needed, acts: &[Act], kills: &[Timestamp]| {
-            restored_at(&agency, at(100), needed, (acts, kills), &logs)
+        let by = |good_needed, acts: &[Act], kills: &[Timestamp]| {
+            let policy = every(10, good_needed);
+            restored_at(&agency, at(100), &policy, (acts, kills), &logs)
         };
         assert_eq!(by(3, &[], &[]), Some(at(140)));
         assert_eq!(by(2, &[], &[at(125)]), Some(at(140)), "the killed daemon had counted one");
@@ -390,6 +397,31 @@ mod tests {
         let signed = Act { cells, at: at(50), is_release: false };
         assert_eq!(by(3, &[signed], &[]), Some(at(50)));
         assert_eq!(by(4, &[], &[]), None);
+    }
+
+    #[test]
+    fn good_probes_at_one_moment_are_one_proof() {
+        let agency: UpstreamName = "agency".parse().unwrap();
+        let mut logs = Logs::default();
+        let probes = [100, 108, 109, 118, 119].map(|ms| (at(ms), true));
+        logs.probes.insert(agency.clone(), probes.to_vec());
+        let by = |needed| restored_at(&agency, at(100), &every(10, needed), (&[], &[]), &logs);
+        assert_eq!(
+            [by(1), by(2), by(3), by(4)],
+            [Some(at(100)), Some(at(109)), Some(at(118)), None]
+        );
+    }
+
+    fn every(interval_ms: u64, good_needed: u32) -> HealthPolicy {
+        HealthPolicy {
+            probe_interval: Duration::from_millis(interval_ms),
+            good_needed,
+            bad_needed: 3,
+            ramp: Duration::ZERO,
+            ramp_from: 1,
+            steady: None,
+            burst: 1,
+        }
     }
 
     #[test]

@@ -109,9 +109,8 @@ fn restored(
         .upstreams
         .iter()
         .filter_map(|(name, upstream)| {
-            let needed = upstream.health.good_needed;
             let acts = (&run.acts[..], &run.kills[..]);
-            let at = evidence::restored_at(name, end, needed, acts, logs)?;
+            let at = evidence::restored_at(name, end, &upstream.health, acts, logs)?;
             Some((name.clone(), at))
         })
         .collect()

@@ -100,7 +100,8 @@ impl HealthPolicy {
     /// The least time between the beginnings of two good probes that both count. The prober waits
     /// by the wall clock and this is monotonic time: a wall clock that is slewed gains up to a
     /// twelfth, and both are cut to milliseconds. A tenth covers either.
-    fn apart(&self) -> Duration {
+    #[must_use]
+    pub fn apart(&self) -> Duration {
         self.probe_interval * 9 / 10
     }
 }

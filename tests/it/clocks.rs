@@ -8,6 +8,8 @@ use holdover::engine::ports::Clock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +57,33 @@ async fn a_jump_moves_both_readings_of_every_client_before_it_returns() {
     let jumped = after.monotonic.0 - before.monotonic.0;
     assert!(jumped.abs_diff(59 * 3_600_000) < 10_000, "monotonic time jumps as far: {jumped}");
     assert!(one.is_virtual() && driver.now().wall >= after.wall);
+}
+
+#[tokio::test]
+async fn a_caller_is_never_ahead_of_the_server_that_joined_before_it() {
+    let driver = driver().await;
+    let mut server = BufReader::new(TcpStream::connect(driver.addr()).await.unwrap());
+    let mut hear = String::new();
+    server.read_line(&mut hear).await.unwrap();
+    server.write_all(b"{\"at_ms\":0}\n").await.unwrap();
+    until(|| driver.clients() == 1).await;
+    let caller = DrivenClock::connect(driver.addr(), idle(), &process().0).await.unwrap();
+    let at = start().after(HOUR);
+    let jump = driver.jump_to(at);
+    tokio::pin!(jump);
+    let heard = timeout(BOUND, async {
+        tokio::select! {
+            () = &mut jump => panic!("the jump did not wait for the server"),
+            heard = server.read_line(&mut hear) => heard.unwrap(),
+        }
+    });
+    assert_ne!(heard.await.unwrap(), 0);
+    // The server knows and has not said so yet.
+    assert!(timeout(Duration::from_millis(20), &mut jump).await.is_err());
+    assert!(caller.now().wall < at);
+    server.write_all(b"{\"at_ms\":0}\n").await.unwrap();
+    timeout(BOUND, jump).await.unwrap();
+    assert!(caller.now().wall >= at);
 }
 
 #[tokio::test]
