@@ -23,6 +23,7 @@ pub mod engine;
 pub mod index;
 pub mod intake;
 pub mod journal;
+pub mod kafka;
 pub mod telemetry;
 pub mod upstream;
 pub mod web;

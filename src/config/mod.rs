@@ -11,8 +11,8 @@ mod secret;
 
 pub use check::{check, render};
 pub use model::{
-    Config, Data, Index, Institutions, Journal, Limits, Listen, Log, LogFormat, LogLevel, Probe,
-    Upstream,
+    Config, Data, Index, Institutions, IntakeKafka, Journal, Limits, Listen, Log, LogFormat,
+    LogLevel, Probe, Upstream,
 };
 pub use read::parse_calendar;
 pub use secret::{Secret, SecretError};

@@ -31,6 +31,8 @@ pub struct Config {
     pub limits: Limits,
     /// What holds for every institution.
     pub institutions: Institutions,
+    /// Submissions from Kafka, where there are any.
+    pub intake_kafka: Option<IntakeKafka>,
     /// When to try again.
     pub retry: RetryPolicy,
     /// The parts of the core, by name.
@@ -149,6 +151,23 @@ pub struct Institutions {
     pub requests_per_second: u32,
     /// Requests above that rate at once.
     pub burst_requests: u32,
+}
+
+/// Submissions from topics of Kafka.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IntakeKafka {
+    /// Brokers to begin with, as `host:port`.
+    pub brokers: Vec<String>,
+    /// The consumer group.
+    pub group: String,
+    /// What the name of a topic's answers ends in.
+    pub answers_suffix: String,
+    /// What the name of a topic's dead letters ends in.
+    pub dead_letters_suffix: String,
+    /// How long the group waits for us.
+    pub poll_interval_max: Duration,
+    /// Each topic, and the id of the key whose holder submits there. At least one.
+    pub topics: BTreeMap<String, String>,
 }
 
 /// One part of the core.

@@ -273,6 +273,18 @@ impl<'a> Reader<'a> {
         found
     }
 
+    /// Every text of this table, by its name.
+    pub(super) fn texts(&mut self) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        for (name, value) in std::mem::take(&mut self.table) {
+            match value {
+                Value::String(text) => found.push((name, text)),
+                other => self.wrong(&self.key(&name), &other, "a text"),
+            }
+        }
+        found
+    }
+
     /// The tables listed under `key`.
     pub(super) fn rows(&mut self, key: &'static str) -> Vec<Reader<'a>> {
         let Some((path, value)) = self.take(key) else { return Vec::new() };

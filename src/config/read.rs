@@ -1,8 +1,8 @@
 //! From the merged files to the model: types, ranges, and the rules between keys.
 
 use super::model::{
-    Config, Data, Index, Institutions, Journal, Limits, Listen, Log, LogFormat, LogLevel, Probe,
-    Upstream,
+    Config, Data, Index, Institutions, IntakeKafka, Journal, Limits, Listen, Log, LogFormat,
+    LogLevel, Probe, Upstream,
 };
 use super::raw::{Notes, Reader, lay_over, parse, show_duration};
 use super::{CALENDAR, DEFAULTS, Problem};
@@ -58,6 +58,7 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
     let cache_bytes = index.number("cache_bytes", MIB..=64 * GIB);
     index.finish();
     let institutions = read_institutions(root.section("institutions"));
+    let intake_kafka = read_kafka(&mut root);
     let retry = read_retry(root.section("retry"));
     let (fallback_path, fallback) = root.table("upstream_default");
     let mut upstreams = BTreeMap::new();
@@ -88,6 +89,7 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
         index: Index { cache_bytes },
         limits,
         institutions,
+        intake_kafka,
         retry,
         upstreams,
         catalogue,
@@ -205,6 +207,71 @@ fn read_retry(mut r: Reader<'_>) -> RetryPolicy {
     }
     r.finish();
     retry
+}
+
+fn read_kafka(root: &mut Reader<'_>) -> Option<IntakeKafka> {
+    let mut kafka = root.section("kafka");
+    let brokers: Vec<String> = kafka.list("brokers");
+    for broker in &brokers {
+        let port = broker.rsplit_once(':').and_then(|(host, port)| {
+            port.parse::<u16>().ok().filter(|&port| port > 0 && !host.is_empty())
+        });
+        if port.is_none() || broker.contains([',', '/', ' ']) {
+            kafka.error("brokers", Some(format!("{broker:?}")), "expected host:port");
+        }
+    }
+    kafka.finish();
+    let mut intake = root.section("intake");
+    let mut r = intake.section("kafka");
+    let mut named = r.section("topics");
+    let topics: BTreeMap<String, String> = named.texts().into_iter().collect();
+    let read = IntakeKafka {
+        brokers,
+        group: r.text("group"),
+        answers_suffix: r.text("answers_suffix"),
+        dead_letters_suffix: r.text("dead_letters_suffix"),
+        poll_interval_max: r.duration("poll_interval_max", SECOND..=DAY),
+        topics,
+    };
+    check_kafka(&r, &named, &read);
+    r.finish();
+    intake.finish();
+    (!read.brokers.is_empty() && !read.topics.is_empty()).then_some(read)
+}
+
+fn check_kafka(r: &Reader<'_>, named: &Reader<'_>, read: &IntakeKafka) {
+    if read.group.is_empty() {
+        r.error("group", Some("\"\"".to_owned()), "expected a name");
+    }
+    let (answers, letters) = (&read.answers_suffix, &read.dead_letters_suffix);
+    for (key, suffix) in [("answers_suffix", answers), ("dead_letters_suffix", letters)] {
+        if suffix.is_empty() || !is_topic(suffix) {
+            r.error(key, Some(format!("{suffix:?}")), "expected letters, digits, '.', '_' or '-'");
+        }
+    }
+    if answers == letters {
+        let why = "must differ from intake.kafka.answers_suffix";
+        r.error("dead_letters_suffix", Some(format!("{letters:?}")), why);
+    }
+    let longest = 249usize.saturating_sub(answers.len().max(letters.len()));
+    for topic in read.topics.keys() {
+        let shown = Some(format!("{topic:?}"));
+        if topic.is_empty() || topic.len() > longest || !is_topic(topic) {
+            let why = format!("expected 1 to {longest} letters, digits, '.', '_' or '-'");
+            named.error("", shown, why);
+        } else if read.topics.contains_key(&format!("{topic}{answers}"))
+            || read.topics.contains_key(&format!("{topic}{letters}"))
+        {
+            named.error("", shown, "its answers or dead letters would be read as submissions");
+        }
+    }
+    if !read.topics.is_empty() && read.brokers.is_empty() {
+        named.error("", None, "topics need kafka.brokers");
+    }
+}
+
+fn is_topic(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
 fn read_upstream(name: &str, mut r: Reader<'_>) -> Option<Upstream> {

@@ -20,10 +20,11 @@ use crate::index::Index;
 use crate::intake::tally::Tally;
 use crate::journal::seal::{FileVault, MasterKey};
 use crate::journal::{self, Damage, OpenError};
+use crate::kafka::Connection;
 use crate::telemetry::events;
 use crate::telemetry::metrics::{Known, Metrics};
 use crate::upstream::{HttpOptions, HttpUpstream, ProbeExpect};
-use crate::{admin, telemetry};
+use crate::{admin, intake, telemetry};
 use anyhow::{Context, Result, anyhow, bail};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::HashMap;
@@ -42,7 +43,24 @@ pub(super) fn observe(config: &Config, virtual_clock: bool) -> Result<Metrics> {
         lines: lines.map(|line| (line.business.clone(), line.operation)).collect(),
         upstreams: config.upstreams.keys().cloned().collect(),
         virtual_clock,
+        kafka_topics: config
+            .intake_kafka
+            .as_ref()
+            .map_or(0, |kafka| u32::try_from(kafka.topics.len()).unwrap_or(u32::MAX)),
     })?)
+}
+
+/// What is read from Kafka, if anything is.
+pub(super) fn kafka_intake(config: &Config) -> Option<intake::kafka::Options> {
+    let kafka = config.intake_kafka.as_ref()?;
+    Some(intake::kafka::Options {
+        connection: Connection { brokers: kafka.brokers.clone() },
+        group: kafka.group.clone(),
+        topics: kafka.topics.clone(),
+        answers_suffix: kafka.answers_suffix.clone(),
+        dead_letters_suffix: kafka.dead_letters_suffix.clone(),
+        poll_interval_max: kafka.poll_interval_max,
+    })
 }
 
 pub(super) fn open_journal(

@@ -11,9 +11,9 @@ use super::dispatch::{Dispatch, DispatchOutlet};
 use super::driven::{self, Due, DueSource};
 use super::observe::{Observer, Timed, standing};
 use super::parts::{
-    damage_out, draw_mark, intake_counters, observe, observed, open_audit, open_journal,
-    open_vault, settings, size, start_index, tell_damage, tell_recovered, upstreams, used_bytes,
-    write_snapshot,
+    damage_out, draw_mark, intake_counters, kafka_intake, observe, observed, open_audit,
+    open_journal, open_vault, settings, size, start_index, tell_damage, tell_recovered, upstreams,
+    used_bytes, write_snapshot,
 };
 use super::retention::{Ages, Retention};
 use super::shutdown::{Phase, Shutdown};
@@ -596,9 +596,14 @@ impl Daemon {
         let submitters = bind(config.listen.submitters)?;
         let operators = bind(config.listen.operators)?;
         let addresses = (submitters.local_addr()?, operators.local_addr()?);
-        let intake = observed(intake::router(self.intake_state(keys.clone())), "submitters");
+        let shared = Arc::new(self.intake_state(keys.clone()));
+        let intake = observed(intake::router(shared.clone()), "submitters");
         let admin = observed(admin::router(self.admin_state(keys, acts, audit)), "operators");
         let stop = self.shutdown.token(Phase::Intake);
+        if let Some(options) = kafka_intake(config).filter(|_| !self.quarantined) {
+            let working = intake::kafka::run(shared, options, stop.clone());
+            self.tasks.spawn(Kind::Intake, "kafka", working);
+        }
         // Operators may look until the very end; they can do nothing any more by then.
         let end = self.shutdown.token(Phase::Store);
         self.tasks.spawn(Kind::Intake, "submitters", async move {

@@ -1,4 +1,4 @@
-//! The submitters' interface: `/v1` over HTTP.
+//! The submitters' interface: `/v1` over HTTP, and topics of Kafka (`kafka`).
 //!
 //! ```text
 //!  key ─► body (bounded) ─► wire (one parse) ─► check (everything at once) ─► seal
@@ -19,6 +19,7 @@ mod content;
 mod deadlines;
 mod ended;
 mod history;
+pub mod kafka;
 mod lookup;
 pub mod openapi;
 mod plan;
@@ -144,12 +145,12 @@ pub fn paths() -> Vec<&'static str> {
 }
 
 /// The submitters' routes.
-pub fn router(state: State) -> axum::Router {
+pub fn router(state: Shared) -> axum::Router {
     let mut router = axum::Router::new();
     for (path, methods) in routes() {
         router = router.route(path, methods);
     }
-    problem::with_fallbacks(router).with_state(Arc::new(state))
+    problem::with_fallbacks(router).with_state(state)
 }
 
 /// Who is calling: an institution, with the scopes of its key.

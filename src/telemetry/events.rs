@@ -503,3 +503,78 @@ pub fn stands(standing: &Standing) {
         }
     });
 }
+
+// --- kafka ---
+
+crate::domain::cell::words!(
+    /// What came of a record that was taken from Kafka.
+    RecordOutcome, "outcome of a record", {
+        /// A transaction, durable.
+        Accepted = "accepted",
+        /// A repeat, answered with the first receipt.
+        Duplicate = "duplicate",
+        /// Turned away by policy.
+        TurnedAway = "turned_away",
+        /// It can never be taken.
+        DeadLettered = "dead_lettered",
+    }
+);
+
+/// What came of a record is on its way to the brokers.
+pub fn kafka_record(outcome: RecordOutcome) {
+    count(|series| series.kafka_records(outcome).increment(1));
+}
+
+/// A record can never be taken; its dead letter says why. `code` is the problem's.
+pub fn kafka_dead_letter(topic: &str, partition: i32, offset: i64, code: &str) {
+    tracing::warn!(
+        topic,
+        partition,
+        offset,
+        code,
+        "a record of kafka cannot be taken, it is a dead letter"
+    );
+}
+
+/// So many records stand in the topics that are not done.
+pub fn kafka_lags(records: u64) {
+    count(|series| series.kafka_lag.set(number(records)));
+}
+
+/// The partitions that are taken in have changed; there are `held` now.
+pub fn kafka_rebalanced(held: usize) {
+    tracing::info!(partitions = held, "the partitions that are taken in have changed");
+    count(|series| {
+        series.kafka_partitions.set(number(held as u64));
+        series.kafka_rebalances.increment(1);
+    });
+}
+
+/// A topic was looked at; its least safe partition has so many `replicas`.
+pub fn kafka_topic_seen(topic: &str, replicas: usize) {
+    if replicas < REPLICAS_MIN {
+        tracing::warn!(
+            topic,
+            replicas,
+            "the topic has fewer than {REPLICAS_MIN} replicas: what stands only \
+            there is as safe as one disk; give it more, with min.insync.replicas = 2"
+        );
+    }
+}
+
+/// The replicas of a topic from which on one broker may fail while another is being looked after.
+const REPLICAS_MIN: usize = 3;
+
+/// The intake from Kafka ended before its time; it begins again at the committed offsets.
+pub fn kafka_intake_interrupted(why: &impl Display) {
+    tracing::warn!(
+        code = "kafka_interrupted", error = %why,
+        "nothing is taken in from kafka until the next try; nothing is lost by that"
+    );
+    count(|series| series.kafka_interruptions.increment(1));
+}
+
+/// The brokers have not confirmed an answer or a dead letter; its record is taken once more.
+pub fn kafka_delivery_failed() {
+    count(|series| series.kafka_delivery_failures.increment(1));
+}

@@ -7,6 +7,7 @@
 
 #![expect(clippy::disallowed_macros, reason = "this file is where metrics are recorded")]
 
+use super::events::RecordOutcome;
 use crate::domain::cell::{Cell, Operation};
 use crate::domain::deadline::Rule;
 use crate::domain::gate::GateState;
@@ -147,6 +148,20 @@ catalogue! {
     INDEX_REBUILDS Kind::Counter, "holdover_index_rebuilds_total", &["reason"],
         "Indexes given up and built anew";
     INDEX_READY Kind::Gauge, "holdover_index_ready", &[], "1 while listings are answered";
+    KAFKA_RECORDS Kind::Counter, "holdover_kafka_records_total", &["outcome"],
+        "Records taken from Kafka, by what came of them";
+    KAFKA_LAG Kind::Gauge, "holdover_kafka_consumer_lag_records", &[],
+        "Records that stand in the topics and are not done";
+    KAFKA_TOPICS Kind::Gauge, "holdover_kafka_intake_topics", &[],
+        "Topics that are to be taken in; 0 without Kafka";
+    KAFKA_PARTITIONS Kind::Gauge, "holdover_kafka_assigned_partitions", &[],
+        "Partitions that are being taken in";
+    KAFKA_REBALANCES Kind::Counter, "holdover_kafka_rebalances_total", &[],
+        "Changes of which partitions are taken in";
+    KAFKA_INTERRUPTIONS Kind::Counter, "holdover_kafka_intake_interruptions_total", &[],
+        "Times that the intake from Kafka ended before its time and began again";
+    KAFKA_DELIVERY_FAILURES Kind::Counter, "holdover_kafka_delivery_failures_total", &[],
+        "Answers and dead letters that the brokers did not confirm";
 }
 
 /// Why an index is given up, as a label.
@@ -270,6 +285,12 @@ pub(super) struct Series {
     logs: Vec<Counter>,
     index_rebuilds: Vec<Counter>,
     pub(super) index_ready: Gauge,
+    kafka_records: Vec<Counter>,
+    pub(super) kafka_lag: Gauge,
+    pub(super) kafka_partitions: Gauge,
+    pub(super) kafka_rebalances: Counter,
+    pub(super) kafka_interruptions: Counter,
+    pub(super) kafka_delivery_failures: Counter,
 }
 
 impl Series {
@@ -289,6 +310,7 @@ impl Series {
         let upstream = |name: &UpstreamName| (name.clone(), Upstream::new(name.as_str()));
         let index_ready = gauge!(INDEX_READY);
         index_ready.set(0);
+        gauge!(KAFKA_TOPICS).set(f64::from(known.kafka_topics));
         Self {
             lines: known.lines.iter().map(line).collect(),
             other_line: Line::new(OTHER, OTHER),
@@ -327,7 +349,20 @@ impl Series {
                 |reason| counter!(INDEX_REBUILDS, "reason" => reason),
             ),
             index_ready,
+            kafka_records: each(
+                RecordOutcome::ALL.iter().map(|o| o.as_str()),
+                |outcome| counter!(KAFKA_RECORDS, "outcome" => outcome),
+            ),
+            kafka_lag: gauge!(KAFKA_LAG),
+            kafka_partitions: gauge!(KAFKA_PARTITIONS),
+            kafka_rebalances: counter!(KAFKA_REBALANCES),
+            kafka_interruptions: counter!(KAFKA_INTERRUPTIONS),
+            kafka_delivery_failures: counter!(KAFKA_DELIVERY_FAILURES),
         }
+    }
+
+    pub(super) fn kafka_records(&self, outcome: RecordOutcome) -> &Counter {
+        &self.kafka_records[outcome as usize]
     }
 
     pub(super) fn line(&self, cell: &Cell) -> &Line {
@@ -394,6 +429,8 @@ pub struct Known {
     pub upstreams: Vec<UpstreamName>,
     /// Whether a driver moves the clock.
     pub virtual_clock: bool,
+    /// How many topics of Kafka are to be taken in.
+    pub kafka_topics: u32,
 }
 
 static SERIES: OnceLock<Series> = OnceLock::new();

@@ -245,18 +245,22 @@ impl KeyFile {
     #[must_use]
     pub fn verify(&self, presented: &str, now: Timestamp) -> Option<Arc<Principal>> {
         let (id, secret) = parse(presented)?;
-        // Also when the clock was set back, so that a revocation never waits for long.
-        let second = now.as_millis().div_euclid(1000);
-        if self.looked_at.load(Ordering::Relaxed) != second
-            && self.looked_at.swap(second, Ordering::Relaxed) != second
-        {
-            self.look_again();
-        }
+        self.look_again_at_times(now);
         self.find(id, secret, now).unwrap_or_else(|Unknown| {
             // One look at the file's metadata; its content is read only when that has changed.
             self.look_again();
             self.find(id, secret, now).unwrap_or(None)
         })
+    }
+
+    /// Who holds the key named `id`, if it is good at `now`: for what was authenticated in another
+    /// way, and is only looked up here.
+    #[must_use]
+    pub fn holder(&self, id: &str, now: Timestamp) -> Option<Arc<Principal>> {
+        self.look_again_at_times(now);
+        let table = self.read();
+        let entry = table.get(id).filter(|entry| !entry.is_expired(now))?;
+        Some(Arc::clone(&entry.principal))
     }
 
     fn find(
@@ -297,6 +301,17 @@ impl KeyFile {
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Table> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the file at most once a second; also when the clock was set back, so that a
+    /// revocation never waits for long.
+    fn look_again_at_times(&self, now: Timestamp) {
+        let second = now.as_millis().div_euclid(1000);
+        if self.looked_at.load(Ordering::Relaxed) != second
+            && self.looked_at.swap(second, Ordering::Relaxed) != second
+        {
+            self.look_again();
+        }
     }
 
     fn look_again(&self) {

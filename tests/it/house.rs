@@ -170,7 +170,7 @@ impl House {
         let operator =
             create(&keys, NewKey { holder, scopes, created_at, expires_at: None }).unwrap();
         let keys = Arc::new(KeyFile::open(&keys).unwrap());
-        let submitters = intake::router(intake::State {
+        let submitters = intake::router(Arc::new(intake::State {
             engine: engine.clone(),
             journal: reader.clone(),
             vault: Arc::new(HashVault),
@@ -184,7 +184,7 @@ impl House {
             disk_reserve: Arc::default(),
             tally: Arc::default(),
             quotas: Quotas::new(Quota { per_second: 1_000_000, burst: 0 }),
-        });
+        }));
         let operators = admin::router(admin::State {
             engine: engine.clone(),
             clock,

@@ -354,7 +354,7 @@ pub(crate) fn rig_before(
     let scopes = [Scope::Submit, Scope::Read];
     let key = create(&keys, key_of(holder, &[Channel::System], &scopes)).unwrap();
     let disk_reserve = Arc::<AtomicBool>::default();
-    let router = router(State {
+    let router = router(Arc::new(State {
         engine,
         journal: Arc::new(journal),
         vault: Arc::new(HashVault),
@@ -368,7 +368,7 @@ pub(crate) fn rig_before(
         disk_reserve: Arc::clone(&disk_reserve),
         tally: Arc::default(),
         quotas: Quotas::new(Quota { per_second: 1_000_000, burst: 0 }),
-    });
+    }));
     Rig { router, key, seen, disk_reserve, keys, _folder: folder }
 }
 

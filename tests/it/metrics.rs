@@ -219,6 +219,7 @@ fn every_event_is_counted_and_logged_with_known_names() {
         lines: vec![(cell().business, Operation::Apply), (cell().business, Operation::Cancel)],
         upstreams: vec![agency(), "portal".parse().unwrap()],
         virtual_clock: true,
+        kafka_topics: 2,
     };
     let metrics = Metrics::install(&known).unwrap();
     assert!(Metrics::install(&known).is_err());

@@ -23,7 +23,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("journal", &["domain", "engine", "telemetry"]),
     ("index", &["domain", "engine", "telemetry"]),
     ("upstream", &["domain", "engine", "telemetry", "web"]),
-    ("intake", &["domain", "engine", "telemetry", "web"]),
+    ("kafka", &["telemetry"]),
+    ("intake", &["domain", "engine", "telemetry", "web", "kafka"]),
     ("admin", &["domain", "engine", "telemetry", "web"]),
     ("config", &["domain", "engine"]),
     // It starts processes and speaks HTTP to them; the journal it only reads, as evidence.
@@ -45,6 +46,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "intake",
             "admin",
             "config",
+            "kafka",
         ],
     ),
 ];

@@ -2,16 +2,16 @@
 //! windows, gates, dead letters, doubts, tickets, books, audit and journal, and every exit code
 //! that scripts rest on.
 
-use crate::rig::{Client, Daemon, HOLDOVER, Site, Submitter, wait_for};
+use crate::rig::{Client, Daemon, HOLDOVER, Site, Submitter, after, wait_for};
 use holdover::daemon::driven::ClockServer;
 use holdover::daemon::tasks::Tasks;
 use holdover::domain::identity::synthetic_resident;
-use holdover::domain::time::{CivilDate, Timestamp};
+use holdover::domain::time::CivilDate;
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 const BOUND: Duration = Duration::from_secs(20);
@@ -45,11 +45,6 @@ disposition = "pass"
 decided_because = "the notice names filings only"
 cells = { business = ["settlement.*", "reimbursement.*", "service.*"] }
 "#;
-
-fn after(from_now: Duration) -> Timestamp {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    Timestamp::from_millis(now.as_millis() as i64).after(from_now)
-}
 
 /// The command line of one person.
 struct Cli {

@@ -11,6 +11,7 @@
 mod audit_log;
 mod books;
 mod broken_disk;
+mod broker;
 mod canary;
 mod cli_round;
 mod configured;
@@ -19,6 +20,7 @@ mod demo;
 mod gates;
 mod history;
 mod index;
+mod kafka;
 mod kill_loop;
 mod long_memory;
 mod lookup;

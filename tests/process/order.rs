@@ -34,7 +34,7 @@ fn bound(records: usize) -> Duration {
 }
 
 /// Place `place` of key `key`, as one line of a batch.
-fn line(key: usize, place: u32) -> String {
+pub(crate) fn line(key: usize, place: u32) -> String {
     let line = json!({
         "idempotency_key": format!("order-{key}-{place}"),
         "business": "settlement.outpatient", "operation": "advice", "channel": "system",
@@ -108,8 +108,8 @@ struct Call<'a> {
 
 /// What the log has counted.
 #[derive(Debug, Default)]
-struct Counts {
-    effects: u64,
+pub(crate) struct Counts {
+    pub(crate) effects: u64,
     shed: u64,
     lost_before: u64,
     lost_after: u64,
@@ -120,7 +120,7 @@ struct Counts {
 
 /// Reads the log once. Each effect is the next of its key: none is missing, none comes twice,
 /// none comes before its turn. Otherwise says which was not.
-fn in_submit_order(log: &Path, submitted: &[u32]) -> Result<Counts, String> {
+pub(crate) fn in_submit_order(log: &Path, submitted: &[u32]) -> Result<Counts, String> {
     let mut reader = BufReader::with_capacity(1 << 20, File::open(log).unwrap());
     let mut counts = Counts::default();
     let mut done = vec![0_u32; submitted.len()];

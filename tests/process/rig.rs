@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// The binary under test.
 pub(crate) const HOLDOVER: &str = env!("CARGO_BIN_EXE_holdover");
@@ -37,6 +37,12 @@ pub(crate) fn wait_for<T>(
         assert!(began.elapsed() < bound, "{what}: not within {bound:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// The instant so far from now.
+pub(crate) fn after(from_now: Duration) -> Timestamp {
+    let now = UNIX_EPOCH.elapsed().unwrap();
+    Timestamp::from_millis(now.as_millis() as i64).after(from_now)
 }
 
 /// An answer over HTTP.
@@ -354,6 +360,13 @@ impl Site {
             starts: AtomicU32::new(0),
             folder,
         }
+    }
+
+    /// Lays more settings over those of the site, from the next start on.
+    pub(crate) fn lay_over(&self, config: &str) {
+        let more = self.config.last().unwrap();
+        let text = std::fs::read_to_string(more).unwrap();
+        std::fs::write(more, format!("{text}\n{config}")).unwrap();
     }
 
     /// The folder in which everything lies.

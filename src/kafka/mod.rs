@@ -1,0 +1,153 @@
+//! Connections to Kafka: the settings under which nothing is lost, and what their clients tell.
+//!
+//! Every client of this program is made here, so that the safe settings stand in one place and
+//! none can be switched off by a configuration. What is read and written is the affair of those
+//! who use it (`intake::kafka`). Nothing here is the truth: offsets say how far a topic was
+//! taken in, and a record that comes twice is found by its idempotency key.
+
+use crate::telemetry::events;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance, StreamConsumer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::producer::FutureProducer;
+use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::TopicPartitionList;
+use std::time::Duration;
+
+/// Kilobytes that a consumer may hold ahead of us. The library's own default is 64 MiB for each
+/// client; at some kilobytes a record this is thousands of records, which is enough.
+const READ_AHEAD_KBYTES: u32 = 16 * 1024;
+/// Messages that a producer may hold; far more than we ever have under way.
+const PRODUCER_QUEUE: u32 = 10_000;
+
+/// Where the brokers are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// `host:port` of some of them; the others are learned.
+    pub brokers: Vec<String>,
+}
+
+impl Connection {
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", self.brokers.join(","))
+            .set("client.id", "holdover")
+            .set("allow.auto.create.topics", "false")
+            .set("socket.keepalive.enable", "true")
+            .set("statistics.interval.ms", "5000")
+            .set_log_level(RDKafkaLogLevel::Warning);
+        config
+    }
+
+    /// The one member of `group`, which says nothing of its progress by itself: an offset is stored by
+    /// whoever has made durable what came of the record, and what is stored is committed every
+    /// few seconds and at the end. A new group begins at the oldest record.
+    ///
+    /// `poll_interval_max` is how long the group waits for a member that does not ask.
+    ///
+    /// # Errors
+    /// When the library refuses a setting.
+    pub fn consumer(
+        &self,
+        group: &str,
+        poll_interval_max: Duration,
+    ) -> KafkaResult<StreamConsumer<Watcher>> {
+        let poll_ms = poll_interval_max.as_millis();
+        let mut config = self.config();
+        config
+            .set("group.id", group)
+            // A member that comes back under its name has its partitions at once; one without
+            // is waited for until its session is over (45 s).
+            .set("group.instance.id", group)
+            .set("enable.auto.commit", "true")
+            // What is read twice after a kill. The library's own 5 s would be more of it.
+            .set("auto.commit.interval.ms", "1000")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("isolation.level", "read_committed")
+            .set("check.crcs", "true")
+            .set("queued.max.messages.kbytes", READ_AHEAD_KBYTES.to_string())
+            .set("max.poll.interval.ms", poll_ms.to_string())
+            // The library refuses a session that is longer than the poll interval.
+            .set("session.timeout.ms", poll_ms.min(45_000).to_string());
+        config.create_with_context(Watcher)
+    }
+
+    /// A producer whose retries neither repeat nor reorder, and whose successes are those of all
+    /// replicas in sync.
+    ///
+    /// # Errors
+    /// When the library refuses a setting.
+    pub fn producer(&self) -> KafkaResult<FutureProducer<Watcher>> {
+        let mut config = self.config();
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("partitioner", "murmur2_random")
+            .set("compression.type", "lz4")
+            .set("linger.ms", "2")
+            .set("queue.buffering.max.messages", PRODUCER_QUEUE.to_string())
+            .set("delivery.timeout.ms", "120000");
+        config.create_with_context(Watcher)
+    }
+}
+
+/// Hears what a client tells of itself, and passes it on to log and metrics.
+#[derive(Debug, Clone, Copy)]
+pub struct Watcher;
+
+impl ClientContext for Watcher {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => tracing::warn!(facility, text, "the kafka client"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+                tracing::debug!(facility, text, "the kafka client");
+            }
+        }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        // Producers have no groups.
+        if statistics.cgrp.is_some() {
+            events::kafka_lags(lag(&statistics));
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "the kafka client has lost a broker, it goes on trying");
+    }
+}
+
+impl ConsumerContext for Watcher {
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let held = consumer.assignment().map_or(0, |held| held.count());
+        if let Rebalance::Error(error) = rebalance {
+            tracing::warn!(%error, "the group could not be joined");
+        }
+        events::kafka_rebalanced(held);
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        match result {
+            Ok(())
+            | Err(KafkaError::ConsumerCommit(rdkafka::error::RDKafkaErrorCode::NoOffset)) => {}
+            Err(error) => tracing::warn!(
+                %error, "offsets were not committed; the records would come again, and be known"
+            ),
+        }
+    }
+}
+
+/// Records that stand in the topics behind the last one that was committed.
+fn lag(statistics: &Statistics) -> u64 {
+    let topics = statistics.topics.values();
+    let partitions = topics.flat_map(|topic| topic.partitions.values());
+    partitions.filter_map(|partition| u64::try_from(partition.consumer_lag).ok()).sum()
+}
