@@ -31,6 +31,8 @@ pub struct Config {
     pub limits: Limits,
     /// What holds for every institution.
     pub institutions: Institutions,
+    /// Brokers of Kafka to begin with, as `host:port`; none where there is no Kafka.
+    pub kafka_brokers: Vec<String>,
     /// Submissions from Kafka, where there are any.
     pub intake_kafka: Option<IntakeKafka>,
     /// When to try again.
@@ -156,8 +158,6 @@ pub struct Institutions {
 /// Submissions from topics of Kafka.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IntakeKafka {
-    /// Brokers to begin with, as `host:port`.
-    pub brokers: Vec<String>,
     /// The consumer group.
     pub group: String,
     /// What the name of a topic's answers ends in.
@@ -175,8 +175,8 @@ pub struct IntakeKafka {
 pub struct Upstream {
     /// Its name.
     pub name: UpstreamName,
-    /// `http://host[:port][/path]`.
-    pub base_url: String,
+    /// How it is spoken to.
+    pub way: Way,
     /// For making a connection.
     pub connect_timeout: Duration,
     /// For an answer.
@@ -193,6 +193,23 @@ pub struct Upstream {
     pub probe: Probe,
     /// How it is let back.
     pub health: HealthPolicy,
+}
+
+/// How a part of the core is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// Over HTTP.
+    Http {
+        /// `http://host[:port][/path]`.
+        base_url: String,
+    },
+    /// Over topics of Kafka.
+    Kafka {
+        /// The topic of requests.
+        requests: String,
+        /// The topic of replies.
+        replies: String,
+    },
 }
 
 /// How a part of the core is probed.

@@ -2,7 +2,7 @@
 
 use super::model::{
     Config, Data, Index, Institutions, IntakeKafka, Journal, Limits, Listen, Log, LogFormat,
-    LogLevel, Probe, Upstream,
+    LogLevel, Probe, Upstream, Way,
 };
 use super::raw::{Notes, Reader, lay_over, parse, show_duration};
 use super::{CALENDAR, DEFAULTS, Problem};
@@ -58,13 +58,13 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
     let cache_bytes = index.number("cache_bytes", MIB..=64 * GIB);
     index.finish();
     let institutions = read_institutions(root.section("institutions"));
-    let intake_kafka = read_kafka(&mut root);
+    let (kafka_brokers, intake_kafka) = read_kafka(&mut root);
     let retry = read_retry(root.section("retry"));
     let (fallback_path, fallback) = root.table("upstream_default");
     let mut upstreams = BTreeMap::new();
     for (name, reader) in root.sections("upstream") {
         let reader = reader.falling_back(&fallback_path, fallback.clone());
-        if let Some(upstream) = read_upstream(&name, reader) {
+        if let Some(upstream) = read_upstream(&name, reader, &kafka_brokers) {
             upstreams.insert(upstream.name.clone(), upstream);
         }
     }
@@ -89,6 +89,7 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
         index: Index { cache_bytes },
         limits,
         institutions,
+        kafka_brokers,
         intake_kafka,
         retry,
         upstreams,
@@ -209,7 +210,7 @@ fn read_retry(mut r: Reader<'_>) -> RetryPolicy {
     retry
 }
 
-fn read_kafka(root: &mut Reader<'_>) -> Option<IntakeKafka> {
+fn read_kafka(root: &mut Reader<'_>) -> (Vec<String>, Option<IntakeKafka>) {
     let mut kafka = root.section("kafka");
     let brokers: Vec<String> = kafka.list("brokers");
     for broker in &brokers {
@@ -226,7 +227,6 @@ fn read_kafka(root: &mut Reader<'_>) -> Option<IntakeKafka> {
     let mut named = r.section("topics");
     let topics: BTreeMap<String, String> = named.texts().into_iter().collect();
     let read = IntakeKafka {
-        brokers,
         group: r.text("group"),
         answers_suffix: r.text("answers_suffix"),
         dead_letters_suffix: r.text("dead_letters_suffix"),
@@ -234,9 +234,13 @@ fn read_kafka(root: &mut Reader<'_>) -> Option<IntakeKafka> {
         topics,
     };
     check_kafka(&r, &named, &read);
+    if !read.topics.is_empty() && brokers.is_empty() {
+        named.error("", None, "topics need kafka.brokers");
+    }
     r.finish();
     intake.finish();
-    (!read.brokers.is_empty() && !read.topics.is_empty()).then_some(read)
+    let read = (!read.topics.is_empty()).then_some(read);
+    (brokers, read)
 }
 
 fn check_kafka(r: &Reader<'_>, named: &Reader<'_>, read: &IntakeKafka) {
@@ -265,30 +269,23 @@ fn check_kafka(r: &Reader<'_>, named: &Reader<'_>, read: &IntakeKafka) {
             named.error("", shown, "its answers or dead letters would be read as submissions");
         }
     }
-    if !read.topics.is_empty() && read.brokers.is_empty() {
-        named.error("", None, "topics need kafka.brokers");
-    }
 }
 
 fn is_topic(name: &str) -> bool {
     name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
-fn read_upstream(name: &str, mut r: Reader<'_>) -> Option<Upstream> {
+fn read_upstream(name: &str, mut r: Reader<'_>, brokers: &[String]) -> Option<Upstream> {
     let parsed: Result<UpstreamName, _> = name.parse();
     if let Err(why) = &parsed {
         r.error("", Some(format!("\"{name}\"")), why);
     }
-    let given = r.has("base_url");
-    let base_url = r.text("base_url");
-    if given {
-        check_url(&r, &base_url);
-    }
+    let way = read_way(&mut r, brokers);
     let contains = r.text("probe_contains");
     let steady: u32 = r.number("steady_per_second", 0..=1_000_000);
     let upstream = Upstream {
         name: parsed.ok()?,
-        base_url,
+        way,
         connect_timeout: r.duration("connect_timeout", 10 * MS..=5 * MINUTE),
         answer_timeout: r.duration("answer_timeout", 10 * MS..=30 * MINUTE),
         concurrency: r.number("concurrency", 1..=10_000),
@@ -314,6 +311,38 @@ fn read_upstream(name: &str, mut r: Reader<'_>) -> Option<Upstream> {
     check_upstream(&r, &upstream);
     r.finish();
     Some(upstream)
+}
+
+/// Over HTTP, unless topics are named.
+fn read_way(r: &mut Reader<'_>, brokers: &[String]) -> Way {
+    let [requests, replies] = ["kafka_requests", "kafka_replies"].map(|key| r.text(key));
+    let is_kafka = !requests.is_empty() || !replies.is_empty();
+    let given = r.has("base_url");
+    let base_url = if given || !is_kafka { r.text("base_url") } else { String::new() };
+    if !is_kafka {
+        if given {
+            check_url(r, &base_url);
+        }
+        return Way::Http { base_url };
+    }
+    for (key, topic) in [("kafka_requests", &requests), ("kafka_replies", &replies)] {
+        if topic.is_empty() || topic.len() > 249 || !is_topic(topic) {
+            let why = "expected 1 to 249 letters, digits, '.', '_' or '-'";
+            r.error(key, Some(format!("{topic:?}")), why);
+        }
+    }
+    if requests == replies {
+        r.error("kafka_replies", Some(format!("{replies:?}")), "must differ from kafka_requests");
+    }
+    if brokers.is_empty() {
+        r.error("kafka_requests", Some(format!("{requests:?}")), "needs kafka.brokers");
+    }
+    if !base_url.is_empty() {
+        let why = "a core is spoken to over HTTP or over Kafka; leave one out";
+        r.error("base_url", Some(format!("{base_url:?}")), why);
+    }
+    r.expect(&["base_url"]);
+    Way::Kafka { requests, replies }
 }
 
 fn check_url(r: &Reader<'_>, url: &str) {
@@ -434,8 +463,16 @@ fn check_line(r: &Reader<'_>, line: &Line, upstreams: &BTreeMap<UpstreamName, Up
     }
     let targets = std::iter::once(("upstream", &line.upstream))
         .chain(line.upstream_for.values().map(|name| ("upstream_for", name)));
-    for (key, name) in targets.filter(|(_, name)| !upstreams.contains_key(*name)) {
-        r.error(key, Some(format!("\"{name}\"")), "there is no such upstream");
+    for (key, name) in targets {
+        let shown = Some(format!("\"{name}\""));
+        match upstreams.get(name).map(|upstream| &upstream.way) {
+            None => r.error(key, shown, "there is no such upstream"),
+            Some(Way::Kafka { .. }) if line.needs_credential => {
+                let why = "is spoken to over Kafka, where a patient's credential must not go";
+                r.error(key, shown, why);
+            }
+            Some(Way::Http { .. } | Way::Kafka { .. }) => {}
+        }
     }
     if !line.normal.passes() {
         let why = "expected pass, pass_or_ticket or pass_or_hold: only a window stops a line";

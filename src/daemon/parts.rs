@@ -7,7 +7,7 @@ use super::clock::Stopwatch;
 use super::serve::{PARTITION, ServeOptions};
 use super::tasks::{Kind, Tasks};
 use crate::admin::audit::{self, Audit};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Way};
 use crate::domain::ids::{Mark, Seq, UpstreamName};
 use crate::domain::time::Timestamp;
 use crate::engine::change::{AuditHead, Change};
@@ -23,7 +23,7 @@ use crate::journal::{self, Damage, OpenError};
 use crate::kafka::Connection;
 use crate::telemetry::events;
 use crate::telemetry::metrics::{Known, Metrics};
-use crate::upstream::{HttpOptions, HttpUpstream, ProbeExpect};
+use crate::upstream::{HttpOptions, HttpUpstream, KafkaOptions, KafkaUpstream, ProbeExpect};
 use crate::{admin, intake, telemetry};
 use anyhow::{Context, Result, anyhow, bail};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -54,7 +54,7 @@ pub(super) fn observe(config: &Config, virtual_clock: bool) -> Result<Metrics> {
 pub(super) fn kafka_intake(config: &Config) -> Option<intake::kafka::Options> {
     let kafka = config.intake_kafka.as_ref()?;
     Some(intake::kafka::Options {
-        connection: Connection { brokers: kafka.brokers.clone() },
+        connection: Connection { brokers: config.kafka_brokers.clone() },
         group: kafka.group.clone(),
         topics: kafka.topics.clone(),
         answers_suffix: kafka.answers_suffix.clone(),
@@ -183,28 +183,71 @@ pub(super) fn settings(config: &Config, options: &ServeOptions) -> Settings {
     }
 }
 
-pub(super) fn upstreams(config: &Config) -> Result<HashMap<UpstreamName, Arc<dyn Upstream>>> {
-    let mut made: HashMap<_, Arc<dyn Upstream>> = HashMap::new();
+/// The cores, each by its name.
+pub(super) type Upstreams = HashMap<UpstreamName, Arc<dyn Upstream>>;
+
+/// Makes the cores. What reads replies from topics runs from now on.
+pub(super) fn upstreams(config: &Config, tasks: &Tasks) -> Result<Upstreams> {
+    let mut made = Upstreams::new();
     for (name, upstream) in &config.upstreams {
-        let http = HttpUpstream::new(HttpOptions {
-            name: name.clone(),
-            base_url: upstream.base_url.clone(),
-            connect_timeout: upstream.connect_timeout,
-            answer_timeout: upstream.answer_timeout,
-            concurrency: usize::try_from(upstream.concurrency).unwrap_or(usize::MAX),
-            settle_time: upstream.settle_time,
-            answers_questions: upstream.answers_questions,
-            probe_path: upstream.probe.path.clone(),
-            probe_expect: ProbeExpect {
-                status: upstream.probe.status,
-                body: upstream.probe.contains.clone(),
-            },
-            answer_bytes_max: usize::try_from(upstream.answer_bytes_max).unwrap_or(usize::MAX),
-        });
-        let http = http.with_context(|| format!("upstream {name}"))?;
-        made.insert(name.clone(), Arc::new(http));
+        let core: Arc<dyn Upstream> = match &upstream.way {
+            Way::Http { base_url } => Arc::new(over_http(name, upstream, base_url)?),
+            Way::Kafka { requests, replies } => {
+                let topics = (requests.as_str(), replies.as_str());
+                let core = over_kafka(name, upstream, topics, &config.kafka_brokers)?;
+                let core = Arc::new(core);
+                let listener = core.clone();
+                tasks.keep_running(Kind::Upkeep, "replies", move || listener.clone().listen());
+                core
+            }
+        };
+        made.insert(name.clone(), core);
     }
     Ok(made)
+}
+
+fn over_http(
+    name: &UpstreamName,
+    upstream: &config::Upstream,
+    base_url: &str,
+) -> Result<HttpUpstream> {
+    let http = HttpUpstream::new(HttpOptions {
+        name: name.clone(),
+        base_url: base_url.to_owned(),
+        connect_timeout: upstream.connect_timeout,
+        answer_timeout: upstream.answer_timeout,
+        concurrency: usize::try_from(upstream.concurrency).unwrap_or(usize::MAX),
+        settle_time: upstream.settle_time,
+        answers_questions: upstream.answers_questions,
+        probe_path: upstream.probe.path.clone(),
+        probe_expect: probe_expect(upstream),
+        answer_bytes_max: size(upstream.answer_bytes_max),
+    });
+    http.with_context(|| format!("upstream {name}"))
+}
+
+fn over_kafka(
+    name: &UpstreamName,
+    upstream: &config::Upstream,
+    (requests, replies): (&str, &str),
+    brokers: &[String],
+) -> Result<KafkaUpstream> {
+    let kafka = KafkaUpstream::new(KafkaOptions {
+        name: name.clone(),
+        connection: Connection { brokers: brokers.to_vec() },
+        requests: requests.to_owned(),
+        replies: replies.to_owned(),
+        answer_timeout: upstream.answer_timeout,
+        concurrency: usize::try_from(upstream.concurrency).unwrap_or(usize::MAX),
+        answers_questions: upstream.answers_questions,
+        probe_expect: probe_expect(upstream),
+        answer_bytes_max: size(upstream.answer_bytes_max),
+    });
+    kafka.with_context(|| format!("upstream {name}"))
+}
+
+fn probe_expect(upstream: &config::Upstream) -> ProbeExpect {
+    ProbeExpect { status: upstream.probe.status, body: upstream.probe.contains.clone() }
 }
 
 pub(super) fn start_index(

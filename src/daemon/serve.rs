@@ -257,7 +257,7 @@ fn start_engine(
     let accepted = accepted.map(|word| word.begin(&audit)).transpose()?;
     machine.begin_audit(audit.head(), &mut recovered);
     let (index, upstreams) =
-        (start_index(config, &opened.reader, tasks, quarantined), upstreams(config)?);
+        (start_index(config, &opened.reader, tasks, quarantined), upstreams(config, tasks)?);
     let disk_reserve = Arc::new(AtomicBool::new(false));
     let numbers = Arc::new(machine.numbers());
     let observer = Observer {

@@ -73,15 +73,34 @@ impl Connection {
             .set("max.poll.interval.ms", poll_ms.to_string())
             // The library refuses a session that is longer than the poll interval.
             .set("session.timeout.ms", poll_ms.min(45_000).to_string());
-        config.create_with_context(Watcher)
+        config.create_with_context(Watcher { is_of_intake: true })
     }
 
-    /// A producer whose retries neither repeat nor reorder, and whose successes are those of all
-    /// replicas in sync.
+    /// A reader that belongs to no group and says nothing of its progress: it is told where to
+    /// read.
     ///
     /// # Errors
     /// When the library refuses a setting.
-    pub fn producer(&self) -> KafkaResult<FutureProducer<Watcher>> {
+    pub fn reader(&self) -> KafkaResult<StreamConsumer<Watcher>> {
+        let mut config = self.config();
+        config
+            // The library wants a name; nothing is ever committed under it.
+            .set("group.id", "holdover-reader")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("check.crcs", "true")
+            .set("queued.max.messages.kbytes", READ_AHEAD_KBYTES.to_string());
+        config.create_with_context(Watcher { is_of_intake: false })
+    }
+
+    /// A producer whose retries neither repeat nor reorder, and whose successes are those of all
+    /// replicas in sync. After `delivery_max` it gives a record up; whether the brokers have it
+    /// is not known then.
+    ///
+    /// # Errors
+    /// When the library refuses a setting.
+    pub fn producer(&self, delivery_max: Duration) -> KafkaResult<FutureProducer<Watcher>> {
         let mut config = self.config();
         config
             .set("enable.idempotence", "true")
@@ -90,14 +109,17 @@ impl Connection {
             .set("compression.type", "lz4")
             .set("linger.ms", "2")
             .set("queue.buffering.max.messages", PRODUCER_QUEUE.to_string())
-            .set("delivery.timeout.ms", "120000");
-        config.create_with_context(Watcher)
+            .set("delivery.timeout.ms", delivery_max.as_millis().to_string());
+        config.create_with_context(Watcher { is_of_intake: false })
     }
 }
 
 /// Hears what a client tells of itself, and passes it on to log and metrics.
 #[derive(Debug, Clone, Copy)]
-pub struct Watcher;
+pub struct Watcher {
+    /// Whether it is the client whose backlog is watched.
+    is_of_intake: bool,
+}
 
 impl ClientContext for Watcher {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
@@ -114,8 +136,7 @@ impl ClientContext for Watcher {
     }
 
     fn stats(&self, statistics: Statistics) {
-        // Producers have no groups.
-        if statistics.cgrp.is_some() {
+        if self.is_of_intake {
             events::kafka_lags(lag(&statistics));
         }
     }

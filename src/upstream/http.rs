@@ -248,21 +248,9 @@ impl HttpUpstream {
 fn write_headers(headers: &mut HeaderMap, call: &Call) {
     headers.reserve(16);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let mut put = |name: &'static str, text: String| {
-        headers.insert(HeaderName::from_static(name), header_value(text));
-    };
-    put("holdover-transaction-id", call.id.to_string());
-    put("idempotency-key", call.idempotency_key.as_str().to_owned());
-    put("holdover-business", call.cell.business.as_str().to_owned());
-    put("holdover-operation", call.cell.operation.as_str().to_owned());
-    put("holdover-accepted-at", call.accepted_at.to_string());
-    put("holdover-occurred-at", call.occurred_at.to_string());
-    if let Some(at) = call.received_from_person_at {
-        put("holdover-received-from-person-at", at.to_string());
+    for (name, value) in super::call_headers(call) {
+        headers.insert(HeaderName::from_static(name), header_value(value));
     }
-    put("holdover-attempt", call.attempt.0.to_string());
-    put("holdover-repeat", (call.attempt.0 > 1).to_string());
-    put("holdover-cell", call.cell.to_string());
     if let Some(credential) = &call.credential {
         let mut value = header_value(percent_encoded(credential));
         value.set_sensitive(true);
@@ -336,7 +324,7 @@ impl Upstream for HttpUpstream {
     }
 }
 
-fn contains(body: &[u8], part: &[u8]) -> bool {
+pub(super) fn contains(body: &[u8], part: &[u8]) -> bool {
     part.is_empty() || body.windows(part.len()).any(|window| window == part)
 }
 

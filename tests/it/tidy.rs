@@ -22,7 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("web", &["domain", "engine", "telemetry"]),
     ("journal", &["domain", "engine", "telemetry"]),
     ("index", &["domain", "engine", "telemetry"]),
-    ("upstream", &["domain", "engine", "telemetry", "web"]),
+    ("upstream", &["domain", "engine", "telemetry", "web", "kafka"]),
     ("kafka", &["telemetry"]),
     ("intake", &["domain", "engine", "telemetry", "web", "kafka"]),
     ("admin", &["domain", "engine", "telemetry", "web"]),

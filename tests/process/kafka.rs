@@ -5,7 +5,7 @@
 
 use crate::broker::Broker;
 use crate::order::{in_submit_order, line};
-use crate::rig::{Daemon, Site, Submitter, after, wait_for};
+use crate::rig::{Client, Daemon, Site, Submitter, after, wait_for};
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Headers, OwnedHeaders, OwnedMessage};
@@ -451,4 +451,51 @@ fn what_finds_no_room_is_taken_later_and_in_its_turn() {
     assert!(metric(&daemon, "holdover_kafka_intake_interruptions_total") > 0.5, "there was room");
     daemon.settle(Duration::from_secs(30));
     in_submit_order(&stage.site.core.log, &places).unwrap();
+}
+
+#[test]
+fn a_core_over_kafka_that_loses_replies_applies_everything_once() {
+    let records = from_environment("HOLDOVER_RECORDS", 3000);
+    let Some(broker) = Broker::start() else { return };
+    broker.topics(&["core.requests", "core.replies"], PARTITIONS);
+    let address = broker.address();
+    let config = format!(
+        "[kafka]\nbrokers = [\"{address}\"]\n[upstream.bus]\nbase_url = \"\"\nkafka_requests = \"core.requests\"\n\
+         kafka_replies = \"core.replies\"\n\
+         [catalogue.line.\"settlement.outpatient.advice\"]\nupstream = \"bus\"\n"
+    );
+    let topic = ["--upstream", "bus", "--kafka", &address, "--topic", "bus=core.requests"];
+    let site = Site::with_core(&config, &topic);
+    site.core.script(
+        "bus",
+        &json!({ "lose_before": { "probability": 0.02 }, "lose_after": { "probability": 0.03 } }),
+    );
+    let keys = records.div_ceil(20);
+    let mut places = vec![0_u32; keys];
+    let mut daemon = site.start();
+    let mut client = daemon.client(&site.submitters[0]);
+    let kind = [("Content-Type", "application/x-ndjson")];
+    let mut post = |client: &mut Client, from: usize, to: usize| {
+        let mut body = String::new();
+        for number in from..to {
+            places[number % keys] += 1;
+            body += &line(number % keys, places[number % keys]);
+        }
+        let path = "/v1/transactions/batch";
+        let answer = client.request("POST", path, &kind, body.as_bytes()).unwrap();
+        assert!(answer.text().lines().all(|line| line.contains("\"status\":202")));
+    };
+    post(&mut client, 0, records / 2);
+    wait_for("some are applied", Duration::from_secs(60), || {
+        (daemon.items("applied") > records as i64 / 8).then_some(())
+    });
+    daemon.kill();
+    daemon = site.start();
+    post(&mut daemon.client(&site.submitters[0]), records / 2, records);
+    daemon.settle(Duration::from_secs(120 + records as u64 / 50));
+    assert_eq!(daemon.items("applied"), records as i64);
+    let counts = in_submit_order(&site.core.log, &places).unwrap();
+    let lost = counts.lost_before + counts.lost_after;
+    assert!(lost > records as u64 / 40, "{counts:?}");
+    assert!(counts.questions >= lost, "{counts:?}");
 }

@@ -111,9 +111,9 @@ struct Call<'a> {
 pub(crate) struct Counts {
     pub(crate) effects: u64,
     shed: u64,
-    lost_before: u64,
-    lost_after: u64,
-    questions: u64,
+    pub(crate) lost_before: u64,
+    pub(crate) lost_after: u64,
+    pub(crate) questions: u64,
     /// A transaction whose answer was lost after it had taken effect.
     doubtful: Option<String>,
 }

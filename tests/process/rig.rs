@@ -224,10 +224,10 @@ pub(crate) struct Core {
 pub(crate) const UPSTREAMS: [&str; 3] = ["settlement", "agency", "portal"];
 
 impl Core {
-    fn start(folder: &Path) -> Self {
+    fn start(folder: &Path, more: &[&str]) -> Self {
         let log = folder.join("core.ndjson");
         let mut command = Command::new(HOLDOVER);
-        command.arg("simulate-core").arg("--log").arg(&log);
+        command.arg("simulate-core").arg("--log").arg(&log).args(more);
         for name in UPSTREAMS {
             command.args(["--upstream", name]);
         }
@@ -323,8 +323,13 @@ live_limit = "2s"
 impl Site {
     /// A new site; `config` is laid over [`CONFIG`].
     pub(crate) fn new(config: &str) -> Self {
+        Self::with_core(config, &[])
+    }
+
+    /// The same, with more arguments for the simulated core.
+    pub(crate) fn with_core(config: &str, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let core = Core::start(folder.path());
+        let core = Core::start(folder.path(), more);
         let mut text = CONFIG.replace("@FOLDER@", &folder.path().display().to_string());
         for (name, url) in &core.upstreams {
             text += &format!("[upstream.{name}]\nbase_url = \"{url}\"\n");

@@ -38,6 +38,9 @@ use tokio_util::sync::CancellationToken;
 const WINDOW: usize = 512;
 /// How long brokers may take to say which topics there are.
 const METADATA_WAIT: Duration = Duration::from_secs(10);
+/// How long an answer may take to its topic, brokers that are away included; then the session
+/// ends, and the record is read once more.
+const DELIVERY_MAX: Duration = Duration::from_secs(120);
 /// How long what is under way may take at the end.
 const END_WAIT: Duration = Duration::from_secs(4);
 
@@ -72,7 +75,7 @@ pub(super) async fn run(
 ) -> Result<(), Trouble> {
     let connection = &options.connection;
     let consumer = connection.consumer(&options.group, options.poll_interval_max)?;
-    let producer = connection.producer()?;
+    let producer = connection.producer(DELIVERY_MAX)?;
     let (consumer, looked) = tokio::task::spawn_blocking({
         let options = options.clone();
         move || {

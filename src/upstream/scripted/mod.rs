@@ -7,8 +7,9 @@
 //! ```
 //!
 //! `script` is what can be told, `memory` what is known and decided, `log` the evidence,
-//! `serve` the listeners. It shares no code with the adapter that it is there to test.
+//! `serve` the listeners, `bus` requests and replies over Kafka. It shares no code with the adapter that it is there to test.
 
+mod bus;
 mod log;
 mod memory;
 mod script;
@@ -35,6 +36,12 @@ pub struct SimulateCore {
     /// Where an upstream listens; a free loopback port where it is not given
     #[arg(long = "listen", value_name = "NAME=ADDRESS")]
     pub listen: Vec<Listen>,
+    /// Brokers of Kafka, for what --topic names
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', requires = "topics")]
+    pub kafka: Vec<String>,
+    /// The topic in which an upstream finds requests, besides its listener
+    #[arg(long = "topic", value_name = "NAME=TOPIC", requires = "kafka")]
+    pub topics: Vec<Topic>,
     /// Where the control API listens
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     pub control: SocketAddr,
@@ -72,6 +79,28 @@ impl FromStr for Listen {
             .parse()
             .map_err(|_| format!("expected an address and port, not {address:?}"))?;
         Ok(Self { upstream, address })
+    }
+}
+
+/// The topic of one upstream's requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// The upstream.
+    pub upstream: UpstreamName,
+    /// Its topic.
+    pub topic: String,
+}
+
+impl FromStr for Topic {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, topic) = text
+            .split_once('=')
+            .filter(|(_, topic)| !topic.is_empty())
+            .ok_or("expected NAME=TOPIC, such as agency=core.agency.requests")?;
+        let upstream = name.parse().map_err(|error| format!("{error}"))?;
+        Ok(Self { upstream, topic: topic.to_owned() })
     }
 }
 

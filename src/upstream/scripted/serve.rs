@@ -1,15 +1,19 @@
-//! The simulated core's listeners: one for each upstream, one for its control API.
+//! The simulated core's listeners: one for each upstream, one for its control API (`bus` is the
+//! way over Kafka).
 //!
 //! *Down* is real: the listener is closed, its port is kept by a socket that does not listen,
 //! and open connections are cut, so that a caller meets a refused connection. Every task
 //! belongs to a set that `Simulated::serve` owns and ends with it. Pauses of `slow_ms` are a
 //! property of sockets and run in real time; late applies follow the clock.
 
+use super::bus::Bus;
 use super::log::Log;
 use super::memory::{Memory, Request, Verdict};
 use super::script::Script;
 use super::{Error, Ready, SimulateCore};
+use crate::domain::time::Timestamp;
 use crate::engine::ports::Clock;
+use crate::kafka::Connection;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -38,12 +42,12 @@ const PAGE: &str = "<!doctype html><html><body>system maintenance</body></html>"
 /// A connection is cut without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("cut as told")]
-struct Cut;
+pub(super) struct Cut;
 
-type Answered = Result<Response<Full<Bytes>>, Cut>;
+pub(super) type Answered = Result<Response<Full<Bytes>>, Cut>;
 
 /// What every task of the core shares.
-struct Shared {
+pub(super) struct Shared {
     memory: Mutex<Memory>,
     clock: Arc<dyn Clock>,
     /// A late apply has been planned.
@@ -54,12 +58,12 @@ struct Shared {
 }
 
 impl Shared {
-    fn memory(&self) -> MutexGuard<'_, Memory> {
+    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A log that cannot be written is no evidence: the core stops.
-    fn or_stop<T>(&self, result: io::Result<T>) -> Option<T> {
+    pub(super) fn or_stop<T>(&self, result: io::Result<T>) -> Option<T> {
         result
             .map_err(|error| {
                 self.broken.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -80,6 +84,7 @@ pub struct Simulated {
     shared: Arc<Shared>,
     ready: Ready,
     doors: Vec<Door>,
+    buses: Vec<Bus>,
     turns: BTreeMap<String, (usize, mpsc::Sender<Turn>)>,
     control: TcpListener,
 }
@@ -118,6 +123,7 @@ impl Simulated {
             turns.insert(name.to_string(), (index, sender));
             upstreams.insert(name.to_string(), format!("http://{address}"));
         }
+        let buses = buses(&options)?;
         let names = options.upstreams.iter().map(ToString::to_string).collect();
         let memory = Memory::new(names, options.recognise_repeats, options.seed, log);
         let shared = Shared {
@@ -128,7 +134,7 @@ impl Simulated {
             stop: CancellationToken::new(),
         };
         let ready = Ready { ready: true, upstreams, control: format!("http://{control_at}") };
-        Ok(Self { shared: Arc::new(shared), ready, doors, turns, control })
+        Ok(Self { shared: Arc::new(shared), ready, doors, buses, turns, control })
     }
 
     /// Where everything listens.
@@ -142,8 +148,11 @@ impl Simulated {
     /// # Errors
     /// [`Error::Log`] when the log cannot be written any more.
     pub async fn serve(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { shared, doors, turns, control, ready: _ } = self;
+        let Self { shared, doors, buses, turns, control, ready: _ } = self;
         let mut tasks = JoinSet::new();
+        for bus in buses {
+            tasks.spawn(bus.keep(Arc::clone(&shared)));
+        }
         for door in doors {
             tasks.spawn(door.keep(Arc::clone(&shared)));
         }
@@ -175,6 +184,23 @@ fn check(options: &SimulateCore) -> Result<(), Error> {
         }
         None => Ok(()),
     }
+}
+
+/// The upstreams that are spoken to over Kafka as well.
+fn buses(options: &SimulateCore) -> Result<Vec<Bus>, Error> {
+    let connection = Connection { brokers: options.kafka.clone() };
+    let mut buses = Vec::new();
+    for told in &options.topics {
+        let place = options.upstreams.iter().position(|name| *name == told.upstream);
+        let Some(index) = place else {
+            let text = format!("--topic names {}, which no --upstream does", told.upstream);
+            return Err(Error::Options(text));
+        };
+        let named = (index, told.upstream.as_str());
+        let bus = Bus::new(named, &told.topic, &connection);
+        buses.push(bus.map_err(|error| Error::Options(format!("--kafka: {error}")))?);
+    }
+    Ok(buses)
 }
 
 /// A socket that has its port and does not listen: connecting to it is refused.
@@ -303,8 +329,8 @@ async fn visit(shared: Arc<Shared>, index: usize, request: hyper::Request<Incomi
         let Ok(body) = Limited::new(body, BODY_BYTES_MAX).collect().await else {
             return Err(Cut);
         };
-        let told = shared.logs().then(|| subject(&head.headers, &body.to_bytes()));
-        let request = read_headers(&head.headers, told);
+        let body = body.to_bytes();
+        let request = shared.read_request(|name| text(&head.headers, name), || body.clone());
         let now = shared.clock.now().wall;
         let verdict = shared.memory().submit(index, now, request);
         verdict.map(|verdict| (verdict, false))
@@ -313,7 +339,7 @@ async fn visit(shared: Arc<Shared>, index: usize, request: hyper::Request<Incomi
         let verdict = shared.memory().probe(index, now);
         match shared.or_stop(verdict).ok_or(Cut)? {
             Verdict::Applied { .. } => {
-                return Ok(json_answer(StatusCode::OK, &json!({"up": true})));
+                return Ok(respond_to_probe());
             }
             other => Ok((other, true)),
         }
@@ -327,61 +353,76 @@ async fn visit(shared: Arc<Shared>, index: usize, request: hyper::Request<Incomi
     };
     let (verdict, is_question) = shared.or_stop(verdict).ok_or(Cut)?;
     if verdict == Verdict::Cut {
-        shared.planned.notify_one();
+        shared.late_planned();
     }
-    let slow_ms = shared.memory().parts[index].script.slow_ms;
-    if slow_ms > 0 {
-        // Real time on purpose; nothing ever completes the inner future.
-        let pause = timeout(Duration::from_millis(slow_ms), std::future::pending::<()>()).await;
-        debug_assert!(pause.is_err());
-    }
+    shared.be_slow(index).await;
     answer(verdict, is_question)
 }
 
 impl Shared {
-    fn logs(&self) -> bool {
-        self.memory().logs()
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now().wall
+    }
+
+    /// Something may have to be applied later.
+    pub(super) fn late_planned(&self) {
+        self.planned.notify_one();
+    }
+
+    /// Takes its time, where an upstream was told to.
+    pub(super) async fn be_slow(&self, index: usize) {
+        let slow_ms = self.memory().parts[index].script.slow_ms;
+        if slow_ms > 0 {
+            // Real time on purpose; nothing ever completes the inner future.
+            let pause = timeout(Duration::from_millis(slow_ms), std::future::pending::<()>()).await;
+            debug_assert!(pause.is_err());
+        }
+    }
+
+    /// A request, from what `get` finds under the name of a header and from its `body`: all of it
+    /// only where it is logged.
+    pub(super) fn read_request(
+        &self,
+        get: impl Fn(&str) -> Option<String>,
+        body: impl Fn() -> Bytes,
+    ) -> Request {
+        let needed = Request {
+            transaction: get("holdover-transaction-id"),
+            key: get("idempotency-key"),
+            business: get("holdover-business"),
+            ..Request::default()
+        };
+        if !self.memory().logs() {
+            return needed;
+        }
+        Request {
+            subject: get("holdover-subject").or_else(|| subject(&body())),
+            cell: get("holdover-cell"),
+            operation: get("holdover-operation"),
+            attempt: get("holdover-attempt"),
+            repeat: get("holdover-repeat"),
+            accepted_at: get("holdover-accepted-at"),
+            occurred_at: get("holdover-occurred-at"),
+            received_from_person_at: get("holdover-received-from-person-at"),
+            ..needed
+        }
     }
 }
 
-/// What the order is by, where the request says so: a header, else the payload's `subject`.
-fn subject(headers: &HeaderMap, body: &[u8]) -> Option<String> {
+/// What the order is by, where the payload has a `subject`.
+fn subject(body: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Payload {
         subject: Option<String>,
     }
-    text(headers, "holdover-subject")
-        .or_else(|| serde_json::from_slice::<Payload>(body).ok()?.subject)
+    serde_json::from_slice::<Payload>(body).ok()?.subject
 }
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name)?.to_str().ok().map(str::to_owned)
 }
 
-/// The headers as far as they are needed: all of them only where they are logged.
-fn read_headers(headers: &HeaderMap, logged: Option<Option<String>>) -> Request {
-    let get = |name| text(headers, name);
-    let needed = Request {
-        transaction: get("holdover-transaction-id"),
-        key: get("idempotency-key"),
-        business: get("holdover-business"),
-        ..Request::default()
-    };
-    let Some(subject) = logged else { return needed };
-    Request {
-        subject,
-        cell: get("holdover-cell"),
-        operation: get("holdover-operation"),
-        attempt: get("holdover-attempt"),
-        repeat: get("holdover-repeat"),
-        accepted_at: get("holdover-accepted-at"),
-        occurred_at: get("holdover-occurred-at"),
-        received_from_person_at: get("holdover-received-from-person-at"),
-        ..needed
-    }
-}
-
-fn answer(verdict: Verdict, is_question: bool) -> Answered {
+pub(super) fn answer(verdict: Verdict, is_question: bool) -> Answered {
     Ok(match verdict {
         Verdict::Cut => return Err(Cut),
         Verdict::Applied { seq, business_status } => {
@@ -414,6 +455,11 @@ fn answer(verdict: Verdict, is_question: bool) -> Answered {
             response
         }
     })
+}
+
+/// The answer to a probe that finds everything well.
+pub(super) fn respond_to_probe() -> Response<Full<Bytes>> {
+    json_answer(StatusCode::OK, &json!({"up": true}))
 }
 
 fn typed(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {

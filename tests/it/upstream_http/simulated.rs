@@ -67,6 +67,8 @@ fn plain() -> SimulateCore {
         no_log: true,
         recognise_repeats: false,
         seed: 1,
+        kafka: Vec::new(),
+        topics: Vec::new(),
     }
 }
 
