@@ -76,7 +76,7 @@ impl Outlet for DispatchOutlet {
     }
 
     fn arrived(&mut self, transaction: Seq, cell: &Cell, state: State) {
-        events::arrived(self.0.id(transaction), cell, state);
+        events::arrived(self.0.id(transaction), cell, state, self.0.clock.now().wall);
     }
 
     fn committed(&mut self, changes: &[(Seq, Change)]) {

@@ -12,7 +12,7 @@ use super::driven::{self, Due, DueSource};
 use super::observe::{Observer, Timed, standing};
 use super::parts::{
     damage_out, draw_mark, intake_counters, observe, observed, open_audit, open_journal,
-    open_vault, settings, size, start_index, tell_damage, tell_recovered, upstreams, used_bytes,
+    open_vault, room, settings, size, start_index, tell_damage, tell_recovered, upstreams,
     write_snapshot,
 };
 use super::retention::{Ages, Retention};
@@ -246,7 +246,7 @@ fn start_engine(
     let (mut machine, mut recovered) =
         recovery::recover(settings(config, options), found, opened.reader.as_ref(), now)
             .context("the journal cannot be read to its end")?;
-    tell_recovered(&opened.report, opened.last, &machine, &recovered, watch.elapsed());
+    tell_recovered(&opened.report, opened.last, &machine, &recovered, (now, watch.elapsed()));
     let quarantined = machine.is_quarantined();
     tell_damage(&opened.report.damage);
     for damage in &opened.report.snapshots_skipped {
@@ -372,6 +372,7 @@ impl Daemon {
         self.keep_the_journal();
         self.keep_checking();
         let folder = self.config.data.folder.clone();
+        let reserve = self.config.data.disk_reserve_bytes;
         let (engine, metrics) = (self.engine.clone(), self.metrics.clone());
         self.tasks.keep_running(Kind::Upkeep, "disk", move || {
             let folder = folder.clone();
@@ -380,11 +381,8 @@ impl Daemon {
                 let mut clock_jump_ms = None;
                 loop {
                     let at = folder.clone();
-                    let looked = tokio::task::spawn_blocking(move || {
-                        (journal::files::free_bytes(&at), used_bytes(&at))
-                    });
-                    let (free, used) = looked.await.map_err(std::io::Error::other)?;
-                    events::store_measured(used?, free?);
+                    let looked = tokio::task::spawn_blocking(move || room(&at, reserve));
+                    events::store_measured(looked.await.map_err(std::io::Error::other)??);
                     match engine.read(standing).await {
                         Some(seen) => {
                             if seen.clock_jump_ms.is_some() != clock_jump_ms.is_some() {

@@ -26,6 +26,7 @@ mod engine_search;
 mod engine_simulation;
 mod engine_support;
 mod fair_replay;
+mod gauges;
 mod history;
 mod house;
 mod intake_batch;
