@@ -38,6 +38,7 @@ mod journal_format;
 mod journal_retire;
 mod kept;
 mod metrics;
+mod monitoring;
 mod notice_policy;
 mod openapi;
 mod probes;

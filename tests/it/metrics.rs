@@ -280,6 +280,46 @@ fn value(rendered: &str, series: &str) -> Option<f64> {
     line.rsplit(' ').next()?.parse().ok()
 }
 
+/// What the events of this test leave behind.
+const TOLD: &[(&str, f64)] = &[
+    ("holdover_upstream_calls_total{upstream=\"agency\",outcome=\"in_doubt\"}", 1.0),
+    ("holdover_doubts_total{upstream=\"agency\",reason=\"cut\"}", 1.0),
+    ("holdover_deadlines_extended_total{rule=\"restore_plus_working_days\"}", 1.0),
+    ("holdover_gates{upstream=\"agency\",state=\"verifying\"}", 2.0),
+    ("holdover_in_flight_transactions{upstream=\"agency\"}", 3.0),
+    ("holdover_backlog_transactions{state=\"waiting\"}", 1.0),
+    ("holdover_backlog_oldest_timestamp_seconds{class=\"blocked\"}", 1_660_000_000.5),
+    ("holdover_window_state{state=\"active\"}", 2.0),
+    ("holdover_window_start_timestamp_seconds{which=\"current\"}", 1_660_000_000.0),
+    ("holdover_window_end_timestamp_seconds{which=\"current\"}", 1_660_032_400.0),
+    ("holdover_window_start_timestamp_seconds{which=\"overrun\"}", 1_659_989_200.0),
+    ("holdover_window_end_timestamp_seconds{which=\"overrun\"}", 1_659_992_800.0),
+    ("holdover_window_start_timestamp_seconds{which=\"next\"}", 1_660_144_000.0),
+    ("holdover_window_end_timestamp_seconds{which=\"next\"}", 1_660_216_000.0),
+    ("holdover_held_transactions{upstream=\"agency\"}", 4.0),
+    ("holdover_replay_remaining_transactions{upstream=\"agency\"}", 5.0),
+    ("holdover_replay_due_timestamp_seconds{upstream=\"agency\"}", 1_660_000_000.0),
+    ("holdover_replay_due_timestamp_seconds{upstream=\"portal\"}", 0.0),
+    ("holdover_replay_last_progress_timestamp_seconds{upstream=\"agency\"}", 1_660_000_000.0),
+    ("holdover_upstream_rate_limit_per_second{upstream=\"agency\"}", f64::INFINITY),
+    ("holdover_backlog_limit_transactions", 100.0),
+    ("holdover_deadlines_registered", 6.0),
+    ("holdover_deadline_at_risk_timestamp_seconds", 1_660_000_000.0),
+    ("holdover_engine_heartbeat_timestamp_seconds", 1_660_000_000.0),
+    ("holdover_start_timestamp_seconds", 1_660_000_000.0),
+    ("holdover_start_clean", 1.0),
+    ("holdover_ledger_imbalance_tickets", 0.0),
+    ("holdover_store_capacity_bytes", 3000.0),
+    ("holdover_store_reserve_bytes", 500.0),
+    ("holdover_ledger_imbalance_transactions", 0.0),
+    ("holdover_virtual_clock", 1.0),
+    ("holdover_clock_jump_seconds", -7200.0),
+    ("holdover_store_sync_duration_seconds_bucket{le=\"0.0025\"}", 1.0),
+    ("holdover_store_sync_errors_total", 1.0),
+    ("holdover_index_rebuilds_total{reason=\"hanging\"}", 1.0),
+    ("holdover_index_ready", 1.0),
+];
+
 // One test: a process has one recorder.
 #[test]
 fn every_event_is_counted_and_logged_with_known_names() {
@@ -316,44 +356,7 @@ fn every_event_is_counted_and_logged_with_known_names() {
         let series = format!("holdover_{counted}_total{line}");
         assert_eq!(value(&rendered, &series), Some(1.0), "{series}");
     }
-    for (series, expected) in [
-        ("holdover_upstream_calls_total{upstream=\"agency\",outcome=\"in_doubt\"}", 1.0),
-        ("holdover_doubts_total{upstream=\"agency\",reason=\"cut\"}", 1.0),
-        ("holdover_deadlines_extended_total{rule=\"restore_plus_working_days\"}", 1.0),
-        ("holdover_gates{upstream=\"agency\",state=\"verifying\"}", 2.0),
-        ("holdover_in_flight_transactions{upstream=\"agency\"}", 3.0),
-        ("holdover_backlog_transactions{state=\"waiting\"}", 1.0),
-        ("holdover_backlog_oldest_timestamp_seconds{class=\"blocked\"}", 1_660_000_000.5),
-        ("holdover_window_state{state=\"active\"}", 2.0),
-        ("holdover_window_start_timestamp_seconds{which=\"current\"}", 1_660_000_000.0),
-        ("holdover_window_end_timestamp_seconds{which=\"current\"}", 1_660_032_400.0),
-        ("holdover_window_start_timestamp_seconds{which=\"overrun\"}", 1_659_989_200.0),
-        ("holdover_window_end_timestamp_seconds{which=\"overrun\"}", 1_659_992_800.0),
-        ("holdover_window_start_timestamp_seconds{which=\"next\"}", 1_660_144_000.0),
-        ("holdover_window_end_timestamp_seconds{which=\"next\"}", 1_660_216_000.0),
-        ("holdover_held_transactions{upstream=\"agency\"}", 4.0),
-        ("holdover_replay_remaining_transactions{upstream=\"agency\"}", 5.0),
-        ("holdover_replay_due_timestamp_seconds{upstream=\"agency\"}", 1_660_000_000.0),
-        ("holdover_replay_due_timestamp_seconds{upstream=\"portal\"}", 0.0),
-        ("holdover_replay_last_progress_timestamp_seconds{upstream=\"agency\"}", 1_660_000_000.0),
-        ("holdover_upstream_rate_limit_per_second{upstream=\"agency\"}", f64::INFINITY),
-        ("holdover_backlog_limit_transactions", 100.0),
-        ("holdover_deadlines_registered", 6.0),
-        ("holdover_deadline_at_risk_timestamp_seconds", 1_660_000_000.0),
-        ("holdover_engine_heartbeat_timestamp_seconds", 1_660_000_000.0),
-        ("holdover_start_timestamp_seconds", 1_660_000_000.0),
-        ("holdover_start_clean", 1.0),
-        ("holdover_ledger_imbalance_tickets", 0.0),
-        ("holdover_store_capacity_bytes", 3000.0),
-        ("holdover_store_reserve_bytes", 500.0),
-        ("holdover_ledger_imbalance_transactions", 0.0),
-        ("holdover_virtual_clock", 1.0),
-        ("holdover_clock_jump_seconds", -7200.0),
-        ("holdover_store_sync_duration_seconds_bucket{le=\"0.0025\"}", 1.0),
-        ("holdover_store_sync_errors_total", 1.0),
-        ("holdover_index_rebuilds_total{reason=\"hanging\"}", 1.0),
-        ("holdover_index_ready", 1.0),
-    ] {
+    for &(series, expected) in TOLD {
         assert_eq!(value(&rendered, series), Some(expected), "{series}");
     }
 
