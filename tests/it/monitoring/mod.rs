@@ -6,6 +6,7 @@
 //! for the process tests.
 
 mod dashboards;
+mod inhibition;
 mod rules;
 
 use holdover::telemetry::metrics::{CATALOGUE, Kind, Metric};
