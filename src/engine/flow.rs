@@ -46,10 +46,15 @@ enum Lane {
 impl Machine {
     /// What the gate of cell `id` is at `now`.
     pub(super) fn gate_of(&self, id: u32, now: Timestamp) -> GateState {
-        let slot = &self.cells[id as usize];
         if sabotaged!(self.settings, IgnoreGate) {
             return GateState::Open;
         }
+        self.gate_by_facts(id, now)
+    }
+
+    /// The same, computed from what is known and nothing that was kept.
+    fn gate_by_facts(&self, id: u32, now: Timestamp) -> GateState {
+        let slot = &self.cells[id as usize];
         // While the clock is not believed, a closing holds if either time says so.
         let (early, late) = self.readings(now);
         if self.overrides.iter().any(|o| o.closes(&slot.cell, early, late)) {
@@ -270,6 +275,7 @@ impl Machine {
             cell: cell.cell.clone(),
             gate: cell.epoch.clone(),
             epoch: cell.epoch.load(Ordering::SeqCst),
+            is_closed: !self.gate_by_facts(live.cell, now).lets_through(),
             // Compared with the wall clock, which may stand elsewhere or be set right meanwhile.
             not_after: closes_at.map(|at| at.min(self.on_the_wall(at))),
             at_hand: at_hand.map(|h| (h.accepted, h.private, h.credential)),

@@ -136,7 +136,10 @@ pub fn attempt_settled<A>(
                 transaction_id = %id, attempt, %upstream, duration_ms, outcome = "transient",
                 reason = reason.as_str(), "an attempt ended"
             );
-            count(|series| series.upstream(upstream).transient.increment(1));
+            count(|series| {
+                series.upstream(upstream).transient.increment(1);
+                series.upstream(upstream).failures(*reason).increment(1);
+            });
         }
         Outcome::InDoubt(reason) => in_doubt(id, attempt, upstream, *reason),
     }
@@ -153,11 +156,6 @@ pub fn in_doubt(id: TransactionId, attempt: u32, upstream: &UpstreamName, reason
         numbers.in_doubt.increment(1);
         numbers.doubts(reason).increment(1);
     });
-}
-
-/// A sure failure will be tried again.
-pub fn retry(upstream: &UpstreamName, reason: TransientReason) {
-    count(|series| series.upstream(upstream).retries(reason).increment(1));
 }
 
 /// An effect-bearing call began behind a closed gate: a defect of ours.

@@ -141,8 +141,8 @@ catalogue! {
         "1 when the last probe was good";
     PROBE_LAST Kind::Gauge, "holdover_upstream_probe_last_success_timestamp_seconds", UPSTREAM,
         "When a probe was good last; 0 for never";
-    RETRIES Kind::Counter, "holdover_retries_total", &["upstream", "reason"],
-        "Sure failures that lead to another attempt";
+    FAILURES Kind::Counter, "holdover_sure_failures_total", &["upstream", "reason"],
+        "Attempts that surely did not take effect; most are made again";
     DOUBTS Kind::Counter, "holdover_doubts_total", &["upstream", "reason"],
         "Attempts whose outcome was not known";
     KEYS_BLOCKED Kind::Gauge, "holdover_keys_blocked", &[],
@@ -242,7 +242,7 @@ pub(super) struct Upstream {
     pub(super) while_closed: Counter,
     pub(super) probe_success: Gauge,
     pub(super) probe_last: Gauge,
-    retries: Vec<Counter>,
+    failures: Vec<Counter>,
     doubts: Vec<Counter>,
 }
 
@@ -253,7 +253,7 @@ impl Upstream {
         let ended = |outcome| counter!(CALLS, "upstream" => name.clone(), "outcome" => outcome);
         let [applied, refused, transient, in_doubt] =
             [OUTCOMES[0], OUTCOMES[1], OUTCOMES[2], OUTCOMES[3]].map(ended);
-        let retry = |r: &TransientReason| counter!(RETRIES, "upstream" => name.clone(), "reason" => r.as_str());
+        let failure = |r: &TransientReason| counter!(FAILURES, "upstream" => name.clone(), "reason" => r.as_str());
         let doubt =
             |r: &DoubtReason| counter!(DOUBTS, "upstream" => name.clone(), "reason" => r.as_str());
         let gate = |s: &GateState| gauge!(GATES, "upstream" => name.clone(), "state" => s.as_str());
@@ -273,7 +273,7 @@ impl Upstream {
             while_closed: counter!(CALLS_WHILE_CLOSED, "upstream" => name.clone()),
             probe_success: plain(PROBE_SUCCESS),
             probe_last: plain(PROBE_LAST),
-            retries: TransientReason::ALL.iter().map(retry).collect(),
+            failures: TransientReason::ALL.iter().map(failure).collect(),
             doubts: DoubtReason::ALL.iter().map(doubt).collect(),
         }
     }
@@ -282,8 +282,8 @@ impl Upstream {
         &self.gates[state as usize]
     }
 
-    pub(super) fn retries(&self, reason: TransientReason) -> &Counter {
-        &self.retries[reason as usize]
+    pub(super) fn failures(&self, reason: TransientReason) -> &Counter {
+        &self.failures[reason as usize]
     }
 
     pub(super) fn doubts(&self, reason: DoubtReason) -> &Counter {
