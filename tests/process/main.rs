@@ -22,6 +22,7 @@ mod index;
 mod kill_loop;
 mod long_memory;
 mod lookup;
+mod monitoring;
 mod order;
 mod retention;
 mod rig;
