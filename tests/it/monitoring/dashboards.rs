@@ -72,8 +72,8 @@ fn overlapping(panels: &[Value]) -> Vec<String> {
     for panel in panels {
         let place = |key: &str| panel["gridPos"][key].as_u64().unwrap_or(99);
         let (x, y, w, h) = (place("x"), place("y"), place("w"), place("h"));
-        let cells = (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y)));
-        if x + w > 24 || !cells.fold(true, |free, cell| taken.insert(cell) && free) {
+        let mut cells = (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y)));
+        if x + w > 24 || !cells.all(|cell| taken.insert(cell)) {
             problems.push(format!("{} has no place of its own", panel["title"]));
         }
     }
