@@ -152,7 +152,6 @@ pub fn standing(machine: &Machine, now: Now) -> Standing {
         open_max: machine.limits().open_transactions_max as u64,
         deadlines: deadlines.registered,
         deadline_at_risk: deadlines.at_risk,
-        at: now.wall,
     }
 }
 

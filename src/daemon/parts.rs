@@ -240,11 +240,16 @@ pub(super) fn tell_recovered(
     recovered: &Decision,
     (at, took): (Timestamp, Duration),
 ) {
-    let doubts = |(_, change): &&(Seq, Change)| matches!(change, Change::Settled { .. });
+    let cut_off = recovered.changes.iter().filter_map(|(_, change)| match change {
+        Change::Settled { transaction, .. } => machine.transaction(*transaction),
+        _ => None,
+    });
+    let cut_off: Vec<_> = cut_off.collect();
+    cut_off.iter().for_each(|view| events::cut_off(&view.cell.upstream));
     telemetry::events::recovered(&telemetry::events::Recovered {
         last,
         live: machine.size().0 as u64,
-        in_doubt: recovered.changes.iter().filter(doubts).count() as u64,
+        in_doubt: cut_off.len() as u64,
         cut_bytes: report.cut.as_ref().map_or(0, |(_, tail)| tail.bytes),
         quarantined: machine.is_quarantined().then(|| machine.passed_over()),
         // Where a journal begins there was no stop.

@@ -373,10 +373,11 @@ impl Daemon {
         self.keep_checking();
         let folder = self.config.data.folder.clone();
         let reserve = self.config.data.disk_reserve_bytes;
-        let (engine, metrics) = (self.engine.clone(), self.metrics.clone());
+        let (engine, metrics, clock) =
+            (self.engine.clone(), self.metrics.clone(), self.clock.clone());
         self.tasks.keep_running(Kind::Upkeep, "disk", move || {
             let folder = folder.clone();
-            let (engine, metrics) = (engine.clone(), metrics.clone());
+            let (engine, metrics, clock) = (engine.clone(), metrics.clone(), clock.clone());
             async move {
                 let mut clock_jump_ms = None;
                 loop {
@@ -389,7 +390,8 @@ impl Daemon {
                                 events::clock_turned(seen.clock_jump_ms);
                             }
                             clock_jump_ms = seen.clock_jump_ms;
-                            events::stands(&seen);
+                            // By the clock that whoever reads it goes by, believed or not.
+                            events::stands(&seen, clock.now().wall);
                         }
                         None => return std::io::Result::Ok(()),
                     }

@@ -145,7 +145,7 @@ pub fn attempt_settled<A>(
     }
 }
 
-/// Nobody knows what became of an attempt. Also for those that a restart cut off.
+/// Nobody knows what became of an attempt.
 pub fn in_doubt(id: TransactionId, attempt: u32, upstream: &UpstreamName, reason: DoubtReason) {
     tracing::info!(
         transaction_id = %id, attempt, %upstream, outcome = "in_doubt", reason = reason.as_str(),
@@ -155,6 +155,15 @@ pub fn in_doubt(id: TransactionId, attempt: u32, upstream: &UpstreamName, reason
         let numbers = series.upstream(upstream);
         numbers.in_doubt.increment(1);
         numbers.doubts(reason).increment(1);
+    });
+}
+
+/// An attempt was out when the process before this one ended.
+pub fn cut_off(upstream: &UpstreamName) {
+    count(|series| {
+        let numbers = series.upstream(upstream);
+        numbers.in_doubt.increment(1);
+        numbers.doubts(DoubtReason::Restart).increment(1);
     });
 }
 
@@ -456,8 +465,6 @@ pub struct Standing {
     pub deadlines: u64,
     /// When the next known deadline ends that a stop takes away.
     pub deadline_at_risk: Option<Timestamp>,
-    /// When the engine said all this.
-    pub at: Timestamp,
     /// How far the clock is ahead of where it should be, in milliseconds, while it is not
     /// believed.
     pub clock_jump_ms: Option<i64>,
@@ -513,8 +520,9 @@ pub fn clock_turned(ahead_ms: Option<i64>) {
     }
 }
 
-/// Publishes how things stand. An imbalance of the books is a defect of ours and said loudly.
-pub fn stands(standing: &Standing) {
+/// Publishes how things stand, as the engine said it when the clock showed `at`. An imbalance of the
+/// books is a defect of ours and said loudly.
+pub fn stands(standing: &Standing, at: Timestamp) {
     let books = &standing.books;
     let (items, fen) = (books.difference(), books.amount_difference());
     if items != 0 || fen != 0 {
@@ -544,7 +552,7 @@ pub fn stands(standing: &Standing) {
         series.backlog_limit.set(number(standing.open_max));
         series.registered.set(number(standing.deadlines));
         series.at_risk.set(seconds(standing.deadline_at_risk));
-        series.heartbeat.set(seconds(Some(standing.at)));
+        series.heartbeat.set(seconds(Some(at)));
         windows_stand(series, &standing.windows);
         for (name, numbers) in series.upstreams() {
             let out = standing.in_flight.iter().find(|(upstream, _)| upstream == name);

@@ -194,7 +194,7 @@ fn the_rest() {
     events::index_ready(Seq(4), "rebuilt");
     let mut books = Books::default();
     books.accept(Money::default());
-    events::stands(&Standing {
+    let standing = Standing {
         books,
         oldest_blocked: Some(Timestamp::from_millis(1_660_000_000_500)),
         in_flight: vec![(agency(), 3)],
@@ -218,10 +218,11 @@ fn the_rest() {
         open_max: 100,
         deadlines: 6,
         deadline_at_risk: Some(at),
-        at,
         clock_jump_ms: Some(-7_200_000),
         ..Standing::default()
-    });
+    };
+    events::stands(&standing, at);
+    events::cut_off(&agency());
 }
 
 /// Every line of the built-in catalogue.
@@ -281,7 +282,8 @@ fn value(rendered: &str, series: &str) -> Option<f64> {
 
 /// What the events of this test leave behind.
 const TOLD: &[(&str, f64)] = &[
-    ("holdover_upstream_calls_total{upstream=\"agency\",outcome=\"in_doubt\"}", 1.0),
+    ("holdover_upstream_calls_total{upstream=\"agency\",outcome=\"in_doubt\"}", 2.0),
+    ("holdover_doubts_total{upstream=\"agency\",reason=\"restart\"}", 1.0),
     ("holdover_doubts_total{upstream=\"agency\",reason=\"cut\"}", 1.0),
     ("holdover_sure_failures_total{upstream=\"agency\",reason=\"busy\"}", 1.0),
     ("holdover_upstream_calls_while_closed_total{upstream=\"agency\"}", 1.0),

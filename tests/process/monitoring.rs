@@ -411,6 +411,34 @@ fn every_dashboard_query_finds_what_a_real_window_leaves() {
     eprintln!("{} queries in {:?}", queries.len(), now().since(began));
 }
 
+/// The value of a series of `/metrics`.
+fn value(daemon: &Daemon, series: &str) -> f64 {
+    let page = Client::new(daemon.operators, None).get("/metrics").unwrap().text();
+    let line = page.lines().find(|line| line.starts_with(&format!("{series} ")));
+    line.and_then(|line| line.rsplit(' ').next()).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_start_says_whether_the_stop_before_was_in_good_order_and_what_it_cut_off() {
+    let cut_off = "holdover_doubts_total{upstream=\"settlement\",reason=\"restart\"}";
+    let state = |daemon: &Daemon| (value(daemon, "holdover_start_clean"), value(daemon, cut_off));
+    let site = Site::new("");
+    let daemon = site.start();
+    assert_eq!(state(&daemon), (1.0, 0.0), "nothing was before");
+    site.core.script("settlement", &json!({ "slow_ms": 900 }));
+    Counter::new(&daemon, &site.submitters[0]).post("settlement.outpatient", "advice", &money());
+    until_items(&daemon, "in_flight", 1);
+    daemon.kill();
+    site.core.script("settlement", &json!({}));
+    let daemon = site.start();
+    assert_eq!(state(&daemon), (0.0, 1.0));
+    assert!(value(&daemon, "holdover_start_timestamp_seconds") > 1_600_000_000.0);
+    daemon.settle(BOUND);
+    daemon.terminate();
+    assert!(daemon.ended(BOUND).success());
+    assert_eq!(state(&site.start()), (1.0, 0.0));
+}
+
 #[test]
 fn a_query_without_data_is_noticed() {
     let sound = ("holdover_dead_letters", [0.0, f64::NAN, 1.0]);
