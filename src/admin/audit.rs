@@ -22,6 +22,7 @@
 
 use crate::domain::time::Timestamp;
 use crate::engine::change::AuditHead;
+use crate::telemetry::events;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -216,6 +217,7 @@ impl Audit {
         inner.file.sync_data().map_err(io)?;
         inner.poisoned = false;
         inner.head = AuditHead { records: seq, hash };
+        events::audited();
         Ok(inner.head.clone())
     }
 

@@ -76,7 +76,7 @@ impl Outlet for DispatchOutlet {
     }
 
     fn arrived(&mut self, transaction: Seq, cell: &Cell, state: State) {
-        events::arrived(self.0.id(transaction), cell, state);
+        events::arrived(self.0.id(transaction), cell, state, self.0.clock.now().wall);
     }
 
     fn committed(&mut self, changes: &[(Seq, Change)]) {
@@ -129,7 +129,11 @@ impl Dispatch {
             order.gate.load(Ordering::SeqCst) == order.epoch
                 && order.not_after.is_none_or(|at| self.clock.now().wall < at)
         };
-        upstream.send(call, &may_start).await
+        let outcome = upstream.send(call, &may_start).await;
+        if order.is_closed && was_begun(&outcome) {
+            events::called_while_closed(self.id(order.transaction), &order.cell.upstream);
+        }
+        outcome
     }
 
     /// The record and the private part of an accepted transaction. The read is of pages that
@@ -244,4 +248,13 @@ impl From<SealError> for Unloaded {
 
 fn transient<A>(reason: TransientReason) -> Outcome<A> {
     Outcome::Transient { reason, retry_after: None }
+}
+
+/// Whether a byte may have left.
+fn was_begun<A>(outcome: &Outcome<A>) -> bool {
+    let Outcome::Transient { reason, .. } = outcome else { return true };
+    !matches!(
+        reason,
+        TransientReason::GateClosed | TransientReason::Stopping | TransientReason::Unreachable
+    )
 }

@@ -8,12 +8,12 @@ use crate::domain::gate::{GateState, HealthPhase, Turn};
 use crate::domain::ids::Seq;
 use crate::domain::numbers::Numbers;
 use crate::domain::outcome::DoubtReason;
-use crate::domain::time::Now;
+use crate::domain::time::{Now, Timestamp};
 use crate::engine::change::{Change, Settlement};
 use crate::engine::machine::Machine;
 use crate::engine::ports::{AppendError, Journal};
 use crate::index::Index;
-use crate::telemetry::events::{self, Standing};
+use crate::telemetry::events::{self, Replay, Standing};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -131,6 +131,8 @@ impl Observer {
 pub fn standing(machine: &Machine, now: Now) -> Standing {
     let (oldest_deliverable, oldest_blocked) = machine.oldest();
     let gates = machine.gates(now.wall);
+    let windows = machine.windows_and_phases(now.wall).into_iter();
+    let deadlines = machine.deadlines(now.wall);
     Standing {
         books: machine.books().clone(),
         quarantined: machine.is_quarantined(),
@@ -145,6 +147,24 @@ pub fn standing(machine: &Machine, now: Now) -> Standing {
             .collect(),
         gates: gates.into_iter().map(|gate| (gate.cell.upstream.clone(), gate.state)).collect(),
         clock_jump_ms: machine.clock_doubt().map(|doubt| doubt.ahead_ms()),
-        windows: machine.windows_and_phases(now.wall).into_iter().map(|(_, phase)| phase).collect(),
+        windows: windows.map(|(window, phase)| (phase, window.stretch())).collect(),
+        replays: replays(machine, now.wall),
+        open_max: machine.limits().open_transactions_max as u64,
+        deadlines: deadlines.registered,
+        deadline_at_risk: deadlines.at_risk,
     }
+}
+
+fn replays(machine: &Machine, now: Timestamp) -> Vec<Replay> {
+    let upstreams = machine.upstreams(now).into_iter();
+    let views = machine.replays(now).into_iter().zip(upstreams);
+    views
+        .map(|(view, upstream)| Replay {
+            upstream: view.upstream,
+            held: view.held,
+            remaining: view.remaining,
+            due_since: view.due_since,
+            rate: upstream.rate,
+        })
+        .collect()
 }

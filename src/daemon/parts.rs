@@ -299,16 +299,23 @@ pub(super) fn tell_recovered(
     last: Seq,
     machine: &Machine,
     recovered: &Decision,
-    took: Duration,
+    (at, took): (Timestamp, Duration),
 ) {
-    let doubts = |(_, change): &&(Seq, Change)| matches!(change, Change::Settled { .. });
+    let cut_off = recovered.changes.iter().filter_map(|(_, change)| match change {
+        Change::Settled { transaction, .. } => machine.transaction(*transaction),
+        _ => None,
+    });
+    let cut_off: Vec<_> = cut_off.collect();
+    cut_off.iter().for_each(|view| events::cut_off(&view.cell.upstream));
     telemetry::events::recovered(&telemetry::events::Recovered {
         last,
         live: machine.size().0 as u64,
-        in_doubt: recovered.changes.iter().filter(doubts).count() as u64,
+        in_doubt: cut_off.len() as u64,
         cut_bytes: report.cut.as_ref().map_or(0, |(_, tail)| tail.bytes),
         quarantined: machine.is_quarantined().then(|| machine.passed_over()),
-        clean: report.closed_cleanly,
+        // Where a journal begins there was no stop.
+        clean: report.closed_cleanly || last == Seq(0),
+        at,
         took,
     });
 }
@@ -359,8 +366,15 @@ pub(super) fn intake_counters(tally: &Tally) -> admin::types::IntakeCounters {
     }
 }
 
+/// How much room there is for the data folder.
+pub(super) fn room(folder: &std::path::Path, reserve: u64) -> std::io::Result<events::Room> {
+    let free = journal::files::free_bytes(folder)?;
+    let capacity = journal::files::capacity_bytes(folder)?;
+    Ok(events::Room { used: used_bytes(folder)?, free, capacity, reserve })
+}
+
 /// The size of every file below `folder`.
-pub(super) fn used_bytes(folder: &std::path::Path) -> std::io::Result<u64> {
+fn used_bytes(folder: &std::path::Path) -> std::io::Result<u64> {
     let mut sum = 0;
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;

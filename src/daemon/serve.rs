@@ -12,8 +12,8 @@ use super::driven::{self, Due, DueSource};
 use super::observe::{Observer, Timed, standing};
 use super::parts::{
     damage_out, draw_mark, intake_counters, kafka_intake, observe, observed, open_audit,
-    open_journal, open_vault, settings, size, start_index, tell_damage, tell_recovered, upstreams,
-    used_bytes, write_snapshot,
+    open_journal, open_vault, room, settings, size, start_index, tell_damage, tell_recovered,
+    upstreams, write_snapshot,
 };
 use super::retention::{Ages, Retention};
 use super::shutdown::{Phase, Shutdown};
@@ -246,7 +246,7 @@ fn start_engine(
     let (mut machine, mut recovered) =
         recovery::recover(settings(config, options), found, opened.reader.as_ref(), now)
             .context("the journal cannot be read to its end")?;
-    tell_recovered(&opened.report, opened.last, &machine, &recovered, watch.elapsed());
+    tell_recovered(&opened.report, opened.last, &machine, &recovered, (now, watch.elapsed()));
     let quarantined = machine.is_quarantined();
     tell_damage(&opened.report.damage);
     for damage in &opened.report.snapshots_skipped {
@@ -372,26 +372,26 @@ impl Daemon {
         self.keep_the_journal();
         self.keep_checking();
         let folder = self.config.data.folder.clone();
-        let (engine, metrics) = (self.engine.clone(), self.metrics.clone());
+        let reserve = self.config.data.disk_reserve_bytes;
+        let (engine, metrics, clock) =
+            (self.engine.clone(), self.metrics.clone(), self.clock.clone());
         self.tasks.keep_running(Kind::Upkeep, "disk", move || {
             let folder = folder.clone();
-            let (engine, metrics) = (engine.clone(), metrics.clone());
+            let (engine, metrics, clock) = (engine.clone(), metrics.clone(), clock.clone());
             async move {
                 let mut clock_jump_ms = None;
                 loop {
                     let at = folder.clone();
-                    let looked = tokio::task::spawn_blocking(move || {
-                        (journal::files::free_bytes(&at), used_bytes(&at))
-                    });
-                    let (free, used) = looked.await.map_err(std::io::Error::other)?;
-                    events::store_measured(used?, free?);
+                    let looked = tokio::task::spawn_blocking(move || room(&at, reserve));
+                    events::store_measured(looked.await.map_err(std::io::Error::other)??);
                     match engine.read(standing).await {
                         Some(seen) => {
                             if seen.clock_jump_ms.is_some() != clock_jump_ms.is_some() {
                                 events::clock_turned(seen.clock_jump_ms);
                             }
                             clock_jump_ms = seen.clock_jump_ms;
-                            events::stands(&seen);
+                            // By the clock that whoever reads it goes by, believed or not.
+                            events::stands(&seen, clock.now().wall);
                         }
                         None => return std::io::Result::Ok(()),
                     }

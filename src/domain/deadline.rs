@@ -149,14 +149,20 @@ impl DeadlineRule {
 }
 
 impl Window {
-    /// How long `business` is stopped by this window, for the deadlines that `rule` moves.
+    /// How long `business` is stopped by this window. `restart_of` is that of the rule by which its
+    /// deadlines move.
     ///
     /// Its stretch is the published one, or that of the rows which stop the business where
     /// they have one of their own. It has restarted when, for each of those rows, restores have
     /// named everything in the row that belongs to the business: one that names only a
     /// district, a class or a channel which the row does not name is a part, and does not count.
     #[must_use]
-    pub fn stop_of(&self, rule: &DeadlineRule, business: &Business, now: Timestamp) -> Stop {
+    pub fn stop_of(
+        &self,
+        restart_of: &[UpstreamName],
+        business: &Business,
+        now: Timestamp,
+    ) -> Stop {
         let rows: Vec<&Row> = self
             .policy
             .iter()
@@ -175,13 +181,13 @@ impl Window {
         }
         let restarted = if rows.is_empty() {
             let stop = Interval { start, end: self.planned.end };
-            self.restart(&Selector::default(), rule, business, stop)
+            self.restart(&Selector::default(), restart_of, business, stop)
         } else {
             let each: Option<Vec<Timestamp>> = rows
                 .iter()
                 .map(|row| {
                     let stop = Interval { start, end: self.interval_of(row).end };
-                    self.restart(&row.cells, rule, business, stop)
+                    self.restart(&row.cells, restart_of, business, stop)
                 })
                 .collect();
             each.and_then(|all| all.into_iter().max())
@@ -198,13 +204,13 @@ impl Window {
     fn restart(
         &self,
         cells: &Selector,
-        rule: &DeadlineRule,
+        restart_of: &[UpstreamName],
         business: &Business,
         stop: Interval,
     ) -> Option<Timestamp> {
         let mut part = cells.clone();
         part.business = vec![BusinessPattern::Exact(business.clone())];
-        let upstreams = if part.upstream.is_empty() { &rule.restart_of } else { &cells.upstream };
+        let upstreams = if part.upstream.is_empty() { restart_of } else { &cells.upstream };
         let first_cover = |part: &Selector| {
             self.restores
                 .iter()
@@ -221,6 +227,44 @@ impl Window {
             .collect();
         each.and_then(|all| all.into_iter().max())
     }
+}
+
+/// A stop that takes days away from a business.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByWindow {
+    /// The stop.
+    pub stop: Stop,
+    /// When a deadline day ends; `None` for 24:00.
+    pub day_ends_at: Option<NaiveTime>,
+}
+
+impl Window {
+    /// The stop by which this window takes days away from `business`, while it is not over. `None`
+    /// where nothing of the business is stopped, or where the window says in so many words that
+    /// its deadlines are not moved: then somebody has decided it.
+    #[must_use]
+    pub fn takes_days_of(&self, business: &Business, now: Timestamp) -> Option<ByWindow> {
+        let names = |patterns: &[BusinessPattern]| patterns.iter().any(|p| p.matches(business));
+        let stops = self.policy.iter().any(|row| {
+            row.disposition.is_some_and(|d| !d.passes())
+                && (row.cells.business.is_empty() || names(&row.cells.business))
+        });
+        let rule = self.deadlines.as_ref().filter(|rule| names(&rule.business));
+        if !stops || rule.is_some_and(|rule| rule.rule == Rule::None) {
+            return None;
+        }
+        let restart_of = rule.map_or(&[][..], |rule| &rule.restart_of);
+        let stop = self.stop_of(restart_of, business, now);
+        let day_ends_at = rule.and_then(|rule| rule.day_ends_at);
+        (!stop.is_final).then_some(ByWindow { stop, day_ends_at })
+    }
+}
+
+/// When `date` ends, where that lies in the stop.
+#[must_use]
+pub fn taken_by(date: CivilDate, zone: Zone, by: &ByWindow) -> Option<Timestamp> {
+    let inside = is_inside(date, &by.stop.interval, zone, by.day_ends_at);
+    inside.then(|| end_of(date, zone, by.day_ends_at))
 }
 
 /// Whether the day's last usable instant lies in the stop, so that the stop takes away the end
@@ -266,7 +310,7 @@ pub fn effective<'a>(
         .into_iter()
         .filter_map(|w| w.deadlines.as_ref().map(|rule| (w, rule)))
         .filter(|(_, rule)| rule.speaks_of(business))
-        .map(|(w, rule)| (w, rule, w.stop_of(rule, business, now)))
+        .map(|(w, rule)| (w, rule, w.stop_of(&rule.restart_of, business, now)))
         .collect();
     let mut is_final = true;
     let mut latest: (CivilDate, Vec<Extension>) = (original, Vec::new());

@@ -195,6 +195,16 @@ impl Window {
         }
     }
 
+    /// From the earliest start to the latest end that are planned, those of single rows included.
+    #[must_use]
+    pub fn stretch(&self) -> Interval {
+        let rows = || self.policy.iter().map(|row| self.interval_of(row));
+        Interval {
+            start: rows().map(|row| row.start).fold(self.planned.start, Timestamp::min),
+            end: rows().map(|row| row.end).fold(self.planned.end, Timestamp::max),
+        }
+    }
+
     /// When `cell` was restored, if it was. An act from before the cell's own stop proves
     /// nothing about the core after it, and is left out.
     #[must_use]

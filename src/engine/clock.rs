@@ -211,7 +211,8 @@ impl Machine {
     pub(super) fn lock_of(&self, cell: &Cell, now: Timestamp) -> Option<(&WindowId, Lock)> {
         let windows = || self.windows.iter().map(AsRef::as_ref);
         let (_, late) = self.readings(now);
-        window::lock(windows(), cell, now).or_else(|| window::lock(windows(), cell, late))
+        let at_late = || window::lock(windows(), cell, late);
+        window::lock(windows(), cell, now).or_else(|| if late == now { None } else { at_late() })
     }
 
     /// What a window makes of the gate of `cell`; `None` where no window closes it.

@@ -5,7 +5,7 @@
 //! once, before anything is durable: closing early is always safe.
 
 use super::change::{Change, Settlement};
-use super::event::{Done, Live as LiveAnswer, Reply};
+use super::event::{Done, Live as LiveAnswer, Reply, ReplyTo};
 use super::live::{NEEDS_CREDENTIAL, READY, Slot, UNQUEUED};
 use super::machine::{Due, Machine};
 use super::settings::sabotaged;
@@ -17,6 +17,7 @@ use crate::domain::outcome::TransientReason;
 use crate::domain::state::State;
 use crate::domain::time::{Now, Timestamp};
 use crate::domain::window::{self, Act, Lock, Proof, RestoreBy};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -28,6 +29,13 @@ const OVERRUN_CHECK: Duration = Duration::from_secs(3600);
 /// quarters of a rate that is too low for both, so that neither side starves.
 const LIVE_IN_A_ROW_MAX: u32 = 3;
 
+/// An operator who waits until the sends of a closed gate have ended.
+pub(super) struct Closing {
+    reply: ReplyTo,
+    done: Done,
+    out: HashSet<Seq>,
+}
+
 /// Which queue of its cell a ready transaction came from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lane {
@@ -38,10 +46,15 @@ enum Lane {
 impl Machine {
     /// What the gate of cell `id` is at `now`.
     pub(super) fn gate_of(&self, id: u32, now: Timestamp) -> GateState {
-        let slot = &self.cells[id as usize];
         if sabotaged!(self.settings, IgnoreGate) {
             return GateState::Open;
         }
+        self.gate_by_facts(id, now)
+    }
+
+    /// The same, computed from what is known and nothing that was kept.
+    fn gate_by_facts(&self, id: u32, now: Timestamp) -> GateState {
+        let slot = &self.cells[id as usize];
         // While the clock is not believed, a closing holds if either time says so.
         let (early, late) = self.readings(now);
         if self.overrides.iter().any(|o| o.closes(&slot.cell, early, late)) {
@@ -71,12 +84,15 @@ impl Machine {
                 continue;
             }
             self.cells[id].gate = is;
-            if was.lets_through() && !is.lets_through() {
-                self.cells[id].epoch.fetch_add(1, Ordering::SeqCst);
+            match (was.lets_through(), is.lets_through()) {
+                (true, false) => _ = self.cells[id].epoch.fetch_add(1, Ordering::SeqCst),
+                (false, true) if self.gates_seen => self.cells[id].opened_at = Some(now),
+                (true, true) | (false, _) => {}
             }
             out.effects.push(Effect::GateTurned { cell: self.cells[id].cell.clone(), to: is });
             self.take_turn(id32);
         }
+        self.gates_seen = true;
         self.gates_next = self.next_gate_edge(now);
         if let Some(at) = self.gates_next {
             self.agenda.insert((at, Due::Gates));
@@ -198,7 +214,7 @@ impl Machine {
     }
 
     /// Whether an entry of a ready queue is still what it was put in for: places are used again.
-    fn is_ready(&self, slot: Slot, cell: u32) -> bool {
+    pub(super) fn is_ready(&self, slot: Slot, cell: u32) -> bool {
         let live = self.live.get(slot);
         let head = self.live.is_head(slot) || sabotaged!(self.settings, IgnoreKeyOrder);
         live.cell == cell
@@ -259,6 +275,7 @@ impl Machine {
             cell: cell.cell.clone(),
             gate: cell.epoch.clone(),
             epoch: cell.epoch.load(Ordering::SeqCst),
+            is_closed: !self.gate_by_facts(live.cell, now).lets_through(),
             // Compared with the wall clock, which may stand elsewhere or be set right meanwhile.
             not_after: closes_at.map(|at| at.min(self.on_the_wall(at))),
             at_hand: at_hand.map(|h| (h.accepted, h.private, h.credential)),
@@ -340,7 +357,7 @@ impl Machine {
         window.planned.start <= now
             && self.dates.keys().any(|(business, _)| {
                 rule.business.iter().any(|pattern| pattern.matches(business)) && {
-                    let stop = window.stop_of(rule, business, now);
+                    let stop = window.stop_of(&rule.restart_of, business, now);
                     !stop.is_final && stop.interval.end <= now
                 }
             })
@@ -601,7 +618,7 @@ impl Machine {
     /// Answers an operator when every attempt in the closed cells has ended or is in doubt.
     pub(super) fn when_quiet(
         &mut self,
-        reply: super::event::ReplyTo,
+        reply: ReplyTo,
         done: Done,
         closed: &dyn Fn(&crate::domain::cell::Cell) -> bool,
         out: &mut Decision,
@@ -611,11 +628,11 @@ impl Machine {
             .iter()
             .filter(|(_, cell)| closed(&self.cells[**cell as usize].cell))
             .map(|(transaction, _)| *transaction)
-            .collect::<std::collections::HashSet<Seq>>();
+            .collect::<HashSet<Seq>>();
         if still_out.is_empty() {
             out.effects.push(Effect::Reply(reply, Reply::Done(done)));
         } else {
-            self.closings.push(super::machine::Closing { reply, done, out: still_out });
+            self.closings.push(Closing { reply, done, out: still_out });
         }
     }
 

@@ -7,7 +7,8 @@
 
 use super::change::{Accepted, AuditHead, Carried, Case, Change, Facts, Settlement, Totals};
 use super::clock::Watch;
-use super::event::{Done, ReplyTo};
+use super::event::ReplyTo;
+use super::flow::Closing;
 use super::live::{
     Live, LiveSet, NEEDS_CREDENTIAL, NOT_SELF_CONTAINED, PRE_ACCEPTED, READY, Slot, UNQUEUED,
 };
@@ -28,7 +29,7 @@ use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Timestamp};
 use crate::domain::window::Window;
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -37,6 +38,8 @@ pub(super) struct CellSlot {
     pub(super) cell: Arc<Cell>,
     pub(super) upstream: usize,
     pub(super) gate: GateState,
+    /// When this process saw the gate open last, if it has.
+    pub(super) opened_at: Option<Timestamp>,
     /// Rises with every closing; shared with dispatch, which compares it before the first byte.
     pub(super) epoch: Arc<AtomicU64>,
     /// Heads of their keys that somebody waits for, and the others.
@@ -112,13 +115,6 @@ pub(super) struct AtHand {
     pub(super) credential: Option<Bytes>,
 }
 
-/// An operator who waits until the sends of a closed gate have ended.
-pub(super) struct Closing {
-    pub(super) reply: ReplyTo,
-    pub(super) done: Done,
-    pub(super) out: HashSet<Seq>,
-}
-
 /// The state of one partition.
 pub struct Machine {
     pub(super) settings: Settings,
@@ -172,6 +168,8 @@ pub struct Machine {
     pub(super) answers: HashMap<Seq, Answer>,
     pub(super) closings: Vec<Closing>,
     pub(super) gates_dirty: bool,
+    /// Whether this process has looked at the gates: what turns then, it has not seen turn.
+    pub(super) gates_seen: bool,
     pub(super) dates_dirty: bool,
     pub(super) gates_next: Option<Timestamp>,
     /// When dates are computed again because a stop overruns.
@@ -234,6 +232,7 @@ impl Machine {
             answers: HashMap::new(),
             closings: Vec::new(),
             gates_dirty: true,
+            gates_seen: false,
             dates_dirty: false,
             gates_next: None,
             overrun_at: None,
@@ -753,6 +752,7 @@ impl Machine {
             cell: cell.clone(),
             upstream,
             gate: GateState::Open,
+            opened_at: None,
             epoch: Arc::new(AtomicU64::new(0)),
             live: VecDeque::new(),
             backlog: VecDeque::new(),

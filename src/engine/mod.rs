@@ -27,6 +27,7 @@ pub mod clock;
 mod deadlines;
 pub mod event;
 mod flow;
+mod gauges;
 mod live;
 mod look;
 pub mod machine;

@@ -75,6 +75,8 @@ pub struct SendOrder {
     pub gate: Arc<AtomicU64>,
     /// The gate's epoch when this was decided; nothing is sent when they differ.
     pub epoch: u64,
+    /// The gate that was kept let it through, and the facts do not: a defect, to be told.
+    pub is_closed: bool,
     /// The gate is known to close then; nothing is sent from then on.
     pub not_after: Option<Timestamp>,
     /// The record, the private part and the credential, where they are still at hand.

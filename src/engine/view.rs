@@ -116,6 +116,28 @@ pub struct UpstreamView {
     pub in_flight: u64,
 }
 
+/// What waits for one upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayView {
+    /// The upstream.
+    pub upstream: UpstreamName,
+    /// Transactions that wait behind an open gate.
+    pub remaining: u64,
+    /// Transactions that wait before a closed gate.
+    pub held: u64,
+    /// Since when the oldest that could go has been due; `None` while nothing could.
+    pub due_since: Option<Timestamp>,
+}
+
+/// How the deadlines stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeadlinesView {
+    /// Registered cases.
+    pub registered: u64,
+    /// When the next known date ends that lies in a stop of now and was not moved out of it.
+    pub at_risk: Option<Timestamp>,
+}
+
 /// A registered deadline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadlineView {

@@ -7,6 +7,7 @@
 use super::answer::Answered;
 use crate::domain::ids::InstitutionCode;
 use crate::domain::time::Monotonic;
+use crate::telemetry::events;
 use crate::web::problem::{Code, Problem};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,7 +51,10 @@ impl Tally {
     pub(super) fn count(&self, answered: &Answered) {
         let counter = match answered {
             Answered::Accepted { duplicate: false, .. } => &self.accepted,
-            Answered::Accepted { duplicate: true, .. } => &self.duplicates,
+            Answered::Accepted { duplicate: true, id, record, .. } => {
+                events::duplicate(*id, &record.cell);
+                &self.duplicates
+            }
             Answered::Problem(problem) => match self.of(problem) {
                 Some(counter) => counter,
                 None => return,

@@ -211,6 +211,15 @@ pub fn free_bytes(folder: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// The size of the disk that holds `folder`.
+///
+/// # Errors
+/// The disk's.
+pub fn capacity_bytes(folder: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(folder)?;
+    Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+}
+
 /// Fills `file` with zeros from `from` to `to`, in pieces, most of them synced as it goes: one
 /// sync of a whole segment would hold up every commit behind it (300 ms were seen).
 ///

@@ -5,7 +5,7 @@
 //! trace by the transaction. Functions take identities, codes and counts; never a payload, a
 //! reference to a person, a client's key, a core's answer or a text that somebody wrote.
 
-use super::metrics::{self, Line, Series};
+use super::metrics::{self, Line, Series, Which};
 use crate::domain::cell::Cell;
 use crate::domain::deadline::Extension;
 use crate::domain::gate::{GateState, Turn};
@@ -14,7 +14,7 @@ use crate::domain::ledger::Books;
 use crate::domain::outcome::{DoubtReason, Outcome, TransientReason};
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Interval, Timestamp};
 use crate::domain::window::{Phase, Window};
 use std::fmt::Display;
 use std::time::Duration;
@@ -38,6 +38,10 @@ fn seconds(at: Option<Timestamp>) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "counts and bytes below 2^53 are exact")]
 fn number(value: u64) -> f64 {
     value as f64
+}
+
+fn flag(is: bool) -> f64 {
+    f64::from(u8::from(is))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "anything but zero is an alarm, not a sum")]
@@ -75,7 +79,10 @@ pub fn turned_away(institution: &InstitutionCode, cell: &Cell) {
 }
 
 /// A transaction came into a state where it stays, or where a person is needed.
-pub fn arrived(id: TransactionId, cell: &Cell, state: State) {
+pub fn arrived(id: TransactionId, cell: &Cell, state: State, now: Timestamp) {
+    if matches!(state, State::Applied | State::Refused) {
+        count(|series| series.upstream(&cell.upstream).progress.set(seconds(Some(now))));
+    }
     match state {
         State::Applied => count_line(cell, |line| &line.applied),
         State::Refused => count_line(cell, |line| &line.refused),
@@ -129,13 +136,16 @@ pub fn attempt_settled<A>(
                 transaction_id = %id, attempt, %upstream, duration_ms, outcome = "transient",
                 reason = reason.as_str(), "an attempt ended"
             );
-            count(|series| series.upstream(upstream).transient.increment(1));
+            count(|series| {
+                series.upstream(upstream).transient.increment(1);
+                series.upstream(upstream).failures(*reason).increment(1);
+            });
         }
         Outcome::InDoubt(reason) => in_doubt(id, attempt, upstream, *reason),
     }
 }
 
-/// Nobody knows what became of an attempt. Also for those that a restart cut off.
+/// Nobody knows what became of an attempt.
 pub fn in_doubt(id: TransactionId, attempt: u32, upstream: &UpstreamName, reason: DoubtReason) {
     tracing::info!(
         transaction_id = %id, attempt, %upstream, outcome = "in_doubt", reason = reason.as_str(),
@@ -148,9 +158,13 @@ pub fn in_doubt(id: TransactionId, attempt: u32, upstream: &UpstreamName, reason
     });
 }
 
-/// A sure failure will be tried again.
-pub fn retry(upstream: &UpstreamName, reason: TransientReason) {
-    count(|series| series.upstream(upstream).retries(reason).increment(1));
+/// An attempt was out when the process before this one ended.
+pub fn cut_off(upstream: &UpstreamName) {
+    count(|series| {
+        let numbers = series.upstream(upstream);
+        numbers.in_doubt.increment(1);
+        numbers.doubts(DoubtReason::Restart).increment(1);
+    });
 }
 
 /// An effect-bearing call began behind a closed gate: a defect of ours.
@@ -166,7 +180,7 @@ pub fn probed(upstream: &UpstreamName, good: bool, now: Timestamp) {
     tracing::debug!(%upstream, good, "probed");
     count(|series| {
         let numbers = series.upstream(upstream);
-        numbers.probe_success.set(f64::from(u8::from(good)));
+        numbers.probe_success.set(flag(good));
         if good {
             numbers.probe_last.set(seconds(Some(now)));
         }
@@ -223,6 +237,8 @@ pub struct Recovered {
     pub quarantined: Option<u64>,
     /// Whether the last stop was a clean one.
     pub clean: bool,
+    /// When it was.
+    pub at: Timestamp,
     /// How long it took.
     pub took: Duration,
 }
@@ -238,6 +254,10 @@ pub fn recovered(found: &Recovered) {
         duration_ms = millis(found.took),
         "the journal was recovered"
     );
+    count(|series| {
+        series.started.set(seconds(Some(found.at)));
+        series.started_clean.set(flag(found.clean));
+    });
     if let Some(passed_over) = found.quarantined {
         tracing::error!(
             code = "quarantined",
@@ -281,14 +301,29 @@ pub fn store_read_only(read_only: bool) {
     } else {
         tracing::info!("there is room again");
     }
-    count(|series| series.read_only.set(f64::from(u8::from(read_only))));
+    count(|series| series.read_only.set(flag(read_only)));
+}
+
+/// How much room there is, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Room {
+    /// Taken by the data folder.
+    pub used: u64,
+    /// Free on its disk.
+    pub free: u64,
+    /// The disk's size.
+    pub capacity: u64,
+    /// Kept free for outcomes.
+    pub reserve: u64,
 }
 
 /// The store was measured.
-pub fn store_measured(bytes: u64, free: u64) {
+pub fn store_measured(room: Room) {
     count(|series| {
-        series.store_bytes.set(number(bytes));
-        series.store_free.set(number(free));
+        series.store_bytes.set(number(room.used));
+        series.store_free.set(number(room.free));
+        series.store_capacity.set(number(room.capacity));
+        series.store_reserve.set(number(room.reserve));
     });
 }
 
@@ -420,11 +455,34 @@ pub struct Standing {
     pub in_flight: Vec<(UpstreamName, u64)>,
     /// Each cell's upstream and gate.
     pub gates: Vec<(UpstreamName, GateState)>,
-    /// The phase of each window.
-    pub windows: Vec<Phase>,
+    /// The phase of each window, and from when to when it is planned.
+    pub windows: Vec<(Phase, Interval)>,
+    /// What waits for each upstream.
+    pub replays: Vec<Replay>,
+    /// Transactions that may be open.
+    pub open_max: u64,
+    /// Registered deadlines.
+    pub deadlines: u64,
+    /// When the next known deadline ends that a stop takes away.
+    pub deadline_at_risk: Option<Timestamp>,
     /// How far the clock is ahead of where it should be, in milliseconds, while it is not
     /// believed.
     pub clock_jump_ms: Option<i64>,
+}
+
+/// What waits for one upstream.
+#[derive(Debug, Clone)]
+pub struct Replay {
+    /// The upstream.
+    pub upstream: UpstreamName,
+    /// Transactions before a closed gate.
+    pub held: u64,
+    /// Transactions behind an open one.
+    pub remaining: u64,
+    /// Since when the oldest that could go could go.
+    pub due_since: Option<Timestamp>,
+    /// Sends a second; `None` where only concurrency limits.
+    pub rate: Option<u32>,
 }
 
 /// The audit log is open, and tells of this many losses.
@@ -462,8 +520,9 @@ pub fn clock_turned(ahead_ms: Option<i64>) {
     }
 }
 
-/// Publishes how things stand. An imbalance of the books is a defect of ours and said loudly.
-pub fn stands(standing: &Standing) {
+/// Publishes how things stand, as the engine said it when the clock showed `at`. An imbalance of the
+/// books is a defect of ours and said loudly.
+pub fn stands(standing: &Standing, at: Timestamp) {
     let books = &standing.books;
     let (items, fen) = (books.difference(), books.amount_difference());
     if items != 0 || fen != 0 {
@@ -476,6 +535,7 @@ pub fn stands(standing: &Standing) {
         let unknown = standing.quarantined.then_some(f64::NAN);
         series.imbalance.set(unknown.unwrap_or(difference(items)));
         series.imbalance_yuan.set(unknown.unwrap_or(difference(fen) / 100.0));
+        series.imbalance_tickets.set(unknown.unwrap_or(difference(books.ticket_difference())));
         for &state in State::ALL {
             if let Some(gauge) = series.backlog(state) {
                 gauge.set(number(books.in_state(state).items));
@@ -489,19 +549,46 @@ pub fn stands(standing: &Standing) {
         series.oldest_blocked.set(seconds(standing.oldest_blocked));
         series.oldest_in_doubt.set(seconds(standing.oldest_in_doubt));
         series.keys_blocked.set(number(standing.keys_blocked));
-        for &phase in Phase::ALL {
-            let here = standing.windows.iter().filter(|&&known| known == phase).count();
-            series.windows(phase).set(number(here as u64));
-        }
+        series.backlog_limit.set(number(standing.open_max));
+        series.registered.set(number(standing.deadlines));
+        series.at_risk.set(seconds(standing.deadline_at_risk));
+        series.heartbeat.set(seconds(Some(at)));
+        windows_stand(series, &standing.windows);
         for (name, numbers) in series.upstreams() {
             let out = standing.in_flight.iter().find(|(upstream, _)| upstream == name);
             numbers.in_flight.set(number(out.map_or(0, |(_, out)| *out)));
+            if let Some(replay) = standing.replays.iter().find(|replay| replay.upstream == *name) {
+                numbers.held.set(number(replay.held));
+                numbers.remaining.set(number(replay.remaining));
+                numbers.due.set(seconds(replay.due_since));
+                numbers.rate_limit.set(replay.rate.map_or(f64::INFINITY, f64::from));
+            }
             for &state in GateState::ALL {
                 let cells = standing.gates.iter().filter(|gate| gate.0 == *name && gate.1 == state);
                 numbers.gates(state).set(number(cells.count() as u64));
             }
         }
     });
+}
+
+fn windows_stand(series: &Series, windows: &[(Phase, Interval)]) {
+    for &phase in Phase::ALL {
+        let here = windows.iter().filter(|(known, _)| *known == phase).count();
+        series.windows(phase).set(number(here as u64));
+    }
+    let of = |phase| windows.iter().filter(move |(known, _)| *known == phase).map(|(_, at)| *at);
+    let next = of(Phase::Scheduled).min_by_key(|at| at.start);
+    let starts = |phase| of(phase).map(|at| at.start).min();
+    for (which, start, end) in [
+        // Several may be active: everything is over when the last one is.
+        (Which::Current, starts(Phase::Active), of(Phase::Active).map(|at| at.end).max()),
+        (Which::Overrun, starts(Phase::Verifying), of(Phase::Verifying).map(|at| at.end).min()),
+        (Which::Next, next.map(|at| at.start), next.map(|at| at.end)),
+    ] {
+        let (start_gauge, end_gauge) = series.window(which);
+        start_gauge.set(seconds(start));
+        end_gauge.set(seconds(end));
+    }
 }
 
 // --- kafka ---

@@ -8,7 +8,7 @@
 #![expect(clippy::disallowed_macros, reason = "this file is where metrics are recorded")]
 
 use super::events::RecordOutcome;
-use crate::domain::cell::{Cell, Operation};
+use crate::domain::cell::{Cell, Operation, words};
 use crate::domain::deadline::Rule;
 use crate::domain::gate::GateState;
 use crate::domain::ids::{Business, UpstreamName};
@@ -81,6 +81,11 @@ catalogue! {
         "1 while the daemon's clock is moved by a driver";
     CLOCK_JUMP Kind::Gauge, "holdover_clock_jump_seconds", &[],
         "How far the clock is ahead of where it should be (behind: negative); 0 while it is believed";
+    STARTED Kind::Gauge, "holdover_start_timestamp_seconds", &[], "When this process recovered its journal";
+    STARTED_CLEAN Kind::Gauge, "holdover_start_clean", &[],
+        "1 when the stop before this start was in good order, or there was none";
+    HEARTBEAT Kind::Gauge, "holdover_engine_heartbeat_timestamp_seconds", &[],
+        "When the engine last answered a look at it, which it does after a commit";
     AUDIT_LOSSES Kind::Gauge, "holdover_audit_losses", &[],
         "Times that the audit log was found shorter than the journal had noted, by the log itself";
     HTTP_REQUESTS Kind::Counter, "holdover_http_requests_total",
@@ -101,13 +106,31 @@ catalogue! {
         "Accepted transactions that are not final";
     BACKLOG_OLDEST Kind::Gauge, "holdover_backlog_oldest_timestamp_seconds", &["class"],
         "When the oldest waiting transaction was accepted; 0 when none waits";
+    BACKLOG_LIMIT Kind::Gauge, "holdover_backlog_limit_transactions", &[],
+        "Transactions that may be open at a time; beyond that submissions are answered 507";
+    HELD Kind::Gauge, "holdover_held_transactions", UPSTREAM,
+        "Transactions that wait before a closed gate";
+    REMAINING Kind::Gauge, "holdover_replay_remaining_transactions", UPSTREAM,
+        "Transactions that wait behind an open gate";
+    DUE Kind::Gauge, "holdover_replay_due_timestamp_seconds", UPSTREAM,
+        "Since when the oldest transaction that could go could go, its acceptance or the opening of its gate; 0 when none could";
+    PROGRESS Kind::Gauge, "holdover_replay_last_progress_timestamp_seconds", UPSTREAM,
+        "When a transaction was last applied or refused; 0 for not since the start";
+    RATE_LIMIT Kind::Gauge, "holdover_upstream_rate_limit_per_second", UPSTREAM,
+        "Sends that pacing allows now; infinite where only concurrency limits";
     IN_FLIGHT Kind::Gauge, "holdover_in_flight_transactions", UPSTREAM, "Attempts that are out";
     IMBALANCE Kind::Gauge, "holdover_ledger_imbalance_transactions", &[],
         "Accepted less the sum over all states; anything but 0 is a defect; not a number while the journal is quarantined";
     IMBALANCE_YUAN Kind::Gauge, "holdover_ledger_imbalance_yuan", &[],
         "The same in money";
+    IMBALANCE_TICKETS Kind::Gauge, "holdover_ledger_imbalance_tickets", &[],
+        "Tickets issued less the sum over where they stand; anything but 0 is a defect; not a number while the journal is quarantined";
     WINDOW_STATE Kind::Gauge, "holdover_window_state", &["state"],
         "Windows in each phase of their life";
+    WINDOW_START Kind::Gauge, "holdover_window_start_timestamp_seconds", &["which"],
+        "Planned start of the active windows, of those that overrun, of the next; 0 when there is none";
+    WINDOW_END Kind::Gauge, "holdover_window_end_timestamp_seconds", &["which"],
+        "Planned end of the same: the latest of the active, the earliest of those that overrun; 0 when there is none";
     GATES Kind::Gauge, "holdover_gates", &["upstream", "state"], "Cells by the state of their gate";
     CALLS Kind::Counter, "holdover_upstream_calls_total", &["upstream", "outcome"],
         "Attempts that ended, by outcome";
@@ -119,8 +142,8 @@ catalogue! {
         "1 when the last probe was good";
     PROBE_LAST Kind::Gauge, "holdover_upstream_probe_last_success_timestamp_seconds", UPSTREAM,
         "When a probe was good last; 0 for never";
-    RETRIES Kind::Counter, "holdover_retries_total", &["upstream", "reason"],
-        "Sure failures that lead to another attempt";
+    FAILURES Kind::Counter, "holdover_sure_failures_total", &["upstream", "reason"],
+        "Attempts that surely did not take effect; most are made again";
     DOUBTS Kind::Counter, "holdover_doubts_total", &["upstream", "reason"],
         "Attempts whose outcome was not known";
     KEYS_BLOCKED Kind::Gauge, "holdover_keys_blocked", &[],
@@ -128,6 +151,9 @@ catalogue! {
     DEAD_LETTERS Kind::Gauge, "holdover_dead_letters", &[], "Dead letters that wait for a person";
     EXTENDED Kind::Counter, "holdover_deadlines_extended_total", &["rule"],
         "Moves of deadlines that were told";
+    REGISTERED Kind::Gauge, "holdover_deadlines_registered", &[], "Registered deadlines";
+    AT_RISK Kind::Gauge, "holdover_deadline_at_risk_timestamp_seconds", &[],
+        "When the next known deadline ends that lies in a stop and was not moved out of it; 0 when there is none";
     TICKETS Kind::Gauge, "holdover_tickets", &["state"], "Tickets ever issued, by where they stand";
     IN_DOUBT_OLDEST Kind::Gauge, "holdover_in_doubt_oldest_timestamp_seconds", &[],
         "When the oldest transaction in doubt was accepted; 0 when none is";
@@ -139,6 +165,9 @@ catalogue! {
         "Writes or syncs of the journal that failed";
     STORE_BYTES Kind::Gauge, "holdover_store_bytes", &[], "Size of the data folder";
     STORE_FREE Kind::Gauge, "holdover_store_free_bytes", &[], "Free space on the data folder's disk";
+    STORE_CAPACITY Kind::Gauge, "holdover_store_capacity_bytes", &[], "Size of the data folder's disk";
+    STORE_RESERVE Kind::Gauge, "holdover_store_reserve_bytes", &[],
+        "Free space below which nothing new is accepted";
     DAMAGED Kind::Gauge, "holdover_store_damaged_records", &[],
         "Records that were found damaged since the start";
     READ_ONLY Kind::Gauge, "holdover_store_read_only", &[],
@@ -166,6 +195,18 @@ catalogue! {
 
 /// Why an index is given up, as a label.
 pub const INDEX_REASONS: &[&str] = &["damaged", "panicked", "hanging", "deleted"];
+words!(
+    /// Which windows a time is about.
+    Which, "choice of windows", {
+        /// Those that are active.
+        Current = "current",
+        /// Those past their planned end that are not restored yet.
+        Overrun = "overrun",
+        /// The next one that is to come.
+        Next = "next",
+    }
+);
+
 const OUTCOMES: &[&str] = &["applied", "refused", "transient", "in_doubt"];
 const RULES: &[&str] =
     &["none", "first_full_working_day", "restore_plus_working_days", "shift_by_outage"];
@@ -202,6 +243,11 @@ impl Line {
 /// The numbers of one upstream.
 pub(super) struct Upstream {
     pub(super) in_flight: Gauge,
+    pub(super) held: Gauge,
+    pub(super) remaining: Gauge,
+    pub(super) due: Gauge,
+    pub(super) progress: Gauge,
+    pub(super) rate_limit: Gauge,
     gates: Vec<Gauge>,
     pub(super) applied: Counter,
     pub(super) refused: Counter,
@@ -211,7 +257,7 @@ pub(super) struct Upstream {
     pub(super) while_closed: Counter,
     pub(super) probe_success: Gauge,
     pub(super) probe_last: Gauge,
-    retries: Vec<Counter>,
+    failures: Vec<Counter>,
     doubts: Vec<Counter>,
 }
 
@@ -222,12 +268,17 @@ impl Upstream {
         let ended = |outcome| counter!(CALLS, "upstream" => name.clone(), "outcome" => outcome);
         let [applied, refused, transient, in_doubt] =
             [OUTCOMES[0], OUTCOMES[1], OUTCOMES[2], OUTCOMES[3]].map(ended);
-        let retry = |r: &TransientReason| counter!(RETRIES, "upstream" => name.clone(), "reason" => r.as_str());
+        let failure = |r: &TransientReason| counter!(FAILURES, "upstream" => name.clone(), "reason" => r.as_str());
         let doubt =
             |r: &DoubtReason| counter!(DOUBTS, "upstream" => name.clone(), "reason" => r.as_str());
         let gate = |s: &GateState| gauge!(GATES, "upstream" => name.clone(), "state" => s.as_str());
         Self {
             in_flight: plain(IN_FLIGHT),
+            held: plain(HELD),
+            remaining: plain(REMAINING),
+            due: plain(DUE),
+            progress: plain(PROGRESS),
+            rate_limit: plain(RATE_LIMIT),
             gates: GateState::ALL.iter().map(gate).collect(),
             applied,
             refused,
@@ -237,7 +288,7 @@ impl Upstream {
             while_closed: counter!(CALLS_WHILE_CLOSED, "upstream" => name.clone()),
             probe_success: plain(PROBE_SUCCESS),
             probe_last: plain(PROBE_LAST),
-            retries: TransientReason::ALL.iter().map(retry).collect(),
+            failures: TransientReason::ALL.iter().map(failure).collect(),
             doubts: DoubtReason::ALL.iter().map(doubt).collect(),
         }
     }
@@ -246,8 +297,8 @@ impl Upstream {
         &self.gates[state as usize]
     }
 
-    pub(super) fn retries(&self, reason: TransientReason) -> &Counter {
-        &self.retries[reason as usize]
+    pub(super) fn failures(&self, reason: TransientReason) -> &Counter {
+        &self.failures[reason as usize]
     }
 
     pub(super) fn doubts(&self, reason: DoubtReason) -> &Counter {
@@ -266,9 +317,18 @@ pub(super) struct Series {
     pub(super) oldest_blocked: Gauge,
     pub(super) oldest_in_doubt: Gauge,
     pub(super) clock_jump: Gauge,
+    pub(super) started: Gauge,
+    pub(super) started_clean: Gauge,
+    pub(super) heartbeat: Gauge,
+    pub(super) backlog_limit: Gauge,
     pub(super) imbalance: Gauge,
     pub(super) imbalance_yuan: Gauge,
+    pub(super) imbalance_tickets: Gauge,
     windows: Vec<Gauge>,
+    window_start: Vec<Gauge>,
+    window_end: Vec<Gauge>,
+    pub(super) registered: Gauge,
+    pub(super) at_risk: Gauge,
     pub(super) keys_blocked: Gauge,
     pub(super) dead_letters: Gauge,
     extended: Vec<Counter>,
@@ -278,6 +338,8 @@ pub(super) struct Series {
     pub(super) sync_errors: Counter,
     pub(super) store_bytes: Gauge,
     pub(super) store_free: Gauge,
+    pub(super) store_capacity: Gauge,
+    pub(super) store_reserve: Gauge,
     pub(super) damaged: Gauge,
     pub(super) read_only: Gauge,
     pub(super) audit: Counter,
@@ -321,8 +383,17 @@ impl Series {
             oldest_blocked: gauge!(BACKLOG_OLDEST, "class" => "blocked"),
             oldest_in_doubt: gauge!(IN_DOUBT_OLDEST),
             clock_jump: gauge!(CLOCK_JUMP),
+            started: gauge!(STARTED),
+            started_clean: gauge!(STARTED_CLEAN),
+            heartbeat: gauge!(HEARTBEAT),
+            backlog_limit: gauge!(BACKLOG_LIMIT),
             imbalance: gauge!(IMBALANCE),
             imbalance_yuan: gauge!(IMBALANCE_YUAN),
+            imbalance_tickets: gauge!(IMBALANCE_TICKETS),
+            window_start: each_which(|which| gauge!(WINDOW_START, "which" => which)),
+            window_end: each_which(|which| gauge!(WINDOW_END, "which" => which)),
+            registered: gauge!(REGISTERED),
+            at_risk: gauge!(AT_RISK),
             windows: each(
                 Phase::ALL.iter().map(|p| p.as_str()),
                 |state| gauge!(WINDOW_STATE, "state" => state),
@@ -339,6 +410,8 @@ impl Series {
             sync_errors: counter!(SYNC_ERRORS),
             store_bytes: gauge!(STORE_BYTES),
             store_free: gauge!(STORE_FREE),
+            store_capacity: gauge!(STORE_CAPACITY),
+            store_reserve: gauge!(STORE_RESERVE),
             damaged: gauge!(DAMAGED),
             read_only: gauge!(READ_ONLY),
             audit: counter!(AUDIT),
@@ -389,6 +462,11 @@ impl Series {
         &self.windows[phase as usize]
     }
 
+    /// The planned start and end of the windows that `which` means.
+    pub(super) fn window(&self, which: Which) -> (&Gauge, &Gauge) {
+        (&self.window_start[which as usize], &self.window_end[which as usize])
+    }
+
     pub(super) fn tickets(&self, state: TicketState) -> &Gauge {
         &self.tickets[state as usize]
     }
@@ -414,6 +492,10 @@ impl Series {
 
 fn each<T>(words: impl Iterator<Item = &'static str>, make: impl Fn(&'static str) -> T) -> Vec<T> {
     words.map(make).collect()
+}
+
+fn each_which<T>(make: impl Fn(&'static str) -> T) -> Vec<T> {
+    each(Which::ALL.iter().map(|which| which.as_str()), make)
 }
 
 fn each_state<T>(make: impl Fn(&'static str) -> T) -> Vec<T> {

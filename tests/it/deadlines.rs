@@ -374,7 +374,7 @@ proptest! {
         prop_assert!(answer.date >= original);
         for window in &windows {
             let rule = window.deadlines.as_ref().unwrap();
-            let stop = window.stop_of(rule, &manual(), now);
+            let stop = window.stop_of(&rule.restart_of, &manual(), now);
             prop_assert!(!is_inside(answer.date, &stop.interval, window.zone, None));
         }
         let mut from = original;

@@ -4,7 +4,7 @@
 use holdover::domain::cell::{Cell, Channel, Class, Operation};
 use holdover::domain::deadline::{Extension, Rule};
 use holdover::domain::gate::{GateState, HealthPhase, Turn};
-use holdover::domain::ids::{AttemptNo, Seq, UpstreamName};
+use holdover::domain::ids::{AttemptNo, Business, InstitutionCode, Seq, UpstreamName};
 use holdover::domain::ledger::Books;
 use holdover::domain::money::Money;
 use holdover::domain::numbers::Numbers;
@@ -13,10 +13,11 @@ use holdover::domain::state::State;
 use holdover::domain::time::{Interval, Timestamp};
 use holdover::domain::window::{Phase, RestoreBy, Window};
 use holdover::telemetry::FIELDS;
-use holdover::telemetry::events::{self, Recovered, Standing};
+use holdover::telemetry::events::{self, Recovered, Replay, Room, Standing};
 use holdover::telemetry::metrics::{CATALOGUE, INDEX_REASONS, Kind, Known, Metrics};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tracing::field::{Field, Visit};
@@ -142,7 +143,7 @@ fn transactions(at: Timestamp) {
     events::duplicate(id, &cell);
     events::turned_away(&code, &cell);
     for &state in State::ALL {
-        events::arrived(id, &cell, state);
+        events::arrived(id, &cell, state, at);
     }
     let outcomes = [
         Outcome::Applied(()),
@@ -153,7 +154,6 @@ fn transactions(at: Timestamp) {
     for outcome in &outcomes {
         events::attempt_settled(id, AttemptNo(1), &agency(), outcome, Duration::from_millis(3));
     }
-    events::retry(&agency(), TransientReason::Busy);
     events::called_while_closed(id, &agency());
     events::probed(&agency(), true, at);
     events::http_answered("submit", "/v1/transactions/{id}", "GET", 404, Duration::from_millis(1));
@@ -177,13 +177,14 @@ fn the_rest() {
     events::audit_opened(1);
     events::audit_lost(5, 0);
     events::clock_accepted("somebody", Timestamp::default());
-    events::recovered(&Recovered { quarantined: Some(1), ..Recovered::default() });
+    let at = Timestamp::from_millis(1_660_000_000_000);
+    events::recovered(&Recovered { quarantined: Some(1), clean: true, at, ..Recovered::default() });
     events::started(3, true);
     events::committed(5, Duration::from_millis(2));
     events::sync_failed(&"no such device");
     events::store_read_only(true);
     events::store_read_only(false);
-    events::store_measured(1000, 2000);
+    events::store_measured(Room { used: 1000, free: 2000, capacity: 3000, reserve: 500 });
     for reason in INDEX_REASONS {
         events::index_lost(reason);
     }
@@ -193,15 +194,82 @@ fn the_rest() {
     events::index_ready(Seq(4), "rebuilt");
     let mut books = Books::default();
     books.accept(Money::default());
-    events::stands(&Standing {
+    let standing = Standing {
         books,
         oldest_blocked: Some(Timestamp::from_millis(1_660_000_000_500)),
         in_flight: vec![(agency(), 3)],
         gates: vec![(agency(), GateState::Verifying), (agency(), GateState::Verifying)],
-        windows: vec![Phase::Active],
+        windows: vec![
+            (Phase::Active, hours(0, 4)),
+            (Phase::Active, hours(1, 9)),
+            (Phase::Verifying, hours(-3, -1)),
+            (Phase::Verifying, hours(-3, -2)),
+            (Phase::Scheduled, hours(50, 51)),
+            (Phase::Scheduled, hours(40, 60)),
+            (Phase::Completed, hours(-90, 90)),
+        ],
+        replays: vec![Replay {
+            upstream: agency(),
+            held: 4,
+            remaining: 5,
+            due_since: Some(at),
+            rate: None,
+        }],
+        open_max: 100,
+        deadlines: 6,
+        deadline_at_risk: Some(at),
         clock_jump_ms: Some(-7_200_000),
         ..Standing::default()
-    });
+    };
+    events::stands(&standing, at);
+    events::cut_off(&agency());
+}
+
+/// Every line of the built-in catalogue.
+fn catalogue() -> Vec<(Business, Operation)> {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config/beijing-2022-08.toml");
+    let lines = holdover::config::load(&[Path::new(file)]).unwrap().catalogue.lines;
+    lines.into_iter().map(|line| (line.business, line.operation)).collect()
+}
+
+/// Ten thousand institutions of every class, each with every business, and every route of both
+/// listeners with every class of answer.
+fn crowd() {
+    let lines = catalogue();
+    for number in 0..10_000 {
+        let code: InstitutionCode = format!("H{:011}", number).parse().unwrap();
+        let (business, operation) = lines[number % lines.len()].clone();
+        let cell = Cell {
+            business,
+            operation,
+            district: format!("1101{:02}", number % 100).parse().unwrap(),
+            class: Class::ALL[number % Class::ALL.len()],
+            ..cell()
+        };
+        let id = Numbers::default().transaction(Seq(number as u64 + 1));
+        events::accepted(id, &code, &cell);
+        events::turned_away(&code, &cell);
+        for &state in State::ALL {
+            events::arrived(id, &cell, state, Timestamp::default());
+        }
+    }
+    let page: serde_json::Value =
+        serde_json::from_str(include_str!("../fixtures/openapi.json")).unwrap();
+    for (route, methods) in page["paths"].as_object().unwrap() {
+        let listener = if route.starts_with("/v1/") { "submit" } else { "operate" };
+        for method in methods.as_object().unwrap().keys() {
+            let method = if method == "get" { "GET" } else { "POST" };
+            for status in [200, 400, 500] {
+                events::http_answered(listener, route, method, status, Duration::ZERO);
+            }
+        }
+    }
+}
+
+/// From and to so many hours after an instant.
+fn hours(from: i64, to: i64) -> Interval {
+    let at = |hours| Timestamp::from_millis(1_660_000_000_000 + hours * 3_600_000);
+    Interval { start: at(from), end: at(to) }
 }
 
 /// The value of a series, by its whole name with labels as they are rendered.
@@ -212,12 +280,55 @@ fn value(rendered: &str, series: &str) -> Option<f64> {
     line.rsplit(' ').next()?.parse().ok()
 }
 
+/// What the events of this test leave behind.
+const TOLD: &[(&str, f64)] = &[
+    ("holdover_upstream_calls_total{upstream=\"agency\",outcome=\"in_doubt\"}", 2.0),
+    ("holdover_doubts_total{upstream=\"agency\",reason=\"restart\"}", 1.0),
+    ("holdover_doubts_total{upstream=\"agency\",reason=\"cut\"}", 1.0),
+    ("holdover_sure_failures_total{upstream=\"agency\",reason=\"busy\"}", 1.0),
+    ("holdover_upstream_calls_while_closed_total{upstream=\"agency\"}", 1.0),
+    ("holdover_deadlines_extended_total{rule=\"restore_plus_working_days\"}", 1.0),
+    ("holdover_gates{upstream=\"agency\",state=\"verifying\"}", 2.0),
+    ("holdover_in_flight_transactions{upstream=\"agency\"}", 3.0),
+    ("holdover_backlog_transactions{state=\"waiting\"}", 1.0),
+    ("holdover_backlog_oldest_timestamp_seconds{class=\"blocked\"}", 1_660_000_000.5),
+    ("holdover_window_state{state=\"active\"}", 2.0),
+    ("holdover_window_start_timestamp_seconds{which=\"current\"}", 1_660_000_000.0),
+    ("holdover_window_end_timestamp_seconds{which=\"current\"}", 1_660_032_400.0),
+    ("holdover_window_start_timestamp_seconds{which=\"overrun\"}", 1_659_989_200.0),
+    ("holdover_window_end_timestamp_seconds{which=\"overrun\"}", 1_659_992_800.0),
+    ("holdover_window_start_timestamp_seconds{which=\"next\"}", 1_660_144_000.0),
+    ("holdover_window_end_timestamp_seconds{which=\"next\"}", 1_660_216_000.0),
+    ("holdover_held_transactions{upstream=\"agency\"}", 4.0),
+    ("holdover_replay_remaining_transactions{upstream=\"agency\"}", 5.0),
+    ("holdover_replay_due_timestamp_seconds{upstream=\"agency\"}", 1_660_000_000.0),
+    ("holdover_replay_due_timestamp_seconds{upstream=\"portal\"}", 0.0),
+    ("holdover_replay_last_progress_timestamp_seconds{upstream=\"agency\"}", 1_660_000_000.0),
+    ("holdover_upstream_rate_limit_per_second{upstream=\"agency\"}", f64::INFINITY),
+    ("holdover_backlog_limit_transactions", 100.0),
+    ("holdover_deadlines_registered", 6.0),
+    ("holdover_deadline_at_risk_timestamp_seconds", 1_660_000_000.0),
+    ("holdover_engine_heartbeat_timestamp_seconds", 1_660_000_000.0),
+    ("holdover_start_timestamp_seconds", 1_660_000_000.0),
+    ("holdover_start_clean", 1.0),
+    ("holdover_ledger_imbalance_tickets", 0.0),
+    ("holdover_store_capacity_bytes", 3000.0),
+    ("holdover_store_reserve_bytes", 500.0),
+    ("holdover_ledger_imbalance_transactions", 0.0),
+    ("holdover_virtual_clock", 1.0),
+    ("holdover_clock_jump_seconds", -7200.0),
+    ("holdover_store_sync_duration_seconds_bucket{le=\"0.0025\"}", 1.0),
+    ("holdover_store_sync_errors_total", 1.0),
+    ("holdover_index_rebuilds_total{reason=\"hanging\"}", 1.0),
+    ("holdover_index_ready", 1.0),
+];
+
 // One test: a process has one recorder.
 #[test]
 fn every_event_is_counted_and_logged_with_known_names() {
     let known = Known {
-        lines: vec![(cell().business, Operation::Apply), (cell().business, Operation::Cancel)],
-        upstreams: vec![agency(), "portal".parse().unwrap()],
+        lines: catalogue(),
+        upstreams: ["settlement", "agency", "portal"].map(|name| name.parse().unwrap()).into(),
         virtual_clock: true,
         kafka_topics: 2,
     };
@@ -228,7 +339,7 @@ fn every_event_is_counted_and_logged_with_known_names() {
     let fresh = metrics.render();
     assert_eq!(value(&fresh, &format!("holdover_accepted_total{line}")), Some(0.0));
     assert_eq!(
-        value(&fresh, "holdover_retries_total{upstream=\"portal\",reason=\"busy\"}"),
+        value(&fresh, "holdover_sure_failures_total{upstream=\"portal\",reason=\"busy\"}"),
         Some(0.0)
     );
 
@@ -249,25 +360,13 @@ fn every_event_is_counted_and_logged_with_known_names() {
         let series = format!("holdover_{counted}_total{line}");
         assert_eq!(value(&rendered, &series), Some(1.0), "{series}");
     }
-    for (series, expected) in [
-        ("holdover_upstream_calls_total{upstream=\"agency\",outcome=\"in_doubt\"}", 1.0),
-        ("holdover_doubts_total{upstream=\"agency\",reason=\"cut\"}", 1.0),
-        ("holdover_deadlines_extended_total{rule=\"restore_plus_working_days\"}", 1.0),
-        ("holdover_gates{upstream=\"agency\",state=\"verifying\"}", 2.0),
-        ("holdover_in_flight_transactions{upstream=\"agency\"}", 3.0),
-        ("holdover_backlog_transactions{state=\"waiting\"}", 1.0),
-        ("holdover_backlog_oldest_timestamp_seconds{class=\"blocked\"}", 1_660_000_000.5),
-        ("holdover_window_state{state=\"active\"}", 1.0),
-        ("holdover_ledger_imbalance_transactions", 0.0),
-        ("holdover_virtual_clock", 1.0),
-        ("holdover_clock_jump_seconds", -7200.0),
-        ("holdover_store_sync_duration_seconds_bucket{le=\"0.0025\"}", 1.0),
-        ("holdover_store_sync_errors_total", 1.0),
-        ("holdover_index_rebuilds_total{reason=\"hanging\"}", 1.0),
-        ("holdover_index_ready", 1.0),
-    ] {
+    for &(series, expected) in TOLD {
         assert_eq!(value(&rendered, series), Some(expected), "{series}");
     }
+
+    crowd();
+    let series = metrics.render().lines().filter(|line| !line.starts_with('#')).count();
+    assert!(series < 3000, "{series} series with ten thousand institutions");
 
     assert!(!rendered.contains("quantile="), "histograms, not summaries");
     assert!(!rendered.contains("H00001"), "no label names an institution");
@@ -279,4 +378,33 @@ fn every_event_is_counted_and_logged_with_known_names() {
             .collect();
         assert!(!shown.is_empty(), "{} is never recorded", metric.name);
     }
+}
+
+/// Every source file outside telemetry, and the events themselves.
+fn sources(folder: &Path, found: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("telemetry") {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            found.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_event_is_told_by_somebody() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut told = String::new();
+    sources(&src, &mut told);
+    let events = std::fs::read_to_string(src.join("telemetry/events.rs")).unwrap();
+    let names = events.lines().filter_map(|line| line.strip_prefix("pub fn "));
+    let names: Vec<&str> = names.filter_map(|rest| rest.split(['(', '<']).next()).collect();
+    assert!(names.len() > 30, "{names:?}");
+    let inside = |name: &str| events.matches(&format!(" {name}(")).count() > 1;
+    let untold = names.into_iter().filter(|&name| {
+        let calls = [format!("events::{name}("), format!("metrics::{name}(")];
+        !calls.iter().any(|call| told.contains(call)) && !inside(name)
+    });
+    assert_eq!(untold.collect::<Vec<_>>(), [""; 0]);
 }

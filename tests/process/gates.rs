@@ -192,8 +192,19 @@ fn no_call_arrives_between_the_answer_to_a_closing_and_the_reopening() {
     let open = open_times_with_calls(&effects, &closings);
     eprintln!("{} calls, in {open} of the open times", effects.len());
     assert_eq!(violations(&effects, &closings), 0);
+    assert_eq!(called_while_closed(&daemon), 0.0);
     assert!(open >= 900, "the gates were open {open} times with calls");
     assert!(effects.len() >= 5_000, "{} calls", effects.len());
+}
+
+/// How many calls the daemon itself says began behind a closed gate.
+fn called_while_closed(daemon: &Daemon) -> f64 {
+    let page = Client::new(daemon.operators, None).get("/metrics").unwrap().text();
+    let name = "holdover_upstream_calls_while_closed_total{";
+    let told = page.lines().filter(|line| line.starts_with(name));
+    let numbers: Vec<f64> = told.map(|l| l.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+    assert!(numbers.len() >= 3, "one for each upstream");
+    numbers.iter().sum()
 }
 
 #[cfg(feature = "sabotage")]
@@ -203,6 +214,9 @@ fn a_gate_that_is_ignored_is_noticed() {
     let daemon = site.start_with(&["--sabotage", "ignore-gate"]);
     let (effects, closings) = drill(&site, &daemon, 20);
     assert!(violations(&effects, &closings) > 0);
+    let told = called_while_closed(&daemon);
+    assert!(told > 0.0, "by the daemon itself too");
+    assert!(daemon.said().contains("a call began behind a closed gate"));
 }
 
 #[test]

@@ -1,0 +1,120 @@
+//! What monitoring is told of the state beyond the books: what may go and has not, until when
+//! something is stopped, which date nobody has moved.
+//!
+//! Looked at every second, so nothing here walks transactions: what is walked are cells, windows,
+//! and, while something is stopped, the dates that somebody was told of. An order violation has no
+//! gauge: the machine asserts the order of a key before each start and stops instead.
+
+use super::machine::{CellSlot, Machine};
+use super::settings::Limits;
+use super::view::{DeadlinesView, ReplayView};
+use crate::domain::deadline::taken_by;
+use crate::domain::gate::HealthPhase;
+use crate::domain::time::{CivilDate, Timestamp};
+use crate::domain::window::Window;
+use std::ops::Bound;
+use std::sync::Arc;
+
+impl Machine {
+    /// How much there may be of anything.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.settings.limits
+    }
+
+    /// What waits for each upstream, before and behind its gates.
+    #[must_use]
+    pub fn replays(&self, now: Timestamp) -> Vec<ReplayView> {
+        let mut views: Vec<ReplayView> = self
+            .upstreams
+            .iter()
+            .map(|slot| ReplayView {
+                upstream: slot.name.clone(),
+                remaining: 0,
+                held: 0,
+                due_since: None,
+            })
+            .collect();
+        for (id, cell) in (0_u32..).zip(&self.cells) {
+            let Some(view) = views.get_mut(cell.upstream) else { continue };
+            if cell.gate.lets_through() {
+                view.remaining += cell.waiting;
+                let since = self.due_since(id, cell, now);
+                view.due_since = view.due_since.into_iter().chain(since).min();
+            } else {
+                view.held += cell.waiting;
+            }
+        }
+        views
+    }
+
+    /// Since when the oldest of those that a cell with an open gate has to send has been due: since
+    /// its acceptance, or since the gate opened where that was later. What waits behind another one
+    /// of its key, or for another transaction, is not due.
+    ///
+    /// Of those never tried the first in the queue stands for all: it has been there longest.
+    fn due_since(&self, id: u32, cell: &CellSlot, now: Timestamp) -> Option<Timestamp> {
+        let untried = [&cell.live, &cell.backlog].map(|queue| {
+            let first = queue.iter().copied().find(|&slot| self.is_ready(slot, id));
+            first.map(|slot| self.live.get(slot).at)
+        });
+        let tried = cell.came_back.first().and_then(|&first| self.live.find(first));
+        let tried = tried.map(|slot| self.live.get(slot).at);
+        let oldest = untried.into_iter().flatten().chain(tried).min()?;
+        Some(oldest.max(self.opened_at(cell, now)))
+    }
+
+    /// When the gate of a cell opened last: what this process saw, else what windows and the health
+    /// of the upstream tell. An operator's closing that ended before this process began is not
+    /// known any more.
+    fn opened_at(&self, cell: &CellSlot, now: Timestamp) -> Timestamp {
+        if let Some(at) = cell.opened_at {
+            return at;
+        }
+        let upstream = &self.upstreams[cell.upstream];
+        let ramp = self.settings.upstreams.get(&upstream.name).map(|s| s.health.ramp);
+        let began = match upstream.health.phase {
+            // Since the end of the ramp, at whose beginning the gate opened.
+            HealthPhase::Open => upstream.health.since.before(ramp.unwrap_or_default()),
+            HealthPhase::Down | HealthPhase::Verifying | HealthPhase::Reopening => {
+                upstream.health.since
+            }
+        };
+        let acts = self
+            .windows
+            .iter()
+            .flat_map(|window| [window.restored_at(&cell.cell), window.released_at(&cell.cell)]);
+        let known = acts.flatten().chain([began]);
+        known.filter(|&at| at <= now).max().unwrap_or_default()
+    }
+
+    /// How the deadlines stand.
+    #[must_use]
+    pub fn deadlines(&self, now: Timestamp) -> DeadlinesView {
+        DeadlinesView { registered: self.registered.len() as u64, at_risk: self.at_risk(now) }
+    }
+
+    /// When the next known date ends that a stop of now takes away and that was not moved out of it.
+    fn at_risk(&self, now: Timestamp) -> Option<Timestamp> {
+        let mut next = None::<Timestamp>;
+        let begun = |w: &&Arc<Window>| w.cancelled_at.is_none() && w.stretch().start <= now;
+        for window in self.windows.iter().filter(begun) {
+            // From business to business: of a stop that is over no date is looked at.
+            let mut after = Bound::Unbounded;
+            while let Some(((business, _), _)) = self.dates.range((after, Bound::Unbounded)).next()
+            {
+                let last = (business.clone(), CivilDate::MAX);
+                if let Some(stop) = window.takes_days_of(business, now) {
+                    let dates = self.dates.range((business.clone(), CivilDate::MIN)..=last.clone());
+                    let holds = dates.map(|((_, original), told)| {
+                        told.as_ref().map_or(*original, |told| told.to.max(*original))
+                    });
+                    let taken = holds.filter_map(|date| taken_by(date, window.zone, &stop)).min();
+                    next = next.into_iter().chain(taken).min();
+                }
+                after = Bound::Excluded(last);
+            }
+        }
+        next
+    }
+}
