@@ -119,8 +119,9 @@ impl ServiceHours {
         counts.then(opening).flatten()
     }
 
-    /// The openings that are not over at `at`, in order, each as long as nothing interrupts it.
-    /// One that never ends is cut where looking ahead ends.
+    /// The openings that are not over at `at`, in order, each as long as nothing interrupts it. Of
+    /// one that has been on for days the start is not looked for further back than yesterday; one
+    /// that never ends is cut where looking ahead ends.
     pub fn openings(&self, at: Timestamp) -> impl Iterator<Item = Interval> + '_ {
         let today = at.civil(self.zone).date();
         // A clock that is put back over midnight shows the day before once more.

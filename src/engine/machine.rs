@@ -12,6 +12,7 @@ use super::live::{
     Live, LiveSet, NEEDS_CREDENTIAL, NOT_SELF_CONTAINED, PRE_ACCEPTED, READY, Slot, UNQUEUED,
 };
 use super::ports::{Answer, KeyEntry, KeyRuns};
+use super::schedule::Plan;
 use super::settings::{Settings, sabotaged};
 use super::view::Untold;
 use crate::domain::cell::Cell;
@@ -171,6 +172,7 @@ pub struct Machine {
     pub(super) asked: HashMap<Seq, u32>,
     pub(super) answers: HashMap<Seq, Answer>,
     pub(super) closings: Vec<Closing>,
+    pub(super) plan: Plan,
     pub(super) gates_dirty: bool,
     pub(super) dates_dirty: bool,
     pub(super) gates_next: Option<Timestamp>,
@@ -233,6 +235,7 @@ impl Machine {
             asked: HashMap::new(),
             answers: HashMap::new(),
             closings: Vec::new(),
+            plan: Plan::default(),
             gates_dirty: true,
             dates_dirty: false,
             gates_next: None,
@@ -619,6 +622,7 @@ impl Machine {
             Some(known) => *known = window.clone(),
             None => self.windows.push(window.clone()),
         }
+        self.plan.sorted = false;
         self.gates_dirty = true;
         self.dates_dirty = true;
     }
@@ -747,6 +751,7 @@ impl Machine {
             return id;
         }
         let upstream = self.upstream(&cell.upstream);
+        self.met(cell);
         let cell = Arc::new(cell.clone());
         let id = u32::try_from(self.cells.len()).unwrap_or(u32::MAX);
         self.cells.push(CellSlot {
