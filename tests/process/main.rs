@@ -23,6 +23,7 @@ mod kill_loop;
 mod long_memory;
 mod lookup;
 mod order;
+mod recurring;
 mod retention;
 mod rig;
 mod strace;
