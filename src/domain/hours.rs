@@ -230,7 +230,7 @@ pub fn decide(hours: &[ServiceHours], cell: &Cell, said: Decision, now: Timestam
     Decision {
         disposition: outside,
         advice: one.row.advice,
-        // The hours are the configuration's and have no versions.
+        // See `RowRef::is_of_hours`.
         row: Some(RowRef {
             window: one.name.clone(),
             version: 0,
