@@ -342,6 +342,10 @@ pub struct HoursOut {
     pub cells: Selector,
     /// What is done with a submission outside them.
     pub outside: Option<Disposition>,
+    /// What they rest on.
+    pub clause: String,
+    /// Why they are.
+    pub reason: String,
     /// The next openings, one that runs included.
     pub next: Vec<StretchOut>,
 }

@@ -78,6 +78,8 @@ fn schedule(machine: &Machine, now: Timestamp, next: usize) -> ScheduleOut {
         open: one.is_open,
         cells: one.cells,
         outside: one.outside,
+        clause: one.clause,
+        reason: one.reason,
     });
     ScheduleOut {
         recurring: recurring.collect(),

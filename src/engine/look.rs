@@ -204,7 +204,7 @@ impl Machine {
     /// What would be done with a submission to `cell` at any instant `at`.
     #[must_use]
     pub fn decide(&self, cell: &Cell, normal: Disposition, at: Timestamp) -> Decision {
-        let said = window::decide(self.windows.iter().map(AsRef::as_ref), cell, normal, at);
+        let said = window::decide(self.expected_at(at).iter().map(AsRef::as_ref), cell, normal, at);
         hours::decide(&self.settings.service_hours, cell, said, at)
     }
 

@@ -139,6 +139,24 @@ impl Machine {
         hours::decide(&self.settings.service_hours, cell, said, now)
     }
 
+    /// The windows as they are expected to stand at `at`: with what will have been declared by
+    /// then, and without the recurring ones that are planned to be over; else one night that is
+    /// still to come would answer for every later day.
+    pub(super) fn expected_at(&self, at: Timestamp) -> Vec<Arc<Window>> {
+        let over = |w: &Window| {
+            let to_come = self.last_at < w.planned.end;
+            to_come && w.planned.end <= at && recurring::origin(&w.id).is_some()
+        };
+        let of = |one: &recurring::Recurring| {
+            let planned = one.after(at.before(one.lasts)).next()?;
+            let comes = planned.contains(at) && self.last_at < planned.end;
+            let window = one.window(planned, at).filter(|_| comes)?;
+            Some(window).filter(|window| !self.unrestored.contains_key(&window.id)).map(Arc::new)
+        };
+        let known = self.windows.iter().filter(|w| !over(w)).cloned();
+        known.chain(self.settings.recurring.iter().filter_map(of)).collect()
+    }
+
     /// The next `count` occurrences of each recurring stop, one that runs included.
     #[must_use]
     pub fn recurring(&self, now: Timestamp, count: usize) -> Vec<RecurringView> {
@@ -174,6 +192,8 @@ impl Machine {
             is_open: one.is_open(now),
             cells: one.row.cells.clone(),
             outside: one.row.disposition,
+            clause: one.row.clause.clone(),
+            reason: one.reason.clone(),
             next: one.openings(now).take(count).collect(),
         };
         hours.map(view).collect()

@@ -170,6 +170,10 @@ pub struct HoursView {
     pub cells: Selector,
     /// What is done with a submission outside them.
     pub outside: Option<Disposition>,
+    /// What they rest on.
+    pub clause: String,
+    /// Why they are.
+    pub reason: String,
     /// The next openings, in order.
     pub next: Vec<Interval>,
 }

@@ -30,7 +30,7 @@ pub(crate) fn restarted(old: &Bench, settings: Settings, now: &str) -> Bench {
 }
 
 /// Every night at 23:00, for two hours, b is held.
-fn nightly(cron: &str) -> Settings {
+pub(crate) fn nightly(cron: &str) -> Settings {
     let like = window(Disposition::Hold);
     let mut settings = settings();
     settings.recurring.push(Recurring {
@@ -245,6 +245,21 @@ fn the_next_ones_are_shown_with_the_windows_that_stand_for_them() {
     let expected = [(true, Some(Phase::Active)), (false, scheduled), (false, scheduled)];
     assert_eq!(next[..3], expected);
     assert_eq!(next[4], (false, None), "not declared yet");
+}
+
+#[test]
+fn whoever_asks_what_will_be_is_told_of_a_stop_that_is_not_declared_yet() {
+    let bench = begun("2022-08-10T12:00:00+08:00");
+    let ask = |time: &str| bench.machine.decide(&filing(), Disposition::Pass, at(time));
+    let far = ask("2022-09-20T23:30:00+08:00");
+    assert_eq!(far.disposition, Disposition::Hold);
+    assert_eq!(far.row.unwrap().window.as_str(), "nightly-20220920t1500z");
+    assert_eq!(far.resume_at, Some(at("2022-09-21T01:00:00+08:00")));
+    for open in ["2022-09-20T22:59:59+08:00", "2022-09-21T01:00:00+08:00"] {
+        assert_eq!(ask(open).disposition, Disposition::Pass, "{open}");
+    }
+    let past = ask("2022-07-20T23:30:00+08:00");
+    assert_eq!(past.disposition, Disposition::Pass, "there was no such window");
 }
 
 #[test]
