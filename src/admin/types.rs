@@ -13,10 +13,10 @@ use crate::domain::ids::{
 };
 use crate::domain::money::Money;
 use crate::domain::outcome::TransientReason;
-use crate::domain::policy::Row;
+use crate::domain::policy::{Disposition, Row};
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
-use crate::domain::time::{CivilDate, Timestamp, Zone};
+use crate::domain::time::{CivilDate, Interval, Timestamp, Zone};
 use crate::domain::window::{Act, Notice, Phase, RestoreBy};
 use crate::engine::change::AuditHead;
 use crate::engine::clock::Doubt;
@@ -245,6 +245,109 @@ pub struct WindowOut {
     pub restores: Vec<Act>,
     /// What has been released.
     pub releases: Vec<Act>,
+}
+
+/// The most occurrences or openings that are shown of each schedule.
+pub const NEXT_MAX: usize = 50;
+
+/// Every window, and what comes by schedule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WindowsOut {
+    /// The windows.
+    pub items: Vec<WindowOut>,
+    /// What comes by schedule.
+    pub schedule: ScheduleOut,
+}
+
+/// What comes by schedule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScheduleOut {
+    /// The recurring stops.
+    pub recurring: Vec<RecurringOut>,
+    /// The service hours.
+    pub service_hours: Vec<HoursOut>,
+    /// Windows still to come that were declared by a schedule which would not declare them now,
+    /// because it was changed or removed. They stand until somebody cancels them.
+    pub left_alone: Vec<WindowId>,
+}
+
+/// A recurring stop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecurringOut {
+    /// Its name.
+    pub name: WindowId,
+    /// Its expression.
+    pub cron: String,
+    /// The days of each month on which that counts; all where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub days: Option<String>,
+    /// The zone of its times.
+    pub zone: Zone,
+    /// How long each is planned to last.
+    pub lasts_seconds: u64,
+    /// The next ones, one that runs included.
+    pub next: Vec<OccurrenceOut>,
+}
+
+/// From when to when something is planned, in UTC and in its own zone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StretchOut {
+    /// Its first instant.
+    pub starts_at: Timestamp,
+    /// The same, in its zone.
+    pub starts_at_local: String,
+    /// The first instant after it.
+    pub ends_at: Timestamp,
+    /// The same, in its zone.
+    pub ends_at_local: String,
+}
+
+impl StretchOut {
+    /// `stretch` in UTC and in `zone`.
+    #[must_use]
+    pub fn new(stretch: Interval, zone: Zone) -> Self {
+        Self {
+            starts_at: stretch.start,
+            starts_at_local: stretch.start.rfc3339(zone),
+            ends_at: stretch.end,
+            ends_at_local: stretch.end.rfc3339(zone),
+        }
+    }
+}
+
+/// One occurrence of a recurring stop, as its schedule plans it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OccurrenceOut {
+    /// From when to when.
+    #[serde(flatten)]
+    pub planned: StretchOut,
+    /// The window that was declared for it, which is what counts; absent before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowId>,
+    /// Where that window stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+}
+
+/// Service hours.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HoursOut {
+    /// Their name.
+    pub name: WindowId,
+    /// The zone of their times.
+    pub zone: Zone,
+    /// Whether they are on.
+    pub open: bool,
+    /// The cells that are closed outside them.
+    pub cells: Selector,
+    /// What is done with a submission outside them.
+    pub outside: Option<Disposition>,
+    /// What they rest on.
+    pub clause: String,
+    /// Why they are.
+    pub reason: String,
+    /// The next openings, one that runs included.
+    pub next: Vec<StretchOut>,
 }
 
 /// One page of a list.

@@ -11,7 +11,10 @@ use super::look;
 use super::refusal::Refusal;
 use super::text::{self, Reasoned};
 use super::types::OperatorCode;
-use super::types::{Because, DeclareWindow, ForCells, MoveEnd, Page, WindowChanged, WindowOut};
+use super::types::{
+    Because, DeclareWindow, ForCells, HoursOut, MoveEnd, NEXT_MAX, OccurrenceOut, RecurringOut,
+    ScheduleOut, StretchOut, WindowChanged, WindowOut, WindowsOut,
+};
 use crate::domain::cell::Selector;
 use crate::domain::ids::WindowId;
 use crate::domain::policy::{Advice, Row};
@@ -19,22 +22,75 @@ use crate::domain::time::{Interval, Timestamp, Zone};
 use crate::domain::window::{Phase, Proof, Window};
 use crate::engine::change::AuditHead;
 use crate::engine::event::{Command, Done, Fault, Sought};
+use crate::engine::machine::Machine;
+use crate::engine::view::OccurrenceView;
 use crate::web::problem::{FieldError, Problem};
 use axum::body::Body;
 use axum::extract::{Path, State as Extract};
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 type Shared = Extract<Arc<State>>;
 
-pub(super) async fn list(Extract(state): Shared) -> Result<Json<Page<WindowOut>>, Refusal> {
-    let (windows, now) =
-        look::at(&state, |machine, now| (machine.windows_and_phases(now.wall), now.wall)).await?;
-    let items = windows.iter().map(|(window, phase)| shown(window, *phase, now)).collect();
-    Ok(Json(Page { items, next_cursor: None }))
+/// How much is shown of what comes by schedule.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Next {
+    #[serde(default = "three")]
+    next: usize,
+}
+
+fn three() -> usize {
+    3
+}
+
+pub(super) async fn list(Extract(state): Shared, uri: Uri) -> Result<Json<WindowsOut>, Refusal> {
+    let Next { next } = look::query(&uri)?;
+    if next > NEXT_MAX {
+        return Err(Refusal::field("/next", format!("expected 0 to {NEXT_MAX}")));
+    }
+    let seen = look::at(&state, move |machine, now| {
+        let now = now.wall;
+        let windows = machine.windows_and_phases(now);
+        let items = windows.iter().map(|(window, phase)| shown(window, *phase, now)).collect();
+        WindowsOut { items, schedule: schedule(machine, now, next) }
+    });
+    Ok(Json(seen.await?))
+}
+
+fn schedule(machine: &Machine, now: Timestamp, next: usize) -> ScheduleOut {
+    let recurring = machine.recurring(now, next).into_iter().map(|one| RecurringOut {
+        next: one.next.into_iter().map(|occurrence| occurrence_out(occurrence, one.zone)).collect(),
+        name: one.name,
+        cron: one.cron,
+        days: one.days,
+        zone: one.zone,
+        lasts_seconds: one.lasts.as_secs(),
+    });
+    let hours = machine.service_hours(now, next).into_iter().map(|one| HoursOut {
+        next: one.next.into_iter().map(|opening| StretchOut::new(opening, one.zone)).collect(),
+        name: one.name,
+        zone: one.zone,
+        open: one.is_open,
+        cells: one.cells,
+        outside: one.outside,
+        clause: one.clause,
+        reason: one.reason,
+    });
+    ScheduleOut {
+        recurring: recurring.collect(),
+        service_hours: hours.collect(),
+        left_alone: machine.left_alone(now).iter().map(|window| window.id.clone()).collect(),
+    }
+}
+
+fn occurrence_out(occurrence: OccurrenceView, zone: Zone) -> OccurrenceOut {
+    let (window, phase) = occurrence.declared.unzip();
+    OccurrenceOut { planned: StretchOut::new(occurrence.planned, zone), window, phase }
 }
 
 pub(super) async fn show(

@@ -80,13 +80,22 @@ impl Out {
 
     /// Prints `value` as JSON, or the table that `human` makes of it and a line of summary.
     pub(super) fn table<T: Serialize>(&self, value: &T, human: impl FnOnce() -> Table) {
+        self.tables(value, || [human()]);
+    }
+
+    /// The same with several tables; one without rows is left out.
+    pub(super) fn tables<T: Serialize, const N: usize>(
+        &self,
+        value: &T,
+        human: impl FnOnce() -> [Table; N],
+    ) {
         self.data(value, || {
-            let table = human();
-            if table.len() == 0 {
+            let tables = human().into_iter().filter(|table| table.len() > 0);
+            let texts: Vec<String> = tables.map(|table| table.render(self.color)).collect();
+            if texts.is_empty() {
                 self.note("nothing to list");
-                return String::new();
             }
-            table.render(self.color)
+            texts.join("\n")
         });
     }
 

@@ -6,7 +6,8 @@ use super::client::segment;
 use super::exit::{Exit, Failure};
 use super::out::{Table, plain};
 use crate::admin::types::{
-    Because, DeclareWindow, ForCells, GateOut, GatesOut, MoveEnd, Page, WindowChanged, WindowOut,
+    Because, DeclareWindow, ForCells, GateOut, GatesOut, MoveEnd, ScheduleOut, StretchOut,
+    WindowChanged, WindowOut, WindowsOut,
 };
 use crate::domain::gate::GateState;
 use crate::domain::ids::WindowId;
@@ -20,8 +21,12 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
-    /// List every window with its phase
-    List,
+    /// List every window with its phase, and what comes by schedule, in local time and in UTC
+    List {
+        /// How many occurrences and openings of each schedule, up to 50
+        #[arg(long, value_name = "COUNT", default_value_t = 3)]
+        next: usize,
+    },
     /// Show one window, row by row
     Show {
         /// Its name
@@ -117,7 +122,7 @@ pub(super) struct Declare {
 impl Verb {
     pub(super) async fn run(self, run: &Run) -> Result<Exit, Failure> {
         match self {
-            Self::List => list(run).await,
+            Self::List { next } => list(run, next).await,
             Self::Show { id } => {
                 let window = get(run, &id).await?;
                 run.out.data(&window, || describe(&window));
@@ -164,11 +169,11 @@ async fn get(run: &Run, id: &WindowId) -> Result<WindowOut, Failure> {
     run.client.get(&format!("/admin/v1/windows/{}", segment(id.as_str()))).await
 }
 
-async fn list(run: &Run) -> Result<Exit, Failure> {
-    let page: Page<WindowOut> = run.client.get("/admin/v1/windows").await?;
-    run.out.table(&page, || {
+async fn list(run: &Run, next: usize) -> Result<Exit, Failure> {
+    let seen: WindowsOut = run.client.get(&format!("/admin/v1/windows?next={next}")).await?;
+    run.out.tables(&seen, || {
         let mut table = Table::new(&["window", "version", "phase", "starts", "ends", "author"]);
-        for w in &page.items {
+        for w in &seen.items {
             table.row([
                 w.id.to_string(),
                 w.version.to_string(),
@@ -178,13 +183,49 @@ async fn list(run: &Run) -> Result<Exit, Failure> {
                 plain(&w.author),
             ]);
         }
-        table
+        [table, coming(&seen.schedule)]
     });
+    for left in &seen.schedule.left_alone {
+        run.out.note(&format!(
+            "{left} was declared by a schedule that would not declare it now; it stands until \
+             somebody cancels it"
+        ));
+        run.out.next(&format!("holdover window cancel {left} …"));
+    }
     Ok(Exit::Success)
 }
 
+/// What comes by schedule, row by row.
+fn coming(schedule: &ScheduleOut) -> Table {
+    let mut table = Table::new(&["schedule", "plans", "from", "to", "in UTC", "window"]);
+    let mut row = |name: &WindowId, plans: &str, when: &StretchOut, window: String| {
+        table.row([
+            name.to_string(),
+            plans.to_owned(),
+            plain(&when.starts_at_local),
+            plain(&when.ends_at_local),
+            format!("{} to {}", when.starts_at, when.ends_at),
+            window,
+        ]);
+    };
+    for one in &schedule.recurring {
+        for occurrence in &one.next {
+            let declared = occurrence.window.as_ref().zip(occurrence.phase);
+            let window = declared.map(|(window, phase)| format!("{window} ({phase})"));
+            let window = window.unwrap_or_else(|| "not declared yet".to_owned());
+            row(&one.name, "a stop", &occurrence.planned, window);
+        }
+    }
+    for one in &schedule.service_hours {
+        for opening in &one.next {
+            row(&one.name, "open", opening, "-".to_owned());
+        }
+    }
+    table
+}
+
 async fn check(run: &Run) -> Result<Exit, Failure> {
-    let page: Page<WindowOut> = run.client.get("/admin/v1/windows").await?;
+    let page: WindowsOut = run.client.get("/admin/v1/windows?next=0").await?;
     let red = |w: &&WindowOut| w.phase == Phase::Verifying;
     let overdue: Vec<&WindowOut> = page.items.iter().filter(red).collect();
     run.out.data(&json!({ "green": overdue.is_empty(), "overdue": overdue }), || {

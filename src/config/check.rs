@@ -1,8 +1,12 @@
 //! The rules about windows in files, and the report of `check-config`.
 
+use super::planned::{self, in_both};
 use super::{Config, Problem, Severity};
 use crate::domain::review::{contradictions, review};
 use crate::domain::time::Timestamp;
+
+/// How many openings and closings are shown of each.
+const SHOWN: usize = 3;
 
 /// What is wrong with the windows of a configuration that could be read. [`super::load`] has
 /// refused it when one of these is an error.
@@ -33,20 +37,23 @@ pub fn check(config: &Config) -> Vec<Problem> {
             });
         }
     }
+    problems.extend(planned::check(config));
     problems
 }
 
-/// The next three openings and closings after `now`, in the window's zone and in UTC, and then
+/// The next three openings and closings after `now` of the windows, of each recurring stop and of
+/// the service hours, in their zones and in UTC, and then
 /// the configuration in effect. It holds no secrets: the files that do are named, not read.
 #[must_use]
 pub fn render(config: &Config, now: Timestamp) -> String {
     let mut text = String::new();
-    let next: Vec<_> = config.windows.iter().filter(|w| now < w.planned.end).take(3).collect();
-    if next.is_empty() {
+    let next = config.windows.iter().filter(|w| now < w.planned.end);
+    let next: Vec<_> = next.take(SHOWN).collect();
+    if next.is_empty() && config.recurring.is_empty() {
         text.push_str("# no window is planned\n");
     }
     for window in next {
-        let show = |at: Timestamp| format!("{} ({at})", at.rfc3339(window.zone));
+        let show = |at: Timestamp| in_both(at, window.zone);
         text.push_str(&format!(
             "# window {}\n#   closes {}\n#   opens  {} once proved\n",
             window.id,
@@ -54,6 +61,7 @@ pub fn render(config: &Config, now: Timestamp) -> String {
             show(window.planned.end)
         ));
     }
+    text.push_str(&planned::render(config, now, SHOWN));
     text.push('\n');
     match toml::to_string(&config.effective) {
         Ok(effective) => text.push_str(&effective),

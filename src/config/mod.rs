@@ -1,10 +1,11 @@
 //! Configuration: files laid over the embedded defaults, read in one go, every problem told.
 //!
 //! `raw` is the files as they are, `model` is complete and valid, `read` stands between them,
-//! `check` holds the rules about windows. Nothing here starts, opens or connects anything.
+//! `check` holds the rules about windows, `planned` is recurring stops and service hours. Nothing here starts, opens or connects anything.
 
 mod check;
 mod model;
+mod planned;
 mod raw;
 mod read;
 mod secret;

@@ -5,7 +5,9 @@
 use crate::domain::calendar::Calendar;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::gate::HealthPolicy;
+use crate::domain::hours::ServiceHours;
 use crate::domain::ids::UpstreamName;
+use crate::domain::recurring::Recurring;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::time::Zone;
 use crate::domain::window::Window;
@@ -45,6 +47,10 @@ pub struct Config {
     pub calendar: Calendar,
     /// The windows declared in files, by start.
     pub windows: Vec<Window>,
+    /// The stops that recur, by name.
+    pub recurring: Vec<Recurring>,
+    /// When businesses are open that are not always, by name.
+    pub service_hours: Vec<ServiceHours>,
     /// The log.
     pub log: Log,
     /// The merged files that all this was read from, for [`super::render`].
@@ -142,6 +148,8 @@ pub struct Limits {
     pub deadlines_max: u32,
     /// A planned stop.
     pub window_length_max: Duration,
+    /// How far ahead of its start a recurring stop is declared.
+    pub recurring_ahead: Duration,
     /// An operator's closing.
     pub override_length_max: Duration,
 }

@@ -4,6 +4,7 @@ use super::model::{
     Config, Data, Index, Institutions, IntakeKafka, Journal, Limits, Listen, Log, LogFormat,
     LogLevel, Probe, Upstream, Way,
 };
+use super::planned::{read_hours, read_recurring};
 use super::raw::{Notes, Reader, lay_over, parse, show_duration};
 use super::{CALENDAR, DEFAULTS, Problem};
 use crate::domain::calendar::Calendar;
@@ -23,7 +24,7 @@ use toml::Table;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 const KIB: u64 = 1 << 10;
@@ -76,6 +77,11 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
         .filter_map(|(name, reader)| read_window(&name, reader, zone?, &limits))
         .collect();
     windows.sort_by_key(|w| (w.planned.start, w.planned.end));
+    let recurring = root.sections("recurring").into_iter();
+    let recurring = recurring.filter_map(|(name, r)| read_recurring(&name, r, zone, &limits));
+    let recurring = recurring.collect();
+    let service_hours = root.sections("service_hours").into_iter();
+    let service_hours = service_hours.filter_map(|(name, r)| read_hours(&name, r, zone)).collect();
     let mut log = root.section("log");
     let log_level: Option<LogLevel> = log.parsed("level");
     let log_format: Option<LogFormat> = log.parsed("format");
@@ -96,12 +102,14 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
         catalogue,
         calendar: calendar?,
         windows,
+        recurring,
+        service_hours,
         log: Log { level: log_level?, format: log_format? },
         effective,
     })
 }
 
-fn read_zone(r: &mut Reader<'_>) -> Option<Zone> {
+pub(super) fn read_zone(r: &mut Reader<'_>) -> Option<Zone> {
     let name = r.text("zone");
     let zone = name.parse();
     if zone.is_err() {
@@ -160,6 +168,7 @@ fn read_limits(mut r: Reader<'_>) -> Limits {
         open_transactions_max: r.number("open_transactions_max", 1..=1_000_000_000),
         deadlines_max: r.number("deadlines_max", 1..=100_000_000),
         window_length_max: r.duration("window_length_max", HOUR..=3660 * DAY),
+        recurring_ahead: r.duration("recurring_ahead", DAY..=60 * DAY),
         override_length_max: r.duration("override_length_max", MINUTE..=366 * DAY),
     };
     if limits.batch_bytes_max < limits.submission_bytes_max {

@@ -161,9 +161,12 @@ pub(super) fn settings(config: &Config, options: &ServeOptions) -> Settings {
             deadlines_max: size(u64::from(config.limits.deadlines_max)),
             commit_records_max: config.journal.commit_records_max as usize,
             window_length_max: config.limits.window_length_max,
+            recurring_ahead: config.limits.recurring_ahead,
             override_length_max: config.limits.override_length_max,
             clock_jump_max: Some(config.data.clock_jump_max),
         },
+        recurring: config.recurring.clone(),
+        service_hours: config.service_hours.clone(),
         retry: config.retry.clone(),
         upstreams: config
             .upstreams

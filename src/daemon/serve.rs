@@ -555,6 +555,13 @@ impl Daemon {
             }
             self.declare(window.clone()).await?;
         }
+        let left = self.engine.read(|machine, now| machine.left_alone(now.wall)).await;
+        for window in left.unwrap_or_default() {
+            tracing::warn!(
+                window = %window.id, "a schedule that has changed or is gone has declared this \
+                window, which stays; take it back with `holdover window cancel`"
+            );
+        }
         Ok(())
     }
 

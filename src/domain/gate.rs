@@ -1,8 +1,8 @@
 //! Gates: may an effect start in this cell now?
 //!
 //! A gate is open when nothing closes it: no window's lock, no operator's override, no doubt
-//! about the upstream's health. The first two are facts about windows and overrides; the third
-//! is the [`Health`] of the upstream, which this file moves between its four phases:
+//! about the upstream's health, no hour outside its service. The first two are facts about windows
+//! and overrides, the last one about the time; the third is the [`Health`] of the upstream, which this file moves between its four phases:
 //!
 //! ```text
 //!          bad probes                good probe              enough good probes, or signed
@@ -52,6 +52,8 @@ words!(
         ClosedByOperator = "closed_by_operator",
         /// Closed because the upstream does not answer.
         ClosedByProbe = "closed_by_probe",
+        /// Closed outside service hours.
+        ClosedBySchedule = "closed_by_schedule",
         /// Closed because the clock was set and nobody knows yet whether the stop is over.
         ClosedByClock = "closed_by_clock",
         /// Waiting for proof that the core is back.
@@ -71,6 +73,7 @@ impl GateState {
             | Self::AwaitingRelease
             | Self::ClosedByOperator
             | Self::ClosedByProbe
+            | Self::ClosedBySchedule
             | Self::ClosedByClock
             | Self::Verifying => false,
         }

@@ -111,12 +111,20 @@ fn no_advice() -> Advice {
 /// Where a row stands, for receipts and explanations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowRef {
-    /// The window.
+    /// The window, or the service hours.
     pub window: super::ids::WindowId,
-    /// The window's version when the decision was taken.
+    /// The window's version when the decision was taken; 0 for service hours, which have none.
     pub version: u32,
     /// The row's place in the table, from 0.
     pub row: u32,
     /// The row's clause.
     pub clause: String,
+}
+
+impl RowRef {
+    /// Whether it was service hours that decided, and no window.
+    #[must_use]
+    pub const fn is_of_hours(&self) -> bool {
+        self.version == 0
+    }
 }

@@ -2,6 +2,8 @@
 //! catalogue, a decision without a reason, deadlines without a rule or a legal basis, a policy
 //! without its notice, a contradiction of another window.
 //!
+//! Service hours are held to what a window's row is held to.
+//!
 //! A window from a file and one from an operator pass the same review. It changes nothing and
 //! decides no submission; that is `window`'s job.
 
@@ -9,6 +11,7 @@ use super::calendar::Calendar;
 use super::catalogue::{AttributeKind, Catalogue, Line};
 use super::cell::{Cell, Channel, Class};
 use super::deadline::{DeadlineRule, Rule, effective};
+use super::hours::ServiceHours;
 use super::ids::District;
 use super::policy::{Disposition, Row};
 use super::window::{Act, Proof, Window};
@@ -89,6 +92,10 @@ fn review_notice(window: &Window, faults: &mut Faults) {
     }
 }
 
+fn blank(text: &Option<String>) -> bool {
+    text.as_ref().is_none_or(|t| t.trim().is_empty())
+}
+
 fn review_row(
     window: &Window,
     index: usize,
@@ -97,7 +104,6 @@ fn review_row(
     faults: &mut Faults,
 ) {
     let field = |name: &str| format!("row[{index}].{name}");
-    let blank = |text: &Option<String>| text.as_ref().is_none_or(|t| t.trim().is_empty());
     if row.clause.trim().is_empty() {
         faults.error(field("clause"), "name the notice's clause, or not_in_notice");
     }
@@ -260,6 +266,39 @@ fn review_deadlines(
             }
         }
     }
+}
+
+/// Everything that is wrong with service hours by themselves.
+#[must_use]
+pub fn review_hours(hours: &ServiceHours, catalogue: &Catalogue) -> Vec<WindowFault> {
+    let mut faults = Faults(Vec::new());
+    let row = &hours.row;
+    if row.clause.trim().is_empty() {
+        faults.error("clause", "name the clause that the hours rest on");
+    }
+    if hours.reason.trim().is_empty() {
+        faults.error("reason", "say why it is open at these times only");
+    }
+    if row.advice == super::policy::Advice::GoElsewhere && blank(&row.alternative) {
+        faults.error("alternative", "go_elsewhere needs to say where");
+    }
+    if let Some(unknown) = catalogue.unknown_in(&row.cells) {
+        faults.error("cells", format!("there is no {unknown}"));
+    }
+    let meets = |line: &&Line| {
+        // Districts and labels are the institutions', and no line says which there are.
+        let near = each_place(&row.cells);
+        let cells = near.iter().flat_map(|near| cells_of(line, near));
+        cells.into_iter().any(|cell| row.cells.matches(&cell))
+    };
+    let lines: Vec<&Line> = catalogue.lines.iter().filter(meets).collect();
+    for line in &lines {
+        row.disposition.iter().for_each(|&d| review_line(line, d, "outside", &mut faults));
+    }
+    if lines.is_empty() {
+        faults.error("cells", "no submission meets these cells");
+    }
+    faults.0
 }
 
 /// The cells in which two windows contradict each other: at the same time one lets through what

@@ -56,15 +56,10 @@ impl Timestamp {
     /// twice, the first instant after the gap where it never shows it.
     #[must_use]
     pub fn from_civil(at: NaiveDateTime, zone: Zone) -> Self {
-        let mut probe = at;
-        // A gap is at most a day long (Samoa skipped one in 2011).
-        for _ in 0..=24 * 4 {
-            match zone.from_local_datetime(&probe).earliest() {
-                Some(found) => return Self(found.timestamp_millis()),
-                None => probe += chrono::TimeDelta::minutes(15),
-            }
-        }
-        Self(at.and_utc().timestamp_millis())
+        let shown = zone.from_local_datetime(&at).earliest();
+        let after_gap = || chrono_tz::GapInfo::new(&at, &zone).and_then(|gap| gap.end);
+        let found = shown.or_else(after_gap).map(|found| found.timestamp_millis());
+        Self(found.unwrap_or(at.and_utc().timestamp_millis()))
     }
 
     /// RFC 3339 with the zone's offset, to the second (milliseconds only when there are any).
@@ -190,8 +185,21 @@ mod tests {
         let zone = chrono_tz::America::New_York;
         let gap = "2025-03-09T02:30:00".parse().unwrap();
         assert_eq!(Timestamp::from_civil(gap, zone), at("2025-03-09T03:00:00-04:00"));
+        let odd = "2025-03-09T02:07:00".parse().unwrap();
+        assert_eq!(Timestamp::from_civil(odd, zone), at("2025-03-09T03:00:00-04:00"));
         let fold = "2025-11-02T01:30:00".parse().unwrap();
         assert_eq!(Timestamp::from_civil(fold, zone), at("2025-11-02T01:30:00-04:00"));
+    }
+
+    #[test]
+    fn a_gap_may_be_half_an_hour_or_a_whole_day_long() {
+        for (zone, civil, first) in [
+            (chrono_tz::Australia::Lord_Howe, "2025-10-05T02:10:00", "2025-10-05T02:30:00+11:00"),
+            (chrono_tz::Pacific::Apia, "2011-12-30T12:00:00", "2011-12-31T00:00:00+14:00"),
+            (chrono_tz::America::Santiago, "2025-09-07T00:20:00", "2025-09-07T01:00:00-03:00"),
+        ] {
+            assert_eq!(Timestamp::from_civil(civil.parse().unwrap(), zone), at(first), "{civil}");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::change::Change;
 use super::event::{Done, Fault, Order, Reply, ReplyTo};
 use super::machine::Machine;
 use super::ports::{Clock, Later};
+use super::schedule::Plan;
 use super::step::{Decision, Effect};
 use crate::domain::cell::{Cell, Selector};
 use crate::domain::gate::GateState;
@@ -209,7 +210,7 @@ impl Machine {
     /// that the wall clock shows. A window closes until somebody restores it, so that what is
     /// closed at the earlier reading is closed at the later one too.
     pub(super) fn lock_of(&self, cell: &Cell, now: Timestamp) -> Option<(&WindowId, Lock)> {
-        let windows = || self.windows.iter().map(AsRef::as_ref);
+        let windows = || self.in_play();
         let (_, late) = self.readings(now);
         let at_late = || window::lock(windows(), cell, late);
         window::lock(windows(), cell, now).or_else(|| if late == now { None } else { at_late() })
@@ -218,7 +219,7 @@ impl Machine {
     /// What a window makes of the gate of `cell`; `None` where no window closes it.
     pub(super) fn gate_by_windows(&self, cell: &Cell, now: Timestamp) -> Option<GateState> {
         let (_, lock) = self.lock_of(cell, now)?;
-        let windows = || self.windows.iter().map(AsRef::as_ref);
+        let windows = || self.in_play();
         let at = |at| window::lock(windows(), cell, at).map(|(_, lock)| lock);
         // A closed gate that both times explain alike is closed by the window and nothing else,
         // except that no probe may open it now.
@@ -234,9 +235,8 @@ impl Machine {
     /// The next instant of the machine's time at which a gate may turn by plan.
     pub(super) fn next_gate_edge(&self, now: Timestamp) -> Option<Timestamp> {
         let after = |at: Timestamp| {
-            let edges = self.windows.iter().filter_map(move |w| w.next_edge(at));
             let lapses = self.overrides.iter().map(|o| o.until).filter(move |&until| at < until);
-            edges.chain(lapses).min()
+            self.next_planned_edge(at).into_iter().chain(lapses).min()
         };
         let by_wall = self.clock.doubt.and_then(|d| after(d.shows)).map(|at| self.off_the_wall(at));
         after(now).into_iter().chain(by_wall).min()
@@ -266,6 +266,7 @@ impl Machine {
         for (asked_at, _) in self.asking.values_mut() {
             *asked_at = past(*asked_at);
         }
+        self.plan = Plan::default();
         self.gates_dirty = true;
         self.dates_dirty = true;
     }

@@ -1,7 +1,7 @@
 //! What may go now: gates, turns, pacing, and the agenda of things that become due.
 //!
-//! A cell's gate is computed from windows, overrides and the upstream's health, and kept until
-//! one of them changes or the next planned edge passes. Closing raises the cell's epoch at
+//! A cell's gate is computed from windows, overrides, service hours and the upstream's health, and
+//! kept until one of them changes or the next planned edge passes. Closing raises the cell's epoch at
 //! once, before anything is durable: closing early is always safe.
 
 use super::change::{Change, Settlement};
@@ -63,6 +63,9 @@ impl Machine {
         if let Some(closed) = self.gate_by_windows(&slot.cell, now) {
             return closed;
         }
+        if !self.is_in_service(&slot.cell, now) {
+            return GateState::ClosedBySchedule;
+        }
         match self.upstreams[slot.upstream].health.phase {
             HealthPhase::Open => GateState::Open,
             HealthPhase::Down => GateState::ClosedByProbe,
@@ -77,6 +80,7 @@ impl Machine {
             return;
         }
         self.gates_dirty = false;
+        self.sort_windows(now);
         for id in 0..self.cells.len() {
             let id32 = u32::try_from(id).unwrap_or(u32::MAX);
             let (was, is) = (self.cells[id].gate, self.gate_of(id32, now));
@@ -108,8 +112,7 @@ impl Machine {
             let mut cells = self.cells.iter().filter(|c| c.upstream == index).peekable();
             let wholly_stopped = cells.peek().is_some()
                 && cells.all(|c| {
-                    let windows = self.windows.iter().map(AsRef::as_ref);
-                    matches!(window::lock(windows, &c.cell, now), Some((_, Lock::Verifying)))
+                    matches!(window::lock(self.in_play(), &c.cell, now), Some((_, Lock::Verifying)))
                 });
             let upstream = &self.upstreams[index];
             if wholly_stopped && upstream.health.phase == HealthPhase::Open {
@@ -266,8 +269,7 @@ impl Machine {
         let attempt = AttemptNo(u32::from(live.attempts) + 1);
         self.push(out, Change::AttemptStarted { transaction, attempt, at: now });
         let cell = &self.cells[live.cell as usize];
-        let windows = self.windows.iter().map(AsRef::as_ref);
-        let closes_at = windows.filter_map(|w| w.closes_at(&cell.cell, now)).min();
+        let closes_at = self.closes_by_plan(&cell.cell, now);
         out.effects.push(Effect::Send(Box::new(SendOrder {
             transaction,
             attempt,
@@ -316,6 +318,7 @@ impl Machine {
 
     /// Does whatever has become due.
     pub(super) fn run_agenda(&mut self, now: Timestamp, out: &mut Decision) {
+        self.declare_recurring(now, out);
         self.refresh_gates(now, out);
         while let Some(&(at, due)) = self.agenda.first() {
             if at > now {
@@ -524,7 +527,7 @@ impl Machine {
         let cells: Vec<Arc<crate::domain::cell::Cell>> =
             self.cells.iter().filter(|c| c.upstream == index).map(|c| c.cell.clone()).collect();
         let lock_of = |cell: &Arc<crate::domain::cell::Cell>| {
-            window::lock(self.windows.iter().map(AsRef::as_ref), cell, now).map(|(_, lock)| lock)
+            window::lock(self.in_play(), cell, now).map(|(_, lock)| lock)
         };
         let locks: Vec<Option<Lock>> = cells.iter().map(lock_of).collect();
         let stopped = |l: &Option<Lock>| matches!(l, Some(Lock::Stopped | Lock::Verifying));
@@ -572,7 +575,7 @@ impl Machine {
             return;
         }
         let name = self.upstreams[index].name.clone();
-        for window in self.windows.clone() {
+        for window in self.windows_in_play().to_vec() {
             let unseen = self.unrestored.get(&window.id).into_iter().flatten();
             let mut waiting = self
                 .cells

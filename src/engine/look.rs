@@ -9,6 +9,7 @@ use super::machine::Machine;
 use super::view::{GateView, TicketView, TransactionView, Untold, UpstreamView};
 use crate::domain::cell::Cell;
 use crate::domain::gate::{GateState, Override};
+use crate::domain::hours;
 use crate::domain::ids::Seq;
 use crate::domain::ledger::Books;
 use crate::domain::policy::Disposition;
@@ -203,7 +204,8 @@ impl Machine {
     /// What would be done with a submission to `cell` at any instant `at`.
     #[must_use]
     pub fn decide(&self, cell: &Cell, normal: Disposition, at: Timestamp) -> Decision {
-        window::decide(self.windows.iter().map(AsRef::as_ref), cell, normal, at)
+        let said = window::decide(self.expected_at(at).iter().map(AsRef::as_ref), cell, normal, at);
+        hours::decide(&self.settings.service_hours, cell, said, at)
     }
 
     /// The gate of `cell`, where it has been seen.

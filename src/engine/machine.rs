@@ -13,6 +13,7 @@ use super::live::{
     Live, LiveSet, NEEDS_CREDENTIAL, NOT_SELF_CONTAINED, PRE_ACCEPTED, READY, Slot, UNQUEUED,
 };
 use super::ports::{Answer, KeyEntry, KeyRuns};
+use super::schedule::Plan;
 use super::settings::{Settings, sabotaged};
 use super::view::Untold;
 use crate::domain::cell::Cell;
@@ -167,6 +168,7 @@ pub struct Machine {
     pub(super) asked: HashMap<Seq, u32>,
     pub(super) answers: HashMap<Seq, Answer>,
     pub(super) closings: Vec<Closing>,
+    pub(super) plan: Plan,
     pub(super) gates_dirty: bool,
     /// Whether this process has looked at the gates: what turns then, it has not seen turn.
     pub(super) gates_seen: bool,
@@ -231,6 +233,7 @@ impl Machine {
             asked: HashMap::new(),
             answers: HashMap::new(),
             closings: Vec::new(),
+            plan: Plan::default(),
             gates_dirty: true,
             gates_seen: false,
             dates_dirty: false,
@@ -618,6 +621,7 @@ impl Machine {
             Some(known) => *known = window.clone(),
             None => self.windows.push(window.clone()),
         }
+        self.plan.sorted = false;
         self.gates_dirty = true;
         self.dates_dirty = true;
     }
@@ -746,6 +750,7 @@ impl Machine {
             return id;
         }
         let upstream = self.upstream(&cell.upstream);
+        self.met(cell);
         let cell = Arc::new(cell.clone());
         let id = u32::try_from(self.cells.len()).unwrap_or(u32::MAX);
         self.cells.push(CellSlot {

@@ -36,6 +36,7 @@ pub mod ports;
 mod quarantine;
 pub mod recovery;
 pub mod run;
+mod schedule;
 pub mod search;
 pub mod settings;
 mod snapshot;

@@ -3,7 +3,9 @@
 use crate::domain::calendar::Calendar;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::gate::HealthPolicy;
+use crate::domain::hours::ServiceHours;
 use crate::domain::ids::UpstreamName;
+use crate::domain::recurring::Recurring;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::time::Zone;
 use std::collections::BTreeMap;
@@ -33,6 +35,8 @@ pub struct Limits {
     pub commit_records_max: usize,
     /// The longest planned stop.
     pub window_length_max: Duration,
+    /// How far ahead of its start a recurring stop is declared.
+    pub recurring_ahead: Duration,
     /// The longest that an operator's closing lasts.
     pub override_length_max: Duration,
     /// How far the wall clock may jump and still be believed. `None`: however far.
@@ -51,6 +55,10 @@ pub struct Settings {
     pub calendar: Calendar,
     /// The businesses, which a window's policy is held to.
     pub catalogue: Catalogue,
+    /// The stops that recur.
+    pub recurring: Vec<Recurring>,
+    /// When businesses are open that are not always.
+    pub service_hours: Vec<ServiceHours>,
     /// When to try again.
     pub retry: RetryPolicy,
     /// How much there may be of anything.

@@ -17,7 +17,6 @@ use crate::domain::policy::{Advice, Disposition};
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
 use crate::domain::time::{Now, Timestamp};
-use crate::domain::window;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -228,9 +227,8 @@ impl Machine {
         if let Err(fault) = self.check_links(&s) {
             return Some(Reply::Invalid(fault));
         }
-        let windows = || self.windows.iter().map(AsRef::as_ref);
-        let mut decision = window::decide(windows(), &s.cell, s.line.normal, now);
         let cell = self.intern_cell(&s.cell);
+        let mut decision = self.decide_now(&s.cell, s.line.normal, now);
         let gate = self.cells[cell as usize].gate;
         if !s.line.queued && !gate.lets_through() {
             decision.disposition = Disposition::Refuse;
@@ -768,6 +766,7 @@ fn is_kept(disposition: Disposition, gate: GateState, waited_for: bool) -> bool 
         | GateState::AwaitingRelease
         | GateState::ClosedByOperator
         | GateState::ClosedByProbe
+        | GateState::ClosedBySchedule
         | GateState::ClosedByClock
         | GateState::Verifying => false,
     };

@@ -1,15 +1,18 @@
 //! What the edges may see of the state: plain values, copied out while the engine stands still.
 
-use crate::domain::cell::Cell;
+use crate::domain::cell::{Cell, Selector};
 use crate::domain::gate::{GateState, Health};
 use crate::domain::ids::{InstitutionCode, OrderingKey, Seq, UpstreamName, WindowId};
 use crate::domain::money::Money;
 use crate::domain::outcome::TransientReason;
+use crate::domain::policy::Disposition;
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Interval, Timestamp, Zone};
+use crate::domain::window::Phase;
 use crate::engine::change::Case;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A transaction that is not final, as the machine knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,4 +150,52 @@ pub struct DeadlineView {
     pub case: Case,
     /// When it was registered.
     pub at: Timestamp,
+}
+
+/// One occurrence of a recurring stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OccurrenceView {
+    /// From when to when the schedule plans it.
+    pub planned: Interval,
+    /// The window that was declared for it, and where that stands. What was ordered of it since
+    /// stands in the window.
+    pub declared: Option<(WindowId, Phase)>,
+}
+
+/// A recurring stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecurringView {
+    /// Its name.
+    pub name: WindowId,
+    /// Its expression.
+    pub cron: String,
+    /// The days of each month on which that counts.
+    pub days: Option<String>,
+    /// The zone of its times.
+    pub zone: Zone,
+    /// How long each is planned to last.
+    pub lasts: Duration,
+    /// The next ones, in order.
+    pub next: Vec<OccurrenceView>,
+}
+
+/// Service hours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoursView {
+    /// Their name.
+    pub name: WindowId,
+    /// The zone of their times.
+    pub zone: Zone,
+    /// Whether they are on.
+    pub is_open: bool,
+    /// The cells.
+    pub cells: Selector,
+    /// What is done with a submission outside them.
+    pub outside: Option<Disposition>,
+    /// What they rest on.
+    pub clause: String,
+    /// Why they are.
+    pub reason: String,
+    /// The next openings, in order.
+    pub next: Vec<Interval>,
 }

@@ -8,7 +8,7 @@ use crate::domain::cell::{Channel, Operation, words};
 use crate::domain::deadline::Extension;
 use crate::domain::ids::{Business, InstitutionCode, TicketId, TransactionId};
 use crate::domain::money::Money;
-use crate::domain::policy::{Advice, Disposition};
+use crate::domain::policy::{Advice, Disposition, RowRef};
 use crate::domain::time::Zone;
 use crate::engine::change::{Accepted, Told, TurnedAway};
 use crate::web::problem::{DeadlineMention, Message, PolicyMention};
@@ -212,7 +212,15 @@ fn deadline(record: &Accepted) -> Option<DeadlineMention> {
 }
 
 fn sentence(told: &Told, zone: Zone) -> Message {
+    let closed = told.row.as_ref().is_some_and(RowRef::is_of_hours);
     let (zh_first, en_first) = match told.disposition {
+        Disposition::Hold if closed => (
+            "已受理并保存，服务时间开始后自动办理",
+            "Accepted and kept; it is sent when service hours begin",
+        ),
+        Disposition::Refuse if closed => {
+            ("现不在该业务的服务时间内", "This business is outside its service hours")
+        }
         Disposition::Pass | Disposition::PassOrHold if told.kept => (
             "已受理并保存，待该部分系统恢复后发送",
             "Accepted and kept; it is sent when that part of the core is back",
@@ -247,13 +255,19 @@ fn sentence(told: &Told, zone: Zone) -> Message {
     let (mut zh, mut en) = (String::with_capacity(256), String::with_capacity(256));
     zh.push_str(zh_first);
     en.push_str(en_first);
-    if let Some((advice_zh, advice_en)) = advice_words(told.advice) {
+    if let Some((advice_zh, advice_en)) = advice_words(told.advice, closed) {
         zh.extend(["；", advice_zh]);
         en.extend(["; ", advice_en]);
     }
     if let Some(at) = told.resume_at {
-        say_restart(at.civil(zone), &mut zh, &mut en);
-        zh.push_str("恢复");
+        let (zh_when, en_when, zh_what) = match closed {
+            true => ("；", "; it opens on ", "开始办理"),
+            false => ("；预计", "; the restart is planned for ", "恢复"),
+        };
+        zh.push_str(zh_when);
+        en.push_str(en_when);
+        say_when(at.civil(zone), &mut zh, &mut en);
+        zh.push_str(zh_what);
     }
     if let Some(Extension { from, to, .. }) = &told.deadline {
         zh.push_str(&format!("；期限由{from}顺延至{to}"));
@@ -264,23 +278,23 @@ fn sentence(told: &Told, zone: Zone) -> Message {
     Message { zh, en }
 }
 
-/// When the restart is planned, as people say it. Digits by hand: this is in every receipt, and
+/// An instant, as people say it. Digits by hand: this is in every receipt, and
 /// a format string read at run time costs more than the rest of the sentence.
-fn say_restart(at: NaiveDateTime, zh: &mut String, en: &mut String) {
+fn say_when(at: NaiveDateTime, zh: &mut String, en: &mut String) {
     let two = |n: u32| [n / 10 % 10, n % 10].map(|d| char::from_digit(d, 10).unwrap_or('0'));
     let year = at.year().to_string();
     let (month, day) = (two(at.month()), two(at.day()));
     let plain = |digits: [char; 2]| digits.into_iter().skip(usize::from(digits[0] == '0'));
-    zh.extend(["；预计", &year, "年"]);
+    zh.extend([&year, "年"]);
     zh.extend(plain(month).chain(['月']).chain(plain(day)).chain(['日']));
-    en.extend(["; the restart is planned for ", &year]);
+    en.push_str(&year);
     en.extend(['-'].into_iter().chain(month).chain(['-']).chain(day).chain([' ']));
     for text in [zh, en] {
         text.extend(two(at.hour()).into_iter().chain([':']).chain(two(at.minute())));
     }
 }
 
-fn advice_words(advice: Advice) -> Option<(&'static str, &'static str)> {
+fn advice_words(advice: Advice, closed: bool) -> Option<(&'static str, &'static str)> {
     match advice {
         Advice::None => None,
         Advice::ChargeSplit => Some(("只收个人负担部分", "charge the patient's share only")),
@@ -293,6 +307,9 @@ fn advice_words(advice: Advice) -> Option<(&'static str, &'static str)> {
         }
         Advice::Credit => Some(("可先挂账离院", "the patient may leave on credit")),
         Advice::GoElsewhere => Some(("可到其他机构办理", "another institution can do it now")),
+        Advice::ComeBack if closed => {
+            Some(("请在服务时间内再来办理", "come back in service hours"))
+        }
         Advice::ComeBack => Some(("请在恢复后再来办理", "come back after the restart")),
         Advice::KeepOriginals => Some(("请保留材料原件", "keep the originals")),
         Advice::MaterialsTaken => Some(("材料已留存", "the materials were taken in")),
@@ -309,7 +326,7 @@ pub(super) fn refusal_sentence(
     let told = Told {
         disposition: Disposition::Refuse,
         advice,
-        row: None,
+        row: record.row.clone(),
         resume_at: record.resume_at,
         alternative: None,
         bring: Vec::new(),
@@ -350,6 +367,25 @@ mod tests {
             "Accepted and kept; it is sent after the restart; \
              the restart is planned for 2022-08-15 06:05."
         );
+    }
+
+    #[test]
+    fn outside_service_hours_nobody_is_told_of_a_restart() {
+        let row =
+            RowRef { window: "halls".parse().unwrap(), version: 0, row: 0, clause: "3".to_owned() };
+        let say = |disposition, advice| {
+            let told = Told { row: Some(row.clone()), ..told(disposition, advice) };
+            let Message { zh, en } = sentence(&told, chrono_tz::Asia::Shanghai);
+            (zh, en)
+        };
+        let (zh, en) = say(Disposition::Hold, Advice::None);
+        assert_eq!(zh, "已受理并保存，服务时间开始后自动办理；2022年8月15日06:05开始办理。");
+        let expected = "Accepted and kept; it is sent when service hours begin; it opens on \
+                        2022-08-15 06:05.";
+        assert_eq!(en, expected);
+        let (zh, en) = say(Disposition::Refuse, Advice::ComeBack);
+        assert!(zh.contains("服务时间") && !zh.contains("恢复"), "{zh}");
+        assert!(en.contains("come back in service hours") && !en.contains("restart"), "{en}");
     }
 
     #[test]

@@ -200,10 +200,10 @@ pub struct Message {
 /// The row of a notice that decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct PolicyMention {
-    /// The window.
+    /// The window, or the service hours.
     #[schema(value_type = String)]
     pub window: WindowId,
-    /// The window's version when it was decided.
+    /// The window's version when it was decided; 0 for service hours, which have none.
     pub version: u32,
     /// The row's place in the notice's table, from 0.
     pub row: u32,

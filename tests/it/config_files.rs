@@ -25,6 +25,33 @@ fn the_shipped_files_have_no_problem() {
 }
 
 #[test]
+fn the_example_of_what_recurs_is_good_and_shows_what_comes_in_local_time_and_utc() {
+    let files = ["tests/fixtures/config/base.toml", "config/recurring.example.toml"];
+    let config = config::load(&files.map(|file| root().join(file)).each_ref().map(AsRef::as_ref));
+    let config = config.unwrap_or_else(|problems| panic!("{}", report(&problems)));
+    assert_eq!(report(&config::check(&config)), "");
+    let now: Timestamp = "2026-01-03T15:30:00Z".parse().unwrap();
+    let shown = config::render(&config, now);
+    let expected = "\
+# recurring weekly: 0 2 * * sun, days 8..14 (Asia/Shanghai), 2h each
+#   closes 2026-01-11T02:00:00+08:00 (2026-01-10T18:00:00Z)
+#   opens  2026-01-11T04:00:00+08:00 (2026-01-10T20:00:00Z) once proved
+#   closes 2026-02-08T02:00:00+08:00 (2026-02-07T18:00:00Z)
+#   opens  2026-02-08T04:00:00+08:00 (2026-02-07T20:00:00Z) once proved
+#   closes 2026-03-08T02:00:00+08:00 (2026-03-07T18:00:00Z)
+#   opens  2026-03-08T04:00:00+08:00 (2026-03-07T20:00:00Z) once proved
+# service hours online-services: closed now
+#   opens  2026-01-04T06:00:00+08:00 (2026-01-03T22:00:00Z)
+#   closes 2026-01-04T22:00:00+08:00 (2026-01-04T14:00:00Z)
+#   opens  2026-01-05T06:00:00+08:00 (2026-01-04T22:00:00Z)
+#   closes 2026-01-05T22:00:00+08:00 (2026-01-05T14:00:00Z)
+#   opens  2026-01-06T06:00:00+08:00 (2026-01-05T22:00:00Z)
+#   closes 2026-01-06T22:00:00+08:00 (2026-01-06T14:00:00Z)
+";
+    assert!(shown.starts_with(expected), "{}", &shown[..expected.len()]);
+}
+
+#[test]
 fn the_defaults_lack_nothing_but_the_addresses() {
     let problems = config::parse(&[]).unwrap_err();
     assert_eq!(
@@ -36,7 +63,8 @@ fn the_defaults_lack_nothing_but_the_addresses() {
 }
 
 /// Each file under `bad/` holds one mistake (one of them several). It is laid over a good file:
-/// the stop of August 2022 where its name begins with `window`, else the least there can be.
+/// the stop of August 2022 where its name begins with `window`, the example of what recurs where it
+/// begins with `recurring` or `hours`, else the least there can be.
 /// `UPDATE_EXPECTED=1` writes the reports anew.
 #[test]
 fn every_mistake_is_reported_with_its_place_and_what_is_allowed() {
@@ -51,11 +79,13 @@ fn every_mistake_is_reported_with_its_place_and_what_is_allowed() {
     let mut wrong = Vec::new();
     for file in &files {
         let name = file.file_stem().unwrap().to_str().unwrap();
-        let below = match name.starts_with("window") {
-            true => "config/beijing-2022-08.toml",
-            false => "tests/fixtures/config/base.toml",
-        };
-        let below = fs::read_to_string(root().join(below)).unwrap();
+        let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+        let mut below = read("tests/fixtures/config/base.toml");
+        if name.starts_with("window") {
+            below = read("config/beijing-2022-08.toml");
+        } else if name.starts_with("recurring") || name.starts_with("hours") {
+            below += &read("config/recurring.example.toml");
+        }
         let text = fs::read_to_string(file).unwrap();
         let given = match config::parse(&[("below", &below), ("bad.toml", &text)]) {
             Ok(_) => "no problem\n".to_owned(),

@@ -1,13 +1,15 @@
-//! The engine against a simulated world: seeded clients, a core that loses answers, windows,
-//! overrides, crashes at any commit. The oracle keeps its own books and knows nothing of the
+//! The engine against a simulated world: seeded clients, a core that loses answers, overrides,
+//! crashes at any commit; in every other world stops that recur and service hours too. The oracle keeps its own books and knows nothing of the
 //! engine's structures.
 //!
 //! A failing seed prints the command that repeats it.
 
 use crate::engine_support::{NoRuns, answer, cell, found, settings, submission};
+use crate::recurring::nightly;
+use crate::service_hours::hours;
 use holdover::domain::cell::Selector;
 use holdover::domain::gate::Probe;
-use holdover::domain::ids::{AttemptNo, OrderingKey, Seq, UpstreamName};
+use holdover::domain::ids::{AttemptNo, OrderingKey, Seq, UpstreamName, WindowId};
 use holdover::domain::money::Money;
 use holdover::domain::outcome::{DoubtReason, Finding, Outcome, TransientReason};
 use holdover::domain::policy::Disposition;
@@ -16,14 +18,28 @@ use holdover::domain::time::{Monotonic, Now, Timestamp};
 use holdover::engine::change::Change;
 use holdover::engine::event::{Command, Done, Event, Order, Reply, ReplyTo};
 use holdover::engine::machine::Machine;
+use holdover::engine::settings::Settings;
 use holdover::engine::step::{Decision, Effect, SendOrder};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// Every hour from :04 to :07 `b` is stopped, and `filing.two` is open from 17:02 to 17:09 only.
+fn scheduled() -> Settings {
+    let mut settings = nightly("4 * * * *");
+    settings.recurring[0].lasts = Duration::from_secs(180);
+    settings.limits.recurring_ahead = Duration::from_secs(2 * 3600);
+    let mut open = hours("from = '17:02'\nuntil = '17:09'");
+    let business = "filing.two".to_owned().try_into().unwrap();
+    open.row.cells = Selector { business: vec![business], ..Selector::default() };
+    settings.service_hours.push(open);
+    settings
+}
+
 /// The world around one machine.
 struct World {
     rng: fastrand::Rng,
+    settings: Settings,
     now: Timestamp,
     machine: Machine,
     /// Everything that is durable.
@@ -54,10 +70,12 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
+        let settings = if seed.is_multiple_of(2) { settings() } else { scheduled() };
         Self {
             rng: fastrand::Rng::with_seed(seed),
+            machine: Machine::new(settings.clone(), Box::new(NoRuns)),
+            settings,
             now: "2022-08-12T17:00:00+08:00".parse().unwrap(),
-            machine: Machine::new(settings(), Box::new(NoRuns)),
             journal: Vec::new(),
             out: Vec::new(),
             asks: Vec::new(),
@@ -110,6 +128,11 @@ impl World {
                         !(closed && order.cell.upstream.as_str() == "b"),
                         "a send began while its gate was closed"
                     );
+                    assert!(
+                        self.settings.recurring.is_empty() || self.allowed(&order),
+                        "a send began at {} behind a gate that its schedule has closed",
+                        self.now
+                    );
                     self.out.push(*order);
                 }
                 Effect::Ask { transaction, upstream, .. } => {
@@ -136,6 +159,22 @@ impl World {
         assert_eq!(self.machine.books().amount_difference(), 0);
     }
 
+    /// The minute of the day, reckoned by hand.
+    fn minute(&self) -> i64 {
+        (self.now.as_millis().div_euclid(60_000) + 8 * 60).rem_euclid(24 * 60)
+    }
+
+    fn is_service_hour(&self) -> bool {
+        (17 * 60 + 2..17 * 60 + 9).contains(&self.minute())
+    }
+
+    /// Whether the schedules of [`scheduled`] let a send begin now.
+    fn allowed(&self, order: &SendOrder) -> bool {
+        let stopped = order.cell.upstream.as_str() == "b" && (4..7).contains(&(self.minute() % 60));
+        let closed = order.cell.business.as_str() == "filing.two" && !self.is_service_hour();
+        !stopped && !closed
+    }
+
     fn crash(&mut self) {
         self.crashes += 1;
         // Calls that are on the wire may still be applied by the core.
@@ -145,10 +184,10 @@ impl World {
             }
         }
         self.asks.clear();
-        let mut machine = Machine::new(settings(), Box::new(NoRuns));
+        let mut machine = Machine::new(self.settings.clone(), Box::new(NoRuns));
         // Half of the restarts begin from a snapshot of the same history.
         if self.rng.bool() {
-            let mut first = Machine::new(settings(), Box::new(NoRuns));
+            let mut first = Machine::new(self.settings.clone(), Box::new(NoRuns));
             let cut = self.rng.usize(..=self.journal.len());
             for (seq, change) in &self.journal[..cut] {
                 first.apply(*seq, change);
@@ -160,7 +199,7 @@ impl World {
             for (seq, change) in &self.journal[cut..] {
                 machine.apply(*seq, change);
             }
-            let mut whole = Machine::new(settings(), Box::new(NoRuns));
+            let mut whole = Machine::new(self.settings.clone(), Box::new(NoRuns));
             for (seq, change) in &self.journal {
                 whole.apply(*seq, change);
             }
@@ -351,7 +390,9 @@ impl World {
             for view in found(&self.machine, |one| one.state == State::DeadLettered) {
                 self.order(Command::Redrive(view.transaction));
             }
-            self.pass_time(7);
+            // By schedule a business may stay closed until the next day.
+            let closed = !self.settings.recurring.is_empty() && !self.is_service_hour();
+            self.pass_time(if closed { 300 } else { 7 });
             let open = found(&self.machine, |one| one.state != State::Ticketed);
             if open.is_empty() {
                 return;
@@ -372,6 +413,15 @@ impl World {
         for transaction in self.receipts.values() {
             assert!(accepted.contains(transaction), "receipt of {transaction} is lost");
         }
+        // A start is declared once, whatever happened in between.
+        let declared = self.journal.iter().filter_map(|(_, change)| match change {
+            Change::WindowSet(window) if window.version == 1 => Some(window.id.clone()),
+            _ => None,
+        });
+        let declared: Vec<WindowId> = declared.collect();
+        let names: HashSet<&WindowId> = declared.iter().collect();
+        assert_eq!(names.len(), declared.len(), "a stop was declared twice");
+        assert_eq!(names.is_empty(), self.settings.recurring.is_empty());
         // P2 is asserted in `apply`. The engine must know of every effect.
         let books = self.machine.books();
         assert_eq!(books.in_state(State::Applied).items, self.applied.len() as u64);

@@ -71,9 +71,12 @@ pub(crate) fn settings() -> Settings {
             deadlines_max: 1000,
             commit_records_max: 4096,
             window_length_max: Duration::from_secs(60 * 24 * 3600),
+            recurring_ahead: Duration::from_secs(7 * 24 * 3600),
             override_length_max: Duration::from_secs(7 * 24 * 3600),
             clock_jump_max: None,
         },
+        recurring: Vec::new(),
+        service_hours: Vec::new(),
         retry: RetryPolicy {
             first: Duration::from_secs(1),
             longest: Duration::from_secs(30),

@@ -175,6 +175,7 @@ fn settings() -> Settings {
             deadlines_max: 1000,
             commit_records_max: 4096,
             window_length_max: Duration::from_secs(60 * 24 * 3600),
+            recurring_ahead: Duration::from_secs(7 * 24 * 3600),
             override_length_max: Duration::from_secs(7 * 24 * 3600),
             clock_jump_max: None,
         },
@@ -182,6 +183,8 @@ fn settings() -> Settings {
         zone: config.zone,
         calendar: config.calendar,
         catalogue: config.catalogue,
+        recurring: config.recurring,
+        service_hours: config.service_hours,
         retry: config.retry,
         upstreams: Default::default(),
         #[cfg(feature = "sabotage")]

@@ -26,6 +26,7 @@ mod long_memory;
 mod lookup;
 mod monitoring;
 mod order;
+mod recurring;
 mod retention;
 mod rig;
 mod strace;
