@@ -184,7 +184,6 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     let acts = TaskTracker::new();
     daemon.listen(&acts, audit).await?;
     daemon.answer_driver(&due);
-    daemon.ready.store(true, Ordering::SeqCst);
     let ended = daemon.until_stopped().await;
     let clean = daemon.stop(&acts).await;
     let ended = ended.and_then(|()| match daemon.pulse.is_poisoned() {
@@ -621,6 +620,8 @@ impl Daemon {
             let stopped = server::serve(operators, admin, limits, end).await;
             tracing::info!(?stopped, "operators are no longer served");
         });
+        // Before the line that says so.
+        self.ready.store(true, Ordering::SeqCst);
         announce(addresses.0, addresses.1)
     }
 

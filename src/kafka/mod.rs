@@ -10,6 +10,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::Header;
 use rdkafka::producer::FutureProducer;
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -171,4 +172,10 @@ fn lag(statistics: &Statistics) -> u64 {
     let topics = statistics.topics.values();
     let partitions = topics.flat_map(|topic| topic.partitions.values());
     partitions.filter_map(|partition| u64::try_from(partition.consumer_lag).ok()).sum()
+}
+
+/// A header whose value is a text.
+#[must_use]
+pub fn text<'a>(key: &'a str, value: &'a str) -> Header<'a, &'a str> {
+    Header { key, value: Some(value) }
 }

@@ -652,6 +652,17 @@ pub fn kafka_topic_seen(topic: &str, replicas: usize) {
 /// The replicas of a topic from which on one broker may fail while another is being looked after.
 const REPLICAS_MIN: usize = 3;
 
+/// The API key on whose behalf a topic would be read is not good.
+pub fn kafka_key_lacking(topic: &str, key: &str) {
+    tracing::warn!(
+        code = "no_key",
+        topic,
+        key,
+        "the key that intake.kafka.topics names is not good, the topic's records become dead \
+         letters; name a good one (holdover key list) and start again"
+    );
+}
+
 /// The intake from Kafka ended before its time; it begins again at the committed offsets.
 pub fn kafka_intake_interrupted(why: &impl Display) {
     tracing::warn!(

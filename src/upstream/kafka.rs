@@ -18,13 +18,13 @@ use super::http::{ProbeExpect, contains};
 use crate::domain::ids::{TransactionId, UpstreamName};
 use crate::domain::outcome::{Finding, Outcome};
 use crate::engine::ports::{Call, Later, Upstream};
-use crate::kafka::{Connection, Watcher};
+use crate::kafka::{Connection, Watcher, text};
 use bytes::Bytes;
 use hyper::Response;
 use rdkafka::Message;
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Header, Headers, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Headers, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::HashMap;
@@ -271,10 +271,6 @@ fn header(record: &BorrowedMessage<'_>, name: &str) -> Option<String> {
     let headers = record.headers()?;
     let found = headers.iter().find(|header| header.key.eq_ignore_ascii_case(name))?;
     String::from_utf8(found.value?.to_vec()).ok()
-}
-
-fn text<'a>(key: &'a str, value: &'a str) -> Header<'a, &'a str> {
-    Header { key, value: Some(value) }
 }
 
 fn headers_of(call: &Call) -> OwnedHeaders {

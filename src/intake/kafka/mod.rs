@@ -64,6 +64,12 @@ impl Options {
 
 /// Takes records in until `stop`, session after session.
 pub async fn run(state: Shared, options: Options, stop: CancellationToken) {
+    let now = state.clock.now().wall;
+    for (topic, key) in &options.topics {
+        if state.keys.holder(key, now).is_none() {
+            events::kafka_key_lacking(topic, key);
+        }
+    }
     let mut pause = FIRST_PAUSE;
     while !stop.is_cancelled() {
         let began = state.clock.now().monotonic;

@@ -10,10 +10,11 @@ use super::envelope::SPEC_VERSION;
 use crate::intake::State;
 use crate::intake::answer::{self, Answered};
 use crate::intake::receipt::Receipt;
+use crate::kafka::{Watcher, text};
 use crate::telemetry::events::{self, RecordOutcome};
 use crate::web::problem::{Code, Problem};
 use rdkafka::Message;
-use rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
+use rdkafka::message::{OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
 
 /// The type of the event that has a receipt.
@@ -117,7 +118,7 @@ impl Outgoing {
     /// When the client takes nothing.
     pub(super) fn send(
         self,
-        producer: &FutureProducer<crate::kafka::Watcher>,
+        producer: &FutureProducer<Watcher>,
         record: &OwnedMessage,
     ) -> Result<DeliveryFuture, rdkafka::error::KafkaError> {
         let mut out = FutureRecord::to(&self.topic).headers(self.headers);
@@ -189,8 +190,4 @@ fn whence(headers: OwnedHeaders, record: &OwnedMessage) -> OwnedHeaders {
         .insert(text("holdover-topic", record.topic()))
         .insert(text("holdover-partition", &record.partition().to_string()))
         .insert(text("holdover-offset", &record.offset().to_string()))
-}
-
-fn text<'a>(key: &'a str, value: &'a str) -> Header<'a, &'a str> {
-    Header { key, value: Some(value) }
 }
