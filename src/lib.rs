@@ -7,7 +7,7 @@
 //!               ├─► admin ──┤
 //!               ├─► journal ┼─► engine ─► domain
 //!               ├─► upstream┘
-//!               └─► telemetry
+//!               └─► telemetry           intake, upstream ─► kafka (the clients' settings)
 //! ```
 //!
 //! Adapters never import each other, `engine` owns the traits that they implement, and only

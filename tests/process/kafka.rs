@@ -5,7 +5,7 @@
 
 use crate::broker::Broker;
 use crate::order::{in_submit_order, line};
-use crate::rig::{Client, Daemon, Site, Submitter, after, wait_for};
+use crate::rig::{Client, Daemon, HOLDOVER, Site, Submitter, after, wait_for};
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Headers, OwnedHeaders, OwnedMessage};
@@ -13,6 +13,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const PARTITIONS: i32 = 3;
@@ -498,4 +499,30 @@ fn a_core_over_kafka_that_loses_replies_applies_everything_once() {
     let lost = counts.lost_before + counts.lost_after;
     assert!(lost > records as u64 / 40, "{counts:?}");
     assert!(counts.questions >= lost, "{counts:?}");
+}
+
+#[test]
+fn a_topic_whose_key_was_revoked_submits_for_nobody() {
+    let Some(stage) = Stage::new("") else { return };
+    let daemon = stage.site.start();
+    let id = key_id(&stage.site.submitters[0]);
+    let revoked = Command::new(HOLDOVER)
+        .args(["key", "revoke", id, "--confirm", id, "--keys"])
+        .arg(stage.site.folder().join("keys.json"))
+        .output()
+        .unwrap();
+    assert!(revoked.status.success(), "{}", String::from_utf8_lossy(&revoked.stderr));
+    // The file is looked at once a second.
+    std::thread::sleep(Duration::from_millis(1500));
+    let producer = stage.producer();
+    for topic in TOPICS {
+        send(&producer, topic, "k", &line(1, 1), OwnedHeaders::new());
+    }
+    producer.flush(Duration::from_secs(30)).unwrap();
+    let told = told(&stage, 2, Duration::from_secs(60));
+    let letter = told.letters.values().next().unwrap();
+    assert_eq!(header(&letter[0], "holdover-reason"), Some("unauthenticated"));
+    let answer = told.answers.values().next().unwrap();
+    assert_eq!(header(&answer[0], "holdover-topic"), Some(TOPICS[1]), "the other one goes on");
+    assert_eq!(daemon.items("accepted"), 1);
 }
