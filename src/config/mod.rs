@@ -13,7 +13,7 @@ mod secret;
 pub use check::{check, render};
 pub use model::{
     Config, Data, Index, Institutions, IntakeKafka, Journal, Limits, Listen, Log, LogFormat,
-    LogLevel, Probe, Upstream, Way,
+    LogLevel, Probe, PublishKafka, Upstream, Way,
 };
 pub use read::parse_calendar;
 pub use secret::{Secret, SecretError};

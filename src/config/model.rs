@@ -6,7 +6,7 @@ use crate::domain::calendar::Calendar;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::gate::HealthPolicy;
 use crate::domain::hours::ServiceHours;
-use crate::domain::ids::UpstreamName;
+use crate::domain::ids::{InstitutionCode, UpstreamName};
 use crate::domain::recurring::Recurring;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::time::Zone;
@@ -37,6 +37,8 @@ pub struct Config {
     pub kafka_brokers: Vec<String>,
     /// Submissions from Kafka, where there are any.
     pub intake_kafka: Option<IntakeKafka>,
+    /// What is published to topics of Kafka, where anything is.
+    pub publish_kafka: Option<PublishKafka>,
     /// When to try again.
     pub retry: RetryPolicy,
     /// The parts of the core, by name.
@@ -176,6 +178,15 @@ pub struct IntakeKafka {
     pub poll_interval_max: Duration,
     /// Each topic, and the id of the key whose holder submits there. At least one.
     pub topics: BTreeMap<String, String>,
+}
+
+/// What is published to topics of Kafka. At least one of the two.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishKafka {
+    /// The topic of windows.
+    pub windows: Option<String>,
+    /// Each topic of results, and the institution whose they are; `None` for everybody's.
+    pub results: BTreeMap<String, Option<InstitutionCode>>,
 }
 
 /// One part of the core.

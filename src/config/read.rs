@@ -2,7 +2,7 @@
 
 use super::model::{
     Config, Data, Index, Institutions, IntakeKafka, Journal, Limits, Listen, Log, LogFormat,
-    LogLevel, Probe, Upstream, Way,
+    LogLevel, Probe, PublishKafka, Upstream, Way,
 };
 use super::planned::{read_hours, read_recurring};
 use super::raw::{Notes, Reader, lay_over, parse, show_duration};
@@ -60,6 +60,7 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
     index.finish();
     let institutions = read_institutions(root.section("institutions"));
     let (kafka_brokers, intake_kafka) = read_kafka(&mut root);
+    let publish_kafka = read_publishing(&mut root, &kafka_brokers, intake_kafka.as_ref());
     let retry = read_retry(root.section("retry"));
     let (fallback_path, fallback) = root.table("upstream_default");
     let mut upstreams = BTreeMap::new();
@@ -97,6 +98,7 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
         institutions,
         kafka_brokers,
         intake_kafka,
+        publish_kafka,
         retry,
         upstreams,
         catalogue,
@@ -278,6 +280,50 @@ fn check_kafka(r: &Reader<'_>, named: &Reader<'_>, read: &IntakeKafka) {
             named.error("", shown, "its answers or dead letters would be read as submissions");
         }
     }
+}
+
+fn read_publishing(
+    root: &mut Reader<'_>,
+    brokers: &[String],
+    intake: Option<&IntakeKafka>,
+) -> Option<PublishKafka> {
+    let mut publish = root.section("publish");
+    let mut r = publish.section("kafka");
+    let mut named = r.section("results");
+    let windows = r.text("windows");
+    let mut results = BTreeMap::new();
+    let check = |r: &Reader<'_>, key: &str, topic: &str| {
+        let shown = Some(format!("{topic:?}"));
+        if topic.is_empty() || topic.len() > 249 || !is_topic(topic) {
+            r.error(key, shown, "expected 1 to 249 letters, digits, '.', '_' or '-'");
+        } else if intake.is_some_and(|intake| intake.topics.contains_key(topic)) {
+            r.error(key, shown, "is read as submissions (intake.kafka.topics); name another one");
+        }
+    };
+    for (topic, whose) in named.texts() {
+        check(&named, "", &topic);
+        match whose.as_str() {
+            "*" => drop(results.insert(topic, None)),
+            code => match code.parse() {
+                Ok(code) => drop(results.insert(topic, Some(code))),
+                Err(why) => {
+                    let why = format!("{why}, or \"*\" for everybody's");
+                    named.error(&topic, Some(format!("{code:?}")), why);
+                }
+            },
+        }
+    }
+    if !windows.is_empty() {
+        check(&r, "windows", &windows);
+    }
+    let read = PublishKafka { windows: (!windows.is_empty()).then_some(windows), results };
+    let publishes = read.windows.is_some() || !read.results.is_empty();
+    if publishes && brokers.is_empty() {
+        r.error("", None, "publishing needs kafka.brokers");
+    }
+    r.finish();
+    publish.finish();
+    publishes.then_some(read)
 }
 
 fn is_topic(name: &str) -> bool {

@@ -17,6 +17,7 @@ use crate::engine::recovery;
 use crate::engine::settings::{Limits, Settings, UpstreamSettings};
 use crate::engine::step::Decision;
 use crate::index::Index;
+use crate::intake::kafka::publish::{self, Audience};
 use crate::intake::tally::Tally;
 use crate::journal::seal::{FileVault, MasterKey};
 use crate::journal::{self, Damage, OpenError};
@@ -30,6 +31,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Sets log and metrics up.
 pub(super) fn observe(config: &Config, virtual_clock: bool) -> Result<Metrics> {
@@ -50,8 +52,26 @@ pub(super) fn observe(config: &Config, virtual_clock: bool) -> Result<Metrics> {
     })?)
 }
 
+/// Takes submissions in from Kafka and publishes there, as far as either is configured, until
+/// `stop`. What ends after that is published after the next start.
+pub(super) fn speak_kafka(
+    config: &Config,
+    tasks: &Tasks,
+    state: &intake::Shared,
+    stop: &CancellationToken,
+) {
+    if let Some(options) = kafka_intake(config) {
+        let working = intake::kafka::run(state.clone(), options, stop.clone());
+        tasks.spawn(Kind::Intake, "kafka", working);
+    }
+    if let Some(options) = kafka_publishing(config) {
+        let working = publish::run(state.clone(), options, stop.clone());
+        tasks.spawn(Kind::Intake, "publishing", working);
+    }
+}
+
 /// What is read from Kafka, if anything is.
-pub(super) fn kafka_intake(config: &Config) -> Option<intake::kafka::Options> {
+fn kafka_intake(config: &Config) -> Option<intake::kafka::Options> {
     let kafka = config.intake_kafka.as_ref()?;
     Some(intake::kafka::Options {
         connection: Connection { brokers: config.kafka_brokers.clone() },
@@ -60,6 +80,21 @@ pub(super) fn kafka_intake(config: &Config) -> Option<intake::kafka::Options> {
         answers_suffix: kafka.answers_suffix.clone(),
         dead_letters_suffix: kafka.dead_letters_suffix.clone(),
         poll_interval_max: kafka.poll_interval_max,
+    })
+}
+
+/// What is published to Kafka, if anything is.
+fn kafka_publishing(config: &Config) -> Option<publish::Options> {
+    let kafka = config.publish_kafka.as_ref()?;
+    let results = kafka.results.iter().map(|(topic, whose)| {
+        let audience = whose.clone().map_or(Audience::All, Audience::Institution);
+        (topic.clone(), audience)
+    });
+    Some(publish::Options {
+        connection: Connection { brokers: config.kafka_brokers.clone() },
+        windows: kafka.windows.clone(),
+        results: results.collect(),
+        place: config.data.folder.join("published"),
     })
 }
 

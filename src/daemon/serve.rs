@@ -11,8 +11,8 @@ use super::dispatch::{Dispatch, DispatchOutlet};
 use super::driven::{self, Due, DueSource};
 use super::observe::{Observer, Timed, standing};
 use super::parts::{
-    damage_out, draw_mark, intake_counters, kafka_intake, observe, observed, open_audit,
-    open_journal, open_vault, room, settings, size, start_index, tell_damage, tell_recovered,
+    damage_out, draw_mark, intake_counters, observe, observed, open_audit, open_journal,
+    open_vault, room, settings, size, speak_kafka, start_index, tell_damage, tell_recovered,
     upstreams, write_snapshot,
 };
 use super::retention::{Ages, Retention};
@@ -606,9 +606,8 @@ impl Daemon {
         let intake = observed(intake::router(shared.clone()), "submitters");
         let admin = observed(admin::router(self.admin_state(keys, acts, audit)), "operators");
         let stop = self.shutdown.token(Phase::Intake);
-        if let Some(options) = kafka_intake(config).filter(|_| !self.quarantined) {
-            let working = intake::kafka::run(shared, options, stop.clone());
-            self.tasks.spawn(Kind::Intake, "kafka", working);
+        if !self.quarantined {
+            speak_kafka(config, &self.tasks, &shared, &stop);
         }
         // Operators may look until the very end; they can do nothing any more by then.
         let end = self.shutdown.token(Phase::Store);

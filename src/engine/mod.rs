@@ -41,5 +41,5 @@ pub mod search;
 pub mod settings;
 mod snapshot;
 pub mod step;
-mod subject;
+pub(crate) mod subject;
 pub mod view;

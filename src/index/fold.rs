@@ -6,10 +6,10 @@
 use super::packed::Provisional;
 use crate::domain::ids::{InstitutionCode, Seq, UpstreamName};
 use crate::domain::state::State;
-use crate::domain::ticket::TicketState;
 use crate::domain::time::Timestamp;
-use crate::engine::change::{Change, Settlement};
+use crate::engine::change::Change;
 use crate::engine::ports::{Indexed, JournalReader, ReadError};
+use crate::engine::subject::Brought;
 use std::collections::BTreeMap;
 
 /// A change, boiled down.
@@ -44,9 +44,6 @@ pub(super) enum Step {
 
 /// What the change `seq` means; `None` for nothing.
 pub(super) fn boil_down(seq: Seq, change: &Change) -> Option<Step> {
-    let ended =
-        |&transaction: &Seq, state, &at: &Timestamp| Some(Step::Ended { transaction, state, at });
-    let moved = |&transaction: &Seq| Some(Step::Moved { transaction });
     match change {
         Change::Accepted(accepted) => {
             Some(Step::Accepted { transaction: seq, institution: accepted.institution.clone() })
@@ -57,48 +54,19 @@ pub(super) fn boil_down(seq: Seq, change: &Change) -> Option<Step> {
             institution: accepted.institution.clone(),
         }),
         Change::Retired { before, .. } => Some(Step::Retired { before: *before }),
-        Change::Settled { transaction, settlement, at, .. }
-        | Change::Resolved { transaction, settlement, at, .. } => match settlement {
-            Settlement::Applied { .. } => ended(transaction, State::Applied, at),
-            Settlement::Refused { provisional: false, .. } => {
-                ended(transaction, State::Refused, at)
-            }
-            Settlement::Refused { provisional: true, .. } => {
-                Some(Step::RefusedProvisionally { transaction: *transaction })
-            }
-            Settlement::Transient { .. } | Settlement::InDoubt { .. } => moved(transaction),
-        },
         Change::ProvisionalDecided { upstream, confirmed, at } => {
             Some(Step::Decided { upstream: upstream.clone(), confirmed: *confirmed, at: *at })
         }
-        Change::TicketClosed { transaction, how, at, .. } => match how {
-            TicketState::Resettled => ended(transaction, State::Superseded, at),
-            TicketState::ReimbursedManually | TicketState::Waived => {
-                ended(transaction, State::Withdrawn, at)
-            }
-            TicketState::Open => None,
-        },
-        Change::Withdrawn { transaction, at, .. } => ended(transaction, State::Withdrawn, at),
-        Change::Superseded { transaction, at, .. } => ended(transaction, State::Superseded, at),
-        Change::AttemptStarted { transaction, .. }
-        | Change::StillInDoubt { transaction, .. }
-        | Change::Ticketed { transaction, .. }
-        | Change::DeadLettered { transaction, .. }
-        | Change::Redriven { transaction, .. }
-        | Change::ActionRequired { transaction, .. } => moved(transaction),
-        Change::Started { .. }
-        | Change::TurnedAway(_)
-        | Change::ResultTold { .. }
-        | Change::ClockAccepted { .. }
-        | Change::AuditNoted { .. }
-        | Change::WindowSet(_)
-        | Change::OverridesSet(_)
-        | Change::HealthSet { .. }
-        | Change::DeadlineRegistered { .. }
-        | Change::DeadlineTold { .. }
-        | Change::Totals(_)
-        | Change::Carried(_)
-        | Change::DeadlineCarried { .. } => None,
+        other => {
+            let (transaction, to) = other.brings()?;
+            Some(match to {
+                Brought::RefusedProvisionally => Step::RefusedProvisionally { transaction },
+                Brought::To(state, at) if state.is_final() => {
+                    Step::Ended { transaction, state, at }
+                }
+                Brought::To(..) | Brought::StillInDoubt => Step::Moved { transaction },
+            })
+        }
     }
 }
 

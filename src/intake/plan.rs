@@ -249,7 +249,8 @@ pub(super) async fn windows(
     answer::json_response(StatusCode::OK, &PlannedList { items })
 }
 
-fn planned(window: &Window, phase: Phase) -> Planned {
+/// A window as submitters see it.
+pub(super) fn planned(window: &Window, phase: Phase) -> Planned {
     let zone = window.zone;
     let rows = window.policy.iter().map(|row| {
         let stretch = window.interval_of(row);

@@ -6,6 +6,7 @@
 //! taken in, and a record that comes twice is found by its idempotency key.
 
 use crate::telemetry::events;
+use rdkafka::admin::{AdminClient, AdminOptions, OwnedResourceSpecifier, ResourceSpecifier};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance, StreamConsumer};
@@ -14,6 +15,7 @@ use rdkafka::message::Header;
 use rdkafka::producer::FutureProducer;
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// Kilobytes that a consumer may hold ahead of us. The library's own default is 64 MiB for each
@@ -21,6 +23,23 @@ use std::time::Duration;
 const READ_AHEAD_KBYTES: u32 = 16 * 1024;
 /// Messages that a producer may hold; far more than we ever have under way.
 const PRODUCER_QUEUE: u32 = 10_000;
+
+/// How long brokers may take to say which topics there are, and how they are kept.
+const TOPICS_WAIT: Duration = Duration::from_secs(10);
+
+/// Why topics cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TopicError {
+    /// The brokers, or the way to them.
+    #[error("kafka: {0}")]
+    Kafka(#[from] KafkaError),
+    /// A topic is not there.
+    #[error("the topic {0} does not exist or may not be used; create it, or correct its name")]
+    Missing(String),
+    /// A thread could not be had.
+    #[error("{0}")]
+    Thread(#[from] tokio::task::JoinError),
+}
 
 /// Where the brokers are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +132,53 @@ impl Connection {
             .set("delivery.timeout.ms", delivery_max.as_millis().to_string());
         config.create_with_context(Watcher { is_of_intake: false })
     }
+
+    /// Looks whether every one of `topics` is there, and says which are kept less safely than what
+    /// is told through them deserves.
+    ///
+    /// # Errors
+    /// See [`TopicError`].
+    pub async fn look_at(&self, topics: Vec<String>) -> Result<(), TopicError> {
+        let admin: AdminClient<Watcher> =
+            self.config().create_with_context(Watcher { is_of_intake: false })?;
+        let asked = topics.clone();
+        let (admin, replicas) = tokio::task::spawn_blocking(move || {
+            let replicas = replicas_of(&admin, &asked);
+            (admin, replicas)
+        })
+        .await?;
+        let replicas = replicas?;
+        let named: Vec<_> = topics.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+        let options = AdminOptions::new().request_timeout(Some(TOPICS_WAIT));
+        let kept = admin.describe_configs(&named, &options).await;
+        // Whoever may not ask is told of the replicas alone.
+        let kept = kept.unwrap_or_default().into_iter().filter_map(Result::ok);
+        let in_sync: HashMap<_, usize> = kept
+            .filter_map(|topic| {
+                let least = topic.get("min.insync.replicas")?.value.as_deref()?.parse().ok()?;
+                match topic.specifier {
+                    OwnedResourceSpecifier::Topic(name) => Some((name, least)),
+                    OwnedResourceSpecifier::Group(_) | OwnedResourceSpecifier::Broker(_) => None,
+                }
+            })
+            .collect();
+        for (name, replicas) in topics.iter().zip(replicas) {
+            events::kafka_topic_seen(name, replicas, in_sync.get(name).copied());
+        }
+        Ok(())
+    }
+}
+
+/// The replicas of the least safe partition of each topic. Blocks.
+fn replicas_of(admin: &AdminClient<Watcher>, topics: &[String]) -> Result<Vec<usize>, TopicError> {
+    let replicas = |name: &String| {
+        let metadata = admin.inner().fetch_metadata(Some(name), TOPICS_WAIT)?;
+        let found = metadata.topics().iter().find(|found| found.name() == name);
+        let found = found.filter(|found| found.error().is_none());
+        let found = found.ok_or_else(|| TopicError::Missing(name.clone()))?;
+        Ok(found.partitions().iter().map(|p| p.replicas().len()).min().unwrap_or(0))
+    };
+    topics.iter().map(replicas).collect()
 }
 
 /// Hears what a client tells of itself, and passes it on to log and metrics.

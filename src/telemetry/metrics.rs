@@ -7,7 +7,7 @@
 
 #![expect(clippy::disallowed_macros, reason = "this file is where metrics are recorded")]
 
-use super::events::RecordOutcome;
+use super::events::{Published, RecordOutcome};
 use crate::domain::cell::{Cell, Operation, words};
 use crate::domain::deadline::Rule;
 use crate::domain::gate::GateState;
@@ -190,7 +190,11 @@ catalogue! {
     KAFKA_INTERRUPTIONS Kind::Counter, "holdover_kafka_intake_interruptions_total", &[],
         "Times that the intake from Kafka ended before its time and began again";
     KAFKA_DELIVERY_FAILURES Kind::Counter, "holdover_kafka_delivery_failures_total", &[],
-        "Answers and dead letters that the brokers did not confirm";
+        "Answers, dead letters and events that the brokers did not confirm";
+    KAFKA_PUBLISHED Kind::Counter, "holdover_kafka_published_records_total", &["event"],
+        "Results and windows that were published to topics";
+    KAFKA_UNPUBLISHED Kind::Gauge, "holdover_kafka_unpublished_changes", &[],
+        "Changes that were not looked at yet for what is to be published";
 }
 
 /// Why an index is given up, as a label.
@@ -347,12 +351,7 @@ pub(super) struct Series {
     logs: Vec<Counter>,
     index_rebuilds: Vec<Counter>,
     pub(super) index_ready: Gauge,
-    kafka_records: Vec<Counter>,
-    pub(super) kafka_lag: Gauge,
-    pub(super) kafka_partitions: Gauge,
-    pub(super) kafka_rebalances: Counter,
-    pub(super) kafka_interruptions: Counter,
-    pub(super) kafka_delivery_failures: Counter,
+    pub(super) kafka: KafkaSeries,
 }
 
 impl Series {
@@ -422,20 +421,8 @@ impl Series {
                 |reason| counter!(INDEX_REBUILDS, "reason" => reason),
             ),
             index_ready,
-            kafka_records: each(
-                RecordOutcome::ALL.iter().map(|o| o.as_str()),
-                |outcome| counter!(KAFKA_RECORDS, "outcome" => outcome),
-            ),
-            kafka_lag: gauge!(KAFKA_LAG),
-            kafka_partitions: gauge!(KAFKA_PARTITIONS),
-            kafka_rebalances: counter!(KAFKA_REBALANCES),
-            kafka_interruptions: counter!(KAFKA_INTERRUPTIONS),
-            kafka_delivery_failures: counter!(KAFKA_DELIVERY_FAILURES),
+            kafka: KafkaSeries::new(),
         }
-    }
-
-    pub(super) fn kafka_records(&self, outcome: RecordOutcome) -> &Counter {
-        &self.kafka_records[outcome as usize]
     }
 
     pub(super) fn line(&self, cell: &Cell) -> &Line {
@@ -629,6 +616,47 @@ pub(super) fn http(
     let mut routes = HTTP.write().unwrap_or_else(PoisonError::into_inner);
     let known = HttpSeries { listener, method, code, requests, seconds: duration };
     routes.entry(route.to_owned()).or_default().push(known);
+}
+
+/// The series of Kafka.
+pub(super) struct KafkaSeries {
+    records: Vec<Counter>,
+    pub(super) lag: Gauge,
+    pub(super) partitions: Gauge,
+    pub(super) rebalances: Counter,
+    pub(super) interruptions: Counter,
+    pub(super) delivery_failures: Counter,
+    published: Vec<Counter>,
+    pub(super) unpublished: Gauge,
+}
+
+impl KafkaSeries {
+    fn new() -> Self {
+        Self {
+            records: each(
+                RecordOutcome::ALL.iter().map(|o| o.as_str()),
+                |outcome| counter!(KAFKA_RECORDS, "outcome" => outcome),
+            ),
+            lag: gauge!(KAFKA_LAG),
+            partitions: gauge!(KAFKA_PARTITIONS),
+            rebalances: counter!(KAFKA_REBALANCES),
+            interruptions: counter!(KAFKA_INTERRUPTIONS),
+            delivery_failures: counter!(KAFKA_DELIVERY_FAILURES),
+            published: each(
+                Published::ALL.iter().map(|what| what.as_str()),
+                |what| counter!(KAFKA_PUBLISHED, "event" => what),
+            ),
+            unpublished: gauge!(KAFKA_UNPUBLISHED),
+        }
+    }
+
+    pub(super) fn published(&self, what: Published) -> &Counter {
+        &self.published[what as usize]
+    }
+
+    pub(super) fn records(&self, outcome: RecordOutcome) -> &Counter {
+        &self.records[outcome as usize]
+    }
 }
 
 /// The series of requests, by route. Looked up by its labels, a series costs several

@@ -69,7 +69,7 @@ impl Broker {
         let formatted = format.output().expect("java cannot be started");
         assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
         let child = spawn(&jars, folder.path());
-        let broker = Self { folder, jars, port, child };
+        let mut broker = Self { folder, jars, port, child };
         broker.wait();
         Some(broker)
     }
@@ -113,12 +113,14 @@ impl Broker {
         self.wait();
     }
 
-    fn wait(&self) {
+    fn wait(&mut self) {
         let began = Instant::now();
         let consumer: BaseConsumer = self.client().create().unwrap();
         while consumer.fetch_metadata(None, Duration::from_secs(1)).is_err() {
             let log = self.folder.path().join("broker.log");
             let said = || std::fs::read_to_string(&log).unwrap_or_default();
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the broker ended with {ended:?}: {}", said());
             assert!(began.elapsed() < START_MAX, "the broker does not answer: {}", said());
         }
     }

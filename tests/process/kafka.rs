@@ -28,23 +28,31 @@ fn key_id(submitter: &Submitter) -> &str {
 }
 
 /// A broker with a topic for each of the first two submitters, and the daemon's settings for it.
-struct Stage {
+pub(crate) struct Stage {
     broker: Broker,
-    site: Site,
+    pub(crate) site: Site,
 }
 
 const TOPICS: [&str; 2] = ["his.one", "his.two"];
+/// Where everybody's results go, and those of the first submitter.
+const RESULTS: &str = "results";
+const RESULTS_OF_ONE: &str = "results.one";
+const WINDOWS: &str = "windows";
 
 impl Stage {
-    fn new(config: &str) -> Option<Self> {
+    pub(crate) fn new(config: &str) -> Option<Self> {
         let broker = Broker::start()?;
         let site = Site::new(config);
         let mut all = Vec::new();
         for topic in TOPICS {
             all.extend([topic.to_owned(), answers(topic), letters(topic)]);
         }
+        all.extend([RESULTS, RESULTS_OF_ONE, WINDOWS].map(str::to_owned));
         broker.topics(&all.iter().map(String::as_str).collect::<Vec<_>>(), PARTITIONS);
         let mut text = format!("[kafka]\nbrokers = [\"{}\"]\n", broker.address());
+        let one = &site.submitters[0].code;
+        text += &format!("[publish.kafka]\nwindows = \"{WINDOWS}\"\n[publish.kafka.results]\n");
+        text += &format!("\"{RESULTS}\" = \"*\"\n\"{RESULTS_OF_ONE}\" = \"{one}\"\n");
         text += "[intake.kafka.topics]\n";
         for (topic, submitter) in TOPICS.iter().zip(&site.submitters) {
             text += &format!("\"{topic}\" = \"{}\"\n", key_id(submitter));
@@ -57,6 +65,18 @@ impl Stage {
         let mut config = self.broker.client();
         config.set("enable.idempotence", "true").set("partitioner", "murmur2_random");
         config.create().unwrap()
+    }
+
+    /// Has one record accepted, one known already and one that cannot be taken, over some seconds.
+    pub(crate) fn one_of_each(&self, daemon: &Daemon) {
+        joined(daemon);
+        let producer = self.producer();
+        for value in [&line(1, 1), &line(1, 1), POISON] {
+            send(&producer, TOPICS[0], "k", value, OwnedHeaders::new());
+            producer.flush(Duration::from_secs(30)).unwrap();
+            std::thread::sleep(Duration::from_secs(2));
+        }
+        told(self, 3, Duration::from_secs(30));
     }
 
     /// Everything that stands in `topic`, partition by partition.
@@ -280,10 +300,73 @@ fn every_record_is_accepted_once_or_a_dead_letter_through_kills() {
     let counts = in_submit_order(&stage.site.core.log, &places).unwrap();
     assert_eq!(counts.effects, u64::from(distinct));
     let again = told.answers.values().filter(|answers| answers.len() > 1).count();
+    let published = results_of(&stage, &ids);
     println!(
         "{records} records, {kills} kills of the daemon and one of the broker in {took:.1?}: \
-         {distinct} transactions, {poison} dead letters, {repeats} repeats, {again} answered twice"
+         {distinct} transactions, {poison} dead letters, {repeats} repeats, {again} answered twice, \
+         {published} results published for them"
     );
+}
+
+/// Every one of `ids` has its result in the topic of all, in the order of its key, and those of the
+/// first submitter in its topic too. How many records that took.
+fn results_of(stage: &Stage, ids: &HashSet<String>) -> usize {
+    let (mut results, mut found) = (Vec::new(), HashSet::new());
+    wait_for("every result is published", Duration::from_secs(60), || {
+        results = stage.read(RESULTS);
+        found = results.iter().map(|r| header(r, "ce_subject").unwrap().to_owned()).collect();
+        (found.len() >= ids.len()).then_some(())
+    });
+    assert_eq!(&found, ids);
+    let mut events: BTreeMap<&str, &OwnedMessage> = BTreeMap::new();
+    let mut latest: BTreeMap<&[u8], &str> = BTreeMap::new();
+    for result in &results {
+        assert_eq!(header(result, "ce_type"), Some("holdover.transaction.result"));
+        assert_eq!(body(result)["state"], "applied");
+        let id = header(result, "ce_id").unwrap();
+        if let Some(first) = events.insert(id, result) {
+            assert_eq!(first.payload(), result.payload(), "one event says one thing");
+            continue;
+        }
+        // Ids of one partition rise with acceptance.
+        let subject = header(result, "ce_subject").unwrap();
+        if let Some(before) = latest.insert(result.key().unwrap(), subject) {
+            assert!(before < subject, "{before} and {subject} are out of order");
+        }
+    }
+    let of = |topic| -> HashSet<String> {
+        let results = stage.read(topic);
+        results.iter().map(|r| header(r, "ce_subject").unwrap().to_owned()).collect()
+    };
+    let theirs: HashSet<String> = stage
+        .read(&answers(TOPICS[0]))
+        .iter()
+        .map(|answer| body(answer)["id"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(of(RESULTS_OF_ONE), theirs);
+    results.len()
+}
+
+/// The window stands in its topic, and a transaction that is taken back in that of results.
+fn window_and_withdrawal_of(stage: &Stage, daemon: &Daemon, id: &str) {
+    let path = format!("/v1/transactions/{id}/withdraw");
+    let mut client = daemon.client(&stage.site.submitters[0]);
+    let answer = client.send("POST", &path, &json!({ "reason": "a mistake" })).unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let results = wait_for("the result is published", Duration::from_secs(30), || {
+        Some(stage.read(RESULTS)).filter(|results| !results.is_empty())
+    });
+    assert_eq!(results.len(), 1, "what waits is no news");
+    let said = body(&results[0]);
+    assert_eq!(said["id"], json!(id));
+    assert_eq!((&said["state"], &said["final"]), (&json!("withdrawn"), &json!(true)));
+    assert!(said.get("insured").is_none() && said.get("payload").is_none(), "{said}");
+    let windows = stage.read(WINDOWS);
+    assert_eq!(windows.len(), 1);
+    assert_eq!(windows[0].key(), Some("stop".as_bytes()));
+    assert_eq!(header(&windows[0], "ce_type"), Some("holdover.window"));
+    assert_eq!(header(&windows[0], "ce_id"), Some("stop.1"));
+    assert_eq!(body(&windows[0])["rows"][1]["disposition"], "hold");
 }
 
 #[test]
@@ -432,6 +515,8 @@ fn a_window_holds_what_is_taken_and_keeps_the_partitions() {
     assert_eq!(rebalances().to_bits(), before.to_bits());
     joined(&daemon);
     assert!(stage.site.core.calls().iter().all(|call| call["kind"] == "probe"));
+    let theirs = told.answers.values().flatten().find(|a| whence(a).0 == TOPICS[0]).unwrap();
+    window_and_withdrawal_of(&stage, &daemon, body(theirs)["id"].as_str().unwrap());
 }
 
 #[test]

@@ -16,9 +16,15 @@
 //! else goes wrong (no broker, no room on the disk, a rebalance in mid-work) ends the *session*;
 //! the next one begins at the committed offsets. Quotas do not count here: the brokers have their
 //! own, and a full disk stops the reading.
+//!
+//! What becomes of transactions later, and windows, is told by `publish`, to whoever reads its
+//! topics and whichever way the submission came.
 
 mod envelope;
+mod news;
 mod outgoing;
+mod place;
+pub mod publish;
 mod session;
 
 use super::Shared;

@@ -174,14 +174,18 @@ fn is_for_now(code: Code) -> bool {
     }
 }
 
-fn event(kind: &str, id: &str, content: &str, record: &OwnedMessage) -> OwnedHeaders {
-    let headers = OwnedHeaders::new()
+/// The headers of an event in binary form.
+pub(super) fn cloud_event(kind: &str, id: &str, content: &str) -> OwnedHeaders {
+    OwnedHeaders::new()
         .insert(text("ce_specversion", SPEC_VERSION))
         .insert(text("ce_id", id))
         .insert(text("ce_source", SOURCE))
         .insert(text("ce_type", kind))
-        .insert(text("content-type", content));
-    whence(headers, record)
+        .insert(text("content-type", content))
+}
+
+fn event(kind: &str, id: &str, content: &str, record: &OwnedMessage) -> OwnedHeaders {
+    whence(cloud_event(kind, id, content), record)
 }
 
 /// Where the record stands that this is about.

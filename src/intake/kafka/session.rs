@@ -17,7 +17,7 @@ use crate::intake::answer::{self, Answered};
 use crate::intake::check::{self, Asking};
 use crate::intake::submit::has_room;
 use crate::intake::{Caller, Shared};
-use crate::kafka::Watcher;
+use crate::kafka::{TopicError, Watcher};
 use crate::telemetry::events;
 use crate::web::access::Scope;
 use crate::web::problem::{Code, Problem};
@@ -36,8 +36,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Records under way at a time: enough for one commit to hold hundreds of them.
 const WINDOW: usize = 512;
-/// How long brokers may take to say which topics there are.
-const METADATA_WAIT: Duration = Duration::from_secs(10);
 /// How long an answer may take to its topic, brokers that are away included; then the session
 /// ends, and the record is read once more.
 const DELIVERY_MAX: Duration = Duration::from_secs(120);
@@ -50,9 +48,9 @@ pub(super) enum Trouble {
     /// The brokers, or the way to them.
     #[error("kafka: {0}")]
     Kafka(#[from] KafkaError),
-    /// A topic is not there.
-    #[error("the topic {0} does not exist or may not be read; create it, or correct intake.kafka")]
-    NoTopic(String),
+    /// The topics are not as they must be.
+    #[error(transparent)]
+    Topics(#[from] TopicError),
     /// The engine takes nothing now.
     #[error("nothing can be taken in now ({}): {}", .0.code, .0.detail)]
     NotNow(Box<Problem>),
@@ -76,15 +74,9 @@ pub(super) async fn run(
     let connection = &options.connection;
     let consumer = connection.consumer(&options.group, options.poll_interval_max)?;
     let producer = connection.producer(DELIVERY_MAX)?;
-    let (consumer, looked) = tokio::task::spawn_blocking({
-        let options = options.clone();
-        move || {
-            let looked = look_at_topics(&consumer, &options);
-            (consumer, looked)
-        }
-    })
-    .await?;
-    looked?;
+    let each =
+        |topic: &String| [topic.clone(), options.answers_of(topic), options.dead_letters_of(topic)];
+    connection.look_at(options.topics.keys().flat_map(each).collect()).await?;
     let names: Vec<&str> = options.topics.keys().map(String::as_str).collect();
     consumer.subscribe(&names)?;
     let mut session = Session {
@@ -107,22 +99,6 @@ pub(super) async fn run(
     // Leaving the group commits what is stored, and may wait for a broker.
     tokio::task::spawn_blocking(move || drop((consumer, producer))).await?;
     ended
-}
-
-/// Whether every topic is there, and as safe as it should be.
-fn look_at_topics(consumer: &StreamConsumer<Watcher>, options: &Options) -> Result<(), Trouble> {
-    for topic in options.topics.keys() {
-        let others = [options.answers_of(topic), options.dead_letters_of(topic)];
-        for name in std::iter::once(topic).chain(&others) {
-            let metadata = consumer.fetch_metadata(Some(name), METADATA_WAIT)?;
-            let found = metadata.topics().iter().find(|found| found.name() == name);
-            let found = found.filter(|found| found.error().is_none());
-            let found = found.ok_or_else(|| Trouble::NoTopic(name.clone()))?;
-            let replicas = found.partitions().iter().map(|p| p.replicas().len()).min();
-            events::kafka_topic_seen(name, replicas.unwrap_or(0));
-        }
-    }
-    Ok(())
 }
 
 /// A record that was taken and has no answer yet.

@@ -144,7 +144,7 @@ fn query_problems(query: &str) -> Vec<String> {
 fn dashboards_keep_the_conventions() {
     let boards = boards();
     let names: Vec<&str> = boards.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["deadlines", "overview", "store", "window"]);
+    assert_eq!(names, ["deadlines", "kafka", "overview", "store", "window"]);
     let problems: Vec<String> =
         boards.iter().flat_map(|(name, board)| board_problems(name, board)).collect();
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));

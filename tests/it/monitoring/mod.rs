@@ -71,11 +71,8 @@ fn metrics_of(query: &str) -> BTreeSet<&'static str> {
 }
 
 /// Metrics that no dashboard and no alert uses, and why they are exposed all the same.
-const FOR_THE_ASKING: &[(&str, &str)] = &[
-    ("holdover_http_request_duration_seconds", "per route: looked at when one route is slow"),
-    ("holdover_kafka_intake_interruptions_total", "beside the log, when the intake is away often"),
-    ("holdover_kafka_rebalances_total", "the same"),
-];
+const FOR_THE_ASKING: &[(&str, &str)] =
+    &[("holdover_http_request_duration_seconds", "per route: looked at when one route is slow")];
 
 #[test]
 fn every_metric_is_used_or_listed_as_for_the_asking() {
