@@ -164,6 +164,7 @@ fn replays(machine: &Machine, now: Timestamp) -> Vec<Replay> {
             held: view.held,
             remaining: view.remaining,
             due_since: view.due_since,
+            stopped: view.stopped,
             rate: upstream.rate,
         })
         .collect()

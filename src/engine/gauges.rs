@@ -10,8 +10,9 @@ use super::settings::Limits;
 use super::view::{DeadlinesView, ReplayView};
 use crate::domain::deadline::taken_by;
 use crate::domain::gate::HealthPhase;
+use crate::domain::ids::UpstreamName;
 use crate::domain::time::{CivilDate, Timestamp};
-use crate::domain::window::Window;
+use crate::domain::window::{Lock, Window};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ impl Machine {
                 remaining: 0,
                 held: 0,
                 due_since: None,
+                stopped: false,
             })
             .collect();
         for (id, cell) in (0_u32..).zip(&self.cells) {
@@ -45,7 +47,19 @@ impl Machine {
                 view.held += cell.waiting;
             }
         }
+        for view in &mut views {
+            view.stopped = self.is_stopped(&view.upstream, now);
+        }
         views
+    }
+
+    /// Whether a window stops a part of `upstream` now: one that transactions have come for, or one
+    /// that the window's own rows speak of.
+    fn is_stopped(&self, upstream: &UpstreamName, now: Timestamp) -> bool {
+        let seen = self.cells.iter().map(|slot| slot.cell.as_ref());
+        let planned = self.unrestored.values().flatten();
+        let mut own = seen.chain(planned).filter(|cell| cell.upstream == *upstream);
+        own.any(|cell| matches!(self.lock_of(cell, now), Some((_, Lock::Stopped))))
     }
 
     /// Since when the oldest of those that a cell with an open gate has to send has been due: since

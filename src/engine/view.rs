@@ -130,6 +130,8 @@ pub struct ReplayView {
     pub held: u64,
     /// Since when the oldest that could go has been due; `None` while nothing could.
     pub due_since: Option<Timestamp>,
+    /// Whether a window stops a part of it, and is not past its planned end.
+    pub stopped: bool,
 }
 
 /// How the deadlines stand.

@@ -481,6 +481,8 @@ pub struct Replay {
     pub remaining: u64,
     /// Since when the oldest that could go could go.
     pub due_since: Option<Timestamp>,
+    /// Whether a window stops a part of it.
+    pub stopped: bool,
     /// Sends a second; `None` where only concurrency limits.
     pub rate: Option<u32>,
 }
@@ -561,6 +563,7 @@ pub fn stands(standing: &Standing, at: Timestamp) {
                 numbers.held.set(number(replay.held));
                 numbers.remaining.set(number(replay.remaining));
                 numbers.due.set(seconds(replay.due_since));
+                numbers.stopped.set(f64::from(u8::from(replay.stopped)));
                 numbers.rate_limit.set(replay.rate.map_or(f64::INFINITY, f64::from));
             }
             for &state in GateState::ALL {

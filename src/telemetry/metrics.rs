@@ -131,6 +131,8 @@ catalogue! {
         "Planned start of the active windows, of those that overrun, of the next; 0 when there is none";
     WINDOW_END Kind::Gauge, "holdover_window_end_timestamp_seconds", &["which"],
         "Planned end of the same: the latest of the active, the earliest of those that overrun; 0 when there is none";
+    STOPPED Kind::Gauge, "holdover_upstream_stopped", UPSTREAM,
+        "1 while a window stops a part of it and is not past its planned end";
     GATES Kind::Gauge, "holdover_gates", &["upstream", "state"], "Cells by the state of their gate";
     CALLS Kind::Counter, "holdover_upstream_calls_total", &["upstream", "outcome"],
         "Attempts that ended, by outcome";
@@ -250,6 +252,7 @@ pub(super) struct Upstream {
     pub(super) held: Gauge,
     pub(super) remaining: Gauge,
     pub(super) due: Gauge,
+    pub(super) stopped: Gauge,
     pub(super) progress: Gauge,
     pub(super) rate_limit: Gauge,
     gates: Vec<Gauge>,
@@ -281,6 +284,7 @@ impl Upstream {
             held: plain(HELD),
             remaining: plain(REMAINING),
             due: plain(DUE),
+            stopped: plain(STOPPED),
             progress: plain(PROGRESS),
             rate_limit: plain(RATE_LIMIT),
             gates: GateState::ALL.iter().map(gate).collect(),

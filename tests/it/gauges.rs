@@ -54,6 +54,8 @@ fn what_a_window_holds_is_due_from_the_opening_of_its_gate_and_not_before() {
     bench.set("2022-08-15T05:00:00+08:00");
     let held = replay(&bench);
     assert_eq!((held.held, held.remaining, held.due_since), (20, 0, None), "59 hours in");
+    let stopped: Vec<_> = bench.machine.replays(bench.now).into_iter().map(|v| v.stopped).collect();
+    assert_eq!(stopped, [false, true], "of the two upstreams the second");
     restore(&mut bench);
     // Eight are out, or as many as the ramp lets go; the others have been due for as long.
     let opened = at("2022-08-15T05:00:00+08:00");

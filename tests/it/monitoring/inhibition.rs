@@ -66,12 +66,12 @@ impl Alertmanager {
         self.ask(&args);
     }
 
-    /// Names and instances of the alerts that are in one condition.
-    fn alerts(&self, condition: &str) -> BTreeSet<(String, String)> {
+    /// Name, instance and upstream of the alerts that are in one condition.
+    fn alerts(&self, condition: &str) -> BTreeSet<[String; 3]> {
         let said = self.ask(&["alert", "query", condition, "-o", "json"]);
         let alerts: Vec<Value> = serde_json::from_str(&said).unwrap();
         let label = |alert: &Value, name: &str| alert["labels"][name].as_str().unwrap().to_owned();
-        alerts.iter().map(|a| (label(a, "alertname"), label(a, "instance"))).collect()
+        alerts.iter().map(|a| ["alertname", "instance", "upstream"].map(|l| label(a, l))).collect()
     }
 }
 
@@ -92,27 +92,33 @@ fn an_active_window_keeps_the_expected_quiet_and_nothing_else() {
     for alert in rules().into_iter().filter(|rule| rule.is_alert) {
         let labels = alert.labels();
         let is_expected = labels.contains_key("expected_in_window");
-        // One daemon has an active window, the other has none.
-        for instance in ["stopped", "working"] {
-            if (alert.name.as_str(), instance) == ("HoldoverWindowActive", "working") {
+        // One daemon has an active window for one of two upstreams, the other has none.
+        let places = [("stopped", "agency"), ("stopped", "settlement"), ("working", "agency")];
+        for (place, (instance, upstream)) in places.into_iter().enumerate() {
+            if alert.name == "HoldoverWindowActive" && place > 0 {
                 continue;
             }
             let mut all: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
             all.extend(["job=holdover".to_owned(), format!("instance={instance}")]);
+            all.push(format!("upstream={upstream}"));
             manager.add(&alert.name, &all, None);
-            if is_expected && instance == "stopped" {
-                expected.insert((alert.name.clone(), instance.to_owned()));
+            if is_expected && place == 0 {
+                expected.insert([&alert.name, instance, upstream].map(str::to_owned));
             }
         }
     }
     assert!(!expected.is_empty());
     assert_eq!(manager.alerts("--inhibited"), expected);
     let active = manager.alerts("--active");
-    let told = ("HoldoverDeadlineAtRisk".to_owned(), "stopped".to_owned());
-    assert!(active.contains(&told) && active.is_disjoint(&expected), "{active:?}");
+    for told in ["HoldoverDeadlineAtRisk agency", "HoldoverCoreUnavailable settlement"] {
+        let (name, upstream) = told.split_once(' ').unwrap();
+        assert!(active.contains(&[name, "stopped", upstream].map(str::to_owned)), "{active:?}");
+    }
+    assert!(active.is_disjoint(&expected), "{active:?}");
 
     // When the window is over, everything is told.
-    let over = ["severity=info", "job=holdover", "instance=stopped"].map(str::to_owned);
+    let over = ["severity=info", "job=holdover", "instance=stopped", "upstream=agency"];
+    let over = over.map(str::to_owned);
     manager.add("HoldoverWindowActive", &over, Some("2022-08-15T06:00:00+08:00"));
     let began = Instant::now();
     while !manager.alerts("--inhibited").is_empty() {
