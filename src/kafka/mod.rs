@@ -56,6 +56,9 @@ impl Connection {
             .set("client.id", "holdover")
             .set("allow.auto.create.topics", "false")
             .set("socket.keepalive.enable", "true")
+            // A broker that stands still is given up after this, and its partitions are looked for
+            // elsewhere. The library's own 60 s would be a minute without answers.
+            .set("socket.timeout.ms", "10000")
             .set("statistics.interval.ms", "5000")
             .set_log_level(RDKafkaLogLevel::Warning);
         config

@@ -8,6 +8,7 @@ use crate::order::{in_submit_order, line};
 use crate::rig::{Client, Daemon, HOLDOVER, Site, Submitter, after, wait_for};
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, Headers, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -17,6 +18,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 const PARTITIONS: i32 = 3;
+/// The longest that it may take to read a topic.
+const READ_MAX: Duration = Duration::from_secs(60);
 
 fn from_environment(name: &str, otherwise: usize) -> usize {
     std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
@@ -41,7 +44,10 @@ const WINDOWS: &str = "windows";
 
 impl Stage {
     pub(crate) fn new(config: &str) -> Option<Self> {
-        let broker = Broker::start()?;
+        Some(Self::on(Broker::start()?, config))
+    }
+
+    fn on(broker: Broker, config: &str) -> Self {
         let site = Site::new(config);
         let mut all = Vec::new();
         for topic in TOPICS {
@@ -49,7 +55,8 @@ impl Stage {
         }
         all.extend([RESULTS, RESULTS_OF_ONE, WINDOWS].map(str::to_owned));
         broker.topics(&all.iter().map(String::as_str).collect::<Vec<_>>(), PARTITIONS);
-        let mut text = format!("[kafka]\nbrokers = [\"{}\"]\n", broker.address());
+        let brokers = broker.address().replace(',', "\", \"");
+        let mut text = format!("[kafka]\nbrokers = [\"{brokers}\"]\n");
         let one = &site.submitters[0].code;
         text += &format!("[publish.kafka]\nwindows = \"{WINDOWS}\"\n[publish.kafka.results]\n");
         text += &format!("\"{RESULTS}\" = \"*\"\n\"{RESULTS_OF_ONE}\" = \"{one}\"\n");
@@ -58,12 +65,13 @@ impl Stage {
             text += &format!("\"{topic}\" = \"{}\"\n", key_id(submitter));
         }
         site.lay_over(&text);
-        Some(Self { broker, site })
+        Self { broker, site }
     }
 
     fn producer(&self) -> BaseProducer {
         let mut config = self.broker.client();
         config.set("enable.idempotence", "true").set("partitioner", "murmur2_random");
+        config.set("socket.timeout.ms", "5000");
         config.create().unwrap()
     }
 
@@ -87,16 +95,28 @@ impl Stage {
         let mut places = TopicPartitionList::new();
         let mut left = 0;
         for partition in 0..PARTITIONS {
-            let wait = Duration::from_secs(10);
-            let (low, high) = consumer.fetch_watermarks(topic, partition, wait).unwrap();
+            // Another broker takes over from one that is away.
+            let (low, high) = wait_for("a broker tells how much there is", READ_MAX, || {
+                consumer.fetch_watermarks(topic, partition, Duration::from_secs(5)).ok()
+            });
             left += high - low;
             places.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
         }
         consumer.assign(&places).unwrap();
-        let mut found = Vec::new();
+        let (mut found, began) = (Vec::new(), Instant::now());
         while left > 0 {
-            let record = consumer.poll(Duration::from_secs(20)).expect("more records").unwrap();
-            found.push(record.detach());
+            assert!(began.elapsed() < READ_MAX, "{left} records of {topic} are not told");
+            match consumer.poll(Duration::from_secs(1)) {
+                Some(Ok(record)) => found.push(record.detach()),
+                // One that is away; the client goes on trying.
+                Some(Err(KafkaError::MessageConsumption(
+                    RDKafkaErrorCode::BrokerTransportFailure
+                    | RDKafkaErrorCode::AllBrokersDown
+                    | RDKafkaErrorCode::OperationTimedOut,
+                )))
+                | None => continue,
+                Some(Err(error)) => panic!("{topic}: {error}"),
+            }
             left -= 1;
         }
         found
@@ -306,6 +326,39 @@ fn every_record_is_accepted_once_or_a_dead_letter_through_kills() {
          {distinct} transactions, {poison} dead letters, {repeats} repeats, {again} answered twice, \
          {published} results published for them"
     );
+}
+
+#[test]
+fn three_brokers_lose_one_and_then_another_stands_still_and_nothing_is_lost() {
+    let Some(broker) = Broker::three() else { return };
+    let mut stage = Stage::on(broker, "[log]\nlevel = \"warn\"\n");
+    let mut load = Load::new(stage.producer(), 20);
+    let daemon = stage.site.start();
+    joined(&daemon);
+    let (part, bound) = (500, Duration::from_secs(90));
+    load.produce(part);
+    stage.broker.kill();
+    load.produce(part);
+    told(&stage, 2 * part, bound);
+    stage.broker.start_again();
+    for topic in TOPICS {
+        stage.broker.in_sync(topic);
+        stage.broker.in_sync(&answers(topic));
+    }
+    stage.broker.pause();
+    load.produce(part);
+    told(&stage, 3 * part, bound);
+    stage.broker.go_on();
+    load.produce(part);
+    let told = told(&stage, 4 * part, bound);
+    assert_eq!(told.letters.len(), load.poison);
+    let distinct: u32 = load.places.iter().sum();
+    daemon.settle(bound);
+    assert_eq!(daemon.items("accepted"), i64::from(distinct));
+    let counts = in_submit_order(&stage.site.core.log, &load.places).unwrap();
+    assert_eq!(counts.effects, u64::from(distinct));
+    let said = daemon.said();
+    assert!(!said.contains("as safe as one disk"), "three replicas, two in sync: {said}");
 }
 
 /// Every one of `ids` has its result in the topic of all, in the order of its key, and those of the
