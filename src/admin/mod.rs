@@ -33,6 +33,7 @@ mod in_doubt;
 mod ledger;
 mod look;
 mod refusal;
+pub mod status;
 mod text;
 mod tickets;
 mod transactions;
@@ -88,6 +89,8 @@ pub struct State {
     pub intake: Arc<dyn Fn() -> types::IntakeCounters + Send + Sync>,
     /// Renders `/metrics`.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// What the daemon watches beside the engine.
+    pub vitals: Arc<dyn Fn() -> status::Vitals + Send + Sync>,
     /// What of the journal is known to be damaged, found at the start or since.
     pub damage: Arc<dyn Fn() -> Vec<types::DamageOut> + Send + Sync>,
 }
@@ -125,6 +128,7 @@ const fn approve(path: &'static str) -> Route {
 
 /// Every call that needs a key. The guard refuses what is not listed.
 pub const ROUTES: &[Route] = &[
+    look("/admin/v1/status"),
     look("/admin/v1/windows"),
     operate("/admin/v1/windows"),
     look("/admin/v1/windows/{id}"),
@@ -159,6 +163,7 @@ pub const ROUTES: &[Route] = &[
 pub fn router(state: State) -> axum::Router {
     let state = Arc::new(state);
     let guarded = axum::Router::new()
+        .route("/admin/v1/status", get(status::show))
         .route("/admin/v1/windows", get(windows::list).post(windows::declare))
         .route("/admin/v1/windows/{id}", get(windows::show))
         .route("/admin/v1/windows/{id}/extend", post(windows::extend))

@@ -4,6 +4,13 @@
 //! Answers are plain copies of what the engine shows; nothing here decides anything. Instants
 //! are RFC 3339 with an offset, amounts are decimal strings.
 
+mod status;
+
+pub use status::{
+    BacklogOut, BooksOut, DiskOut, KafkaOut, LiveWindowOut, Need, NeedOut, NotOpenOut, ReplayOut,
+    StatusOut, StatusPhase,
+};
+
 use super::audit::Record;
 use crate::domain::cell::{Cell, Selector};
 use crate::domain::deadline::{Computed, DeadlineRule};
@@ -653,7 +660,7 @@ pub struct DamageOut {
 
 impl DamageOut {
     /// How many records are known to be lost here.
-    pub(super) fn records(&self) -> u64 {
+    pub(in crate::admin) fn records(&self) -> u64 {
         let range = self.seq_from.zip(self.seq_to);
         range.map_or(0, |(from, to)| (to + 1).saturating_sub(from))
     }

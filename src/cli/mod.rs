@@ -24,6 +24,7 @@ mod ledger;
 mod out;
 pub mod serve;
 mod simulate_core;
+mod status;
 mod ticket;
 mod transaction;
 mod window;
@@ -50,6 +51,8 @@ pub struct Surroundings {
     pub key_file: Option<PathBuf>,
     /// Whether standard output is a terminal that wants colour.
     pub color: bool,
+    /// Whether standard output is a terminal on which a screen can be written over.
+    pub in_place: bool,
 }
 
 /// Takes medical insurance transactions while the core is away, and replays them in order.
@@ -83,6 +86,9 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Noun {
+    /// What needs a person first, and how everything stands
+    #[command(before_help = examples::STATUS)]
+    Status(status::Status),
     /// Planned stops of the core
     #[command(subcommand, before_help = examples::WINDOW)]
     Window(window::Verb),
@@ -133,6 +139,7 @@ enum Noun {
 impl Noun {
     async fn run(self, run: &Run) -> Result<Exit, Failure> {
         match self {
+            Self::Status(status) => status.run(run).await,
             Self::Window(verb) => verb.run(run).await,
             Self::Gate(verb) => verb.run(run).await,
             Self::Transaction(verb) => verb.run(run).await,
@@ -197,7 +204,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>, around: &Surroundings) -> E
         }
     };
     let Global { admin, key_file, json, no_color } = cli.global;
-    let out = Out { json, color: around.color && !no_color && !json };
+    let color = around.color && !no_color && !json;
+    let out = Out { json, color, in_place: around.in_place };
     let admin = admin.or_else(|| around.admin.clone()).unwrap_or_else(|| ADMIN.to_owned());
     let key_file = key_file.or_else(|| around.key_file.clone());
     let run = Run { client: Client::new(admin, key_file), out };

@@ -13,3 +13,5 @@ mod retention;
 pub mod serve;
 pub mod shutdown;
 pub mod tasks;
+mod upkeep;
+mod vitals;

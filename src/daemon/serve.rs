@@ -9,20 +9,19 @@ use super::accept_clock::{Acceptance, ClockWord};
 use super::clock::{Stopwatch, real_sleep};
 use super::dispatch::{Dispatch, DispatchOutlet};
 use super::driven::{self, Due, DueSource};
-use super::observe::{Observer, Timed, standing};
+use super::observe::{Observer, Timed};
 use super::parts::{
     damage_out, draw_mark, intake_counters, kafka_intake, observe, observed, open_audit,
-    open_journal, open_vault, room, settings, size, start_index, tell_damage, tell_recovered,
-    upstreams, write_snapshot,
+    open_journal, open_vault, settings, size, start_index, tell_damage, tell_recovered, upstreams,
 };
-use super::retention::{Ages, Retention};
 use super::shutdown::{Phase, Shutdown};
-use super::tasks::{Kind, LAST, Tasks, stand_back};
+use super::tasks::{Kind, Tasks};
+use super::vitals::Watch;
 use crate::admin;
 use crate::admin::audit::Audit;
 use crate::config::{self, Config};
 use crate::domain::gate::Probe;
-use crate::domain::ids::{Seq, UpstreamName};
+use crate::domain::ids::UpstreamName;
 use crate::domain::numbers::Numbers;
 use crate::domain::time::Timestamp;
 use crate::domain::window::Window;
@@ -31,7 +30,6 @@ use crate::engine::machine::Machine;
 use crate::engine::ports::{Clock, JournalReader, Upstream, Vault};
 use crate::engine::recovery::{self, Found};
 use crate::engine::run::{self, Handle, Pulse};
-use crate::engine::settings::Settings;
 use crate::index::Index;
 use crate::intake;
 use crate::intake::tally::{Quota, Quotas, Tally};
@@ -57,13 +55,6 @@ pub use crate::engine::settings::Sabotage;
 
 /// The journal partition of an embedded daemon.
 pub(super) const PARTITION: u16 = 0;
-/// How often index and backlog are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often the journal's own work is looked at: at 40 MB a second a segment of 64 MiB is full in
-/// less than two seconds, and its successor is made in small pieces.
-const UPKEEP_EVERY: Duration = Duration::from_millis(25);
-/// How often free space is looked at: submissions must not eat the reserve between two looks.
-const LOOK_AT_SPACE_EVERY: Duration = Duration::from_millis(100);
 
 /// What `holdover serve` is told besides its configuration.
 #[derive(Debug, Clone, Default)]
@@ -101,29 +92,31 @@ pub fn run(config: Config, options: ServeOptions) -> Result<()> {
 }
 
 /// The parts that stay for as long as the daemon runs.
-struct Daemon {
-    config: Arc<Config>,
-    clock: Arc<dyn Clock>,
+pub(super) struct Daemon {
+    pub(super) config: Arc<Config>,
+    pub(super) clock: Arc<dyn Clock>,
     /// The same clock as the engine believes it.
-    believed: Arc<dyn Clock>,
-    tasks: Tasks,
-    shutdown: Shutdown,
-    engine: Handle,
-    numbers: Arc<Numbers>,
-    pulse: Arc<Pulse>,
-    reader: Arc<dyn JournalReader>,
-    vault: Arc<dyn Vault>,
-    index: Index,
-    disk_reserve: Arc<AtomicBool>,
-    ready: Arc<AtomicBool>,
-    quarantined: bool,
+    pub(super) believed: Arc<dyn Clock>,
+    pub(super) tasks: Tasks,
+    pub(super) shutdown: Shutdown,
+    pub(super) engine: Handle,
+    pub(super) numbers: Arc<Numbers>,
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) reader: Arc<dyn JournalReader>,
+    pub(super) vault: Arc<dyn Vault>,
+    pub(super) index: Index,
+    pub(super) disk_reserve: Arc<AtomicBool>,
+    pub(super) ready: Arc<AtomicBool>,
+    pub(super) quarantined: bool,
     /// Does the journal's upkeep, and knows what of it is damaged.
-    upkeep: journal::Upkeep,
-    upstreams: HashMap<UpstreamName, Arc<dyn Upstream>>,
-    metrics: Metrics,
-    tally: Arc<Tally>,
+    pub(super) upkeep: journal::Upkeep,
+    pub(super) upstreams: HashMap<UpstreamName, Arc<dyn Upstream>>,
+    pub(super) metrics: Metrics,
+    pub(super) tally: Arc<Tally>,
+    /// What is watched beside the engine.
+    pub(super) watch: Arc<Watch>,
     /// When each upstream is probed next, in milliseconds; 0 while a probe is under way.
-    probes: HashMap<UpstreamName, Arc<AtomicI64>>,
+    pub(super) probes: HashMap<UpstreamName, Arc<AtomicI64>>,
 }
 
 async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Result<()> {
@@ -150,6 +143,7 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
         let head = accepted.end(&audit)?;
         started.engine.tell(Event::AuditNoted(head)).await;
     }
+    let topics = config.intake_kafka.as_ref().map_or(0, |kafka| kafka.topics.len());
     let daemon = Daemon {
         config: Arc::new(config),
         clock,
@@ -170,6 +164,7 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
         upstreams: started.upstreams,
         metrics,
         tally: Arc::default(),
+        watch: Arc::new(Watch::new(topics)),
     };
     daemon.keep_time(started.due);
     if !daemon.quarantined {
@@ -365,169 +360,6 @@ impl Daemon {
         }
     }
 
-    /// Watches free space, does the journal's upkeep, and renews the gauges.
-    fn keep_the_disk(&self) {
-        self.keep_the_reserve();
-        self.keep_the_journal();
-        self.keep_checking();
-        let folder = self.config.data.folder.clone();
-        let reserve = self.config.data.disk_reserve_bytes;
-        let (engine, metrics, clock) =
-            (self.engine.clone(), self.metrics.clone(), self.clock.clone());
-        self.tasks.keep_running(Kind::Upkeep, "disk", move || {
-            let folder = folder.clone();
-            let (engine, metrics, clock) = (engine.clone(), metrics.clone(), clock.clone());
-            async move {
-                let mut clock_jump_ms = None;
-                loop {
-                    let at = folder.clone();
-                    let looked = tokio::task::spawn_blocking(move || room(&at, reserve));
-                    events::store_measured(looked.await.map_err(std::io::Error::other)??);
-                    match engine.read(standing).await {
-                        Some(seen) => {
-                            if seen.clock_jump_ms.is_some() != clock_jump_ms.is_some() {
-                                events::clock_turned(seen.clock_jump_ms);
-                            }
-                            clock_jump_ms = seen.clock_jump_ms;
-                            // By the clock that whoever reads it goes by, believed or not.
-                            events::stands(&seen, clock.now().wall);
-                        }
-                        None => return std::io::Result::Ok(()),
-                    }
-                    metrics.upkeep();
-                    real_sleep(LOOK_EVERY).await;
-                }
-            }
-        });
-    }
-
-    /// Does the journal's work beside the commits.
-    fn keep_the_journal(&self) {
-        let upkeep = self.upkeep.clone();
-        self.tasks.keep_running(Kind::Upkeep, "journal", move || {
-            let upkeep = upkeep.clone();
-            async move {
-                loop {
-                    let work = upkeep.clone();
-                    tokio::task::spawn_blocking(move || work.run_once())
-                        .await
-                        .map_err(std::io::Error::other)??;
-                    real_sleep(UPKEEP_EVERY).await;
-                }
-                #[expect(unreachable_code, reason = "names the type of the error")]
-                std::io::Result::Ok(())
-            }
-        });
-    }
-
-    /// Reads the segments that the start did not need to read, one a second, so that damage in
-    /// them is known before somebody needs what is damaged.
-    fn keep_checking(&self) {
-        let upkeep = self.upkeep.clone();
-        self.tasks.keep_running(Kind::Upkeep, "check", move || {
-            let upkeep = upkeep.clone();
-            async move {
-                loop {
-                    let work = upkeep.clone();
-                    let checked = tokio::task::spawn_blocking(move || work.check_next());
-                    let checked = checked.await.map_err(std::io::Error::other)??;
-                    tell_damage(&checked.unwrap_or_default());
-                    real_sleep(LOOK_EVERY).await;
-                }
-                #[expect(unreachable_code, reason = "names the type of the error")]
-                std::io::Result::Ok(())
-            }
-        });
-    }
-
-    /// Writes a snapshot whenever enough has happened since the last one, so that a start after
-    /// a crash has little to fold. It is folded from the files, beside the engine.
-    fn keep_snapshots(&self, snapshots: journal::Snapshots, settings: Settings) {
-        let reader = self.reader.clone();
-        let every = self.config.journal.snapshot_every_records;
-        let tasks = self.tasks.clone();
-        self.tasks.keep_running(Kind::Upkeep, "snapshots", move || {
-            let (reader, settings) = (reader.clone(), settings.clone());
-            let (snapshots, tasks) = (snapshots.clone(), tasks.clone());
-            async move {
-                let mut last = reader.last();
-                loop {
-                    real_sleep(LOOK_EVERY).await;
-                    let up_to = reader.last();
-                    if up_to.0 - last.0 < every {
-                        continue;
-                    }
-                    let (reader, settings) = (reader.clone(), settings.clone());
-                    let snapshots = snapshots.clone();
-                    let (tell, told) = tokio::sync::oneshot::channel();
-                    // With ten million waiting it took a quarter of two cores from those who wait.
-                    tasks.spawn_thread(Kind::Upkeep, "snapshot", move || {
-                        stand_back(LAST);
-                        let written = write_snapshot(&snapshots, settings, reader.as_ref(), up_to);
-                        // Nobody listens any more at the end.
-                        drop(tell.send(written));
-                    });
-                    told.await.context("writing a snapshot met a defect")??;
-                    tracing::debug!(up_to = up_to.0, "a snapshot was written");
-                    last = up_to;
-                }
-                #[expect(unreachable_code, reason = "names the type of the error")]
-                Result::<()>::Ok(())
-            }
-        });
-    }
-
-    /// Lets old segments leave.
-    fn keep_retention(&self, retirement: journal::Retirement) {
-        let journal = &self.config.journal;
-        let ages = Ages {
-            forward_after: journal.forward_after,
-            retention: journal.retention,
-            archive: journal.archive,
-        };
-        let (reader, engine) = (self.reader.clone(), self.engine.clone());
-        self.tasks.keep_running(Kind::Upkeep, "retention", move || {
-            let mut retention = Retention {
-                ages,
-                retirement: retirement.clone(),
-                reader: reader.clone(),
-                engine: engine.clone(),
-                forwarded: Vec::new(),
-                looked_at: Seq(0),
-            };
-            async move {
-                loop {
-                    retention.run_once().await?;
-                    real_sleep(LOOK_EVERY).await;
-                }
-                #[expect(unreachable_code, reason = "names the type of the error")]
-                Result::<()>::Ok(())
-            }
-        });
-    }
-
-    /// Turns submissions away while the disk has no more than its reserve.
-    fn keep_the_reserve(&self) {
-        let (folder, flag) = (self.config.data.folder.clone(), self.disk_reserve.clone());
-        let reserve = self.config.data.disk_reserve_bytes;
-        self.tasks.keep_running(Kind::Upkeep, "disk-reserve", move || {
-            let (folder, flag) = (folder.clone(), flag.clone());
-            async move {
-                loop {
-                    let at = folder.clone();
-                    let free = tokio::task::spawn_blocking(move || journal::files::free_bytes(&at));
-                    let short = free.await.map_err(std::io::Error::other)?? < reserve;
-                    if flag.swap(short, Ordering::SeqCst) != short {
-                        events::store_read_only(short);
-                    }
-                    real_sleep(LOOK_AT_SPACE_EVERY).await;
-                }
-                #[expect(unreachable_code, reason = "names the type of the error")]
-                std::io::Result::Ok(())
-            }
-        });
-    }
-
     /// Declares the windows of the configuration that the journal does not know yet.
     async fn declare_configured_windows(&self) -> Result<()> {
         let known = self
@@ -664,6 +496,7 @@ impl Daemon {
         let (shutdown, reserve) = (self.shutdown.clone(), self.disk_reserve.clone());
         let (metrics, tally) = (self.metrics.clone(), self.tally.clone());
         let (quarantined, upkeep) = (self.quarantined, self.upkeep.clone());
+        let watch = self.watch.clone();
         let not_ready = move || {
             let reasons = [
                 (pulse.is_poisoned(), "poisoned"),
@@ -687,6 +520,7 @@ impl Daemon {
             not_ready: Arc::new(not_ready),
             intake: Arc::new(move || intake_counters(&tally)),
             metrics: Arc::new(move || metrics.render()),
+            vitals: Arc::new(move || watch.vitals()),
             damage: Arc::new(move || upkeep.known_damage().iter().map(damage_out).collect()),
         }
     }

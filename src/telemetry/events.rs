@@ -17,6 +17,7 @@ use crate::domain::ticket::TicketState;
 use crate::domain::time::{Interval, Timestamp};
 use crate::domain::window::{Phase, Window};
 use std::fmt::Display;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 fn count(how: impl FnOnce(&'static Series)) {
@@ -625,12 +626,25 @@ pub fn kafka_dead_letter(topic: &str, partition: i32, offset: i64, code: &str) {
 
 /// So many records stand in the topics that are not done.
 pub fn kafka_lags(records: u64) {
+    KAFKA_LAG.store(records, Ordering::Relaxed);
     count(|series| series.kafka_lag.set(number(records)));
+}
+
+/// The two numbers as they were told last: a gauge cannot be read back.
+static KAFKA_LAG: AtomicU64 = AtomicU64::new(0);
+static KAFKA_PARTITIONS: AtomicU64 = AtomicU64::new(0);
+
+/// How many partitions are being taken in, and how many records stand in the topics and are not
+/// done.
+#[must_use]
+pub fn kafka_now() -> (u64, u64) {
+    (KAFKA_PARTITIONS.load(Ordering::Relaxed), KAFKA_LAG.load(Ordering::Relaxed))
 }
 
 /// The partitions that are taken in have changed; there are `held` now.
 pub fn kafka_rebalanced(held: usize) {
     tracing::info!(partitions = held, "the partitions that are taken in have changed");
+    KAFKA_PARTITIONS.store(held as u64, Ordering::Relaxed);
     count(|series| {
         series.kafka_partitions.set(number(held as u64));
         series.kafka_rebalances.increment(1);

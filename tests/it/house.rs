@@ -198,6 +198,7 @@ impl House {
             not_ready: Arc::new(Vec::new),
             intake: Arc::new(admin::types::IntakeCounters::default),
             metrics: Arc::new(String::new),
+            vitals: Arc::new(Default::default),
             damage: Arc::new(Vec::new),
         });
         Self { submitters, operators, engine, mine, theirs, operator, folder, worker }
