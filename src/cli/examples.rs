@@ -101,3 +101,12 @@ Example:
 pub(super) const CHECK_CONFIG: &str = "\
 Example:
   holdover check-config holdover.toml";
+
+pub(super) const COMPLETIONS: &str = "\
+Example:
+  holdover completions bash";
+
+pub(super) const MAN: &str = "\
+Examples:
+  holdover man
+  holdover man /usr/local/share/man/man1";

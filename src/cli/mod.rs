@@ -21,6 +21,7 @@ mod in_doubt;
 mod journal;
 mod key;
 mod ledger;
+mod manual;
 mod out;
 pub mod serve;
 mod simulate_core;
@@ -134,6 +135,12 @@ enum Noun {
     /// Check a configuration file
     #[command(before_help = examples::CHECK_CONFIG)]
     CheckConfig(check_config::CheckConfig),
+    /// Completions of this command line for a shell
+    #[command(before_help = examples::COMPLETIONS)]
+    Completions(manual::Completions),
+    /// Manual pages of this command line
+    #[command(before_help = examples::MAN)]
+    Man(manual::Manual),
 }
 
 impl Noun {
@@ -153,6 +160,8 @@ impl Noun {
             Self::SimulateCore(args) => simulate_core::simulate(args).await,
             Self::Journal(verb) => journal::verify(&run.out, &verb),
             Self::CheckConfig(args) => check_config::check(&run.out, &args),
+            Self::Completions(args) => manual::completions(&run.out, &args),
+            Self::Man(args) => manual::manual(&run.out, &args),
             Self::Serve(_) | Self::Demo(_) => Err(Failure::usage("runs by itself")),
         }
     }

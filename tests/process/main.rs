@@ -24,6 +24,7 @@ mod kafka;
 mod kill_loop;
 mod long_memory;
 mod lookup;
+mod manual;
 mod monitoring;
 mod order;
 mod recurring;
