@@ -57,6 +57,8 @@ pub struct Vitals {
     pub in_doubt_since: Option<Timestamp>,
     /// The intake from Kafka, where there is one.
     pub kafka: Option<KafkaOut>,
+    /// Since when what the files say has been refused.
+    pub config_refused_since: Option<Timestamp>,
 }
 
 /// How quickly a backlog becomes smaller.
@@ -386,6 +388,10 @@ fn of_the_store(found: &mut Needs, beside: &Beside, out: &StatusOut) {
         let (open, limit) = (count(out.backlog.open), count(out.backlog.limit));
         let what = format!("{open} transactions are open, at {limit} no more are taken");
         found.add(Need::BacklogNearlyFull, what, "raise limits.open_transactions_max and restart");
+    }
+    if beside.vitals.config_refused_since.is_some() {
+        let what = "the configuration that was read last is refused, the one before is in force";
+        found.add(Need::ConfigRefused, what, "holdover check-config FILE --difference says why");
     }
     for scope in &beside.lacks {
         let next = format!("holdover key create --scope {scope} …");

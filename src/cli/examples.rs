@@ -99,8 +99,9 @@ Example:
   holdover journal verify data";
 
 pub(super) const CHECK_CONFIG: &str = "\
-Example:
-  holdover check-config holdover.toml";
+Examples:
+  holdover check-config holdover.toml
+  holdover check-config holdover.toml --difference";
 
 pub(super) const COMPLETIONS: &str = "\
 Example:

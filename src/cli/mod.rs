@@ -159,7 +159,7 @@ impl Noun {
             Self::Audit(verb) => verb.run(run).await,
             Self::SimulateCore(args) => simulate_core::simulate(args).await,
             Self::Journal(verb) => journal::verify(&run.out, &verb),
-            Self::CheckConfig(args) => check_config::check(&run.out, &args),
+            Self::CheckConfig(args) => check_config::check(run, &args).await,
             Self::Completions(args) => manual::completions(&run.out, &args),
             Self::Man(args) => manual::manual(&run.out, &args),
             Self::Serve(_) | Self::Demo(_) => Err(Failure::usage("runs by itself")),

@@ -9,6 +9,7 @@ pub mod dispatch;
 pub mod driven;
 pub mod observe;
 mod parts;
+mod reload;
 mod retention;
 pub mod serve;
 pub mod shutdown;

@@ -14,6 +14,7 @@ use super::parts::{
     damage_out, draw_mark, intake_counters, kafka_intake, observe, observed, open_audit,
     open_journal, open_vault, settings, size, start_index, tell_damage, tell_recovered, upstreams,
 };
+use super::reload::InForce;
 use super::shutdown::{Phase, Shutdown};
 use super::tasks::{Kind, Tasks};
 use super::vitals::Watch;
@@ -32,7 +33,7 @@ use crate::engine::recovery::{self, Found};
 use crate::engine::run::{self, Handle, Pulse};
 use crate::index::Index;
 use crate::intake;
-use crate::intake::tally::{Quota, Quotas, Tally};
+use crate::intake::tally::Tally;
 use crate::journal::{self, Opened};
 use crate::telemetry::events;
 use crate::telemetry::metrics::Metrics;
@@ -42,10 +43,12 @@ use crate::web::server::{self, ServerLimits};
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -75,17 +78,47 @@ pub struct ServeOptions {
     pub sabotage_sync: Option<u64>,
 }
 
-/// Runs the daemon until it is told to stop.
+/// Where the configuration is read from, at the start and at each reload.
+#[derive(Debug, Clone, Default)]
+pub struct Source {
+    /// Files, each laid over the one before and all over the defaults.
+    pub files: Vec<PathBuf>,
+    /// The data folder, instead of the configured one.
+    pub data: Option<PathBuf>,
+    /// Where submitters are served, instead of the configured address.
+    pub listen: Option<SocketAddr>,
+    /// Where operators are served, instead of the configured address.
+    pub admin_listen: Option<SocketAddr>,
+}
+
+impl Source {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Every problem, where there is one.
+    pub fn read(&self) -> Result<Config, Vec<config::Problem>> {
+        let files: Vec<&std::path::Path> = self.files.iter().map(PathBuf::as_path).collect();
+        let mut config = config::load(&files)?;
+        if let Some(data) = &self.data {
+            config.set_folder(data.clone());
+        }
+        config.listen.submitters = self.listen.unwrap_or(config.listen.submitters);
+        config.listen.operators = self.admin_listen.unwrap_or(config.listen.operators);
+        Ok(config)
+    }
+}
+
+/// Runs the daemon until it is told to stop. `config` is what was read from `source`.
 ///
 /// # Errors
 /// When it cannot start, or when a vital part failed while it ran.
-pub fn run(config: Config, options: ServeOptions) -> Result<()> {
+pub fn run(config: Config, source: Source, options: ServeOptions) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("the runtime cannot be started")?;
     let shutdown = Shutdown::new(config.listen.grace);
-    let ended = runtime.block_on(serve(config, options, shutdown));
+    let ended = runtime.block_on(serve(config, source, options, shutdown));
     // Whatever is still running has had its time.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
@@ -93,7 +126,9 @@ pub fn run(config: Config, options: ServeOptions) -> Result<()> {
 
 /// The parts that stay for as long as the daemon runs.
 pub(super) struct Daemon {
+    /// The configuration of the start: what of it may change is asked of `in_force`.
     pub(super) config: Arc<Config>,
+    pub(super) in_force: Arc<InForce>,
     pub(super) clock: Arc<dyn Clock>,
     /// The same clock as the engine believes it.
     pub(super) believed: Arc<dyn Clock>,
@@ -119,14 +154,21 @@ pub(super) struct Daemon {
     pub(super) probes: HashMap<UpstreamName, Arc<AtomicI64>>,
 }
 
-async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Result<()> {
+async fn serve(
+    config: Config,
+    source: Source,
+    options: ServeOptions,
+    shutdown: Shutdown,
+) -> Result<()> {
+    // From here on a hang-up is a reload, also one that comes before there is anything to reload.
+    let hang_ups = signal(SignalKind::hangup())?;
     let runtime = tokio::runtime::Handle::current();
     let tasks = Tasks::new(runtime, shutdown.token(Phase::Store));
     tasks.spawn(Kind::Upkeep, "signals", shutdown.clone().follow_signals());
     let due = DueSource::later();
     let clock = driven::clock(options.clock, &due, &tasks, &shutdown).await;
     let clock = clock.context("the driver of the clock cannot be reached")?;
-    let metrics = observe(&config, clock.is_virtual())?;
+    let (metrics, log) = observe(&config, clock.is_virtual())?;
     let (opened, accepted) = open_journal(&config, &options, clock.as_ref())?;
     let vault: Arc<dyn Vault> = Arc::new(
         open_vault(&config, opened.last).context("the keys that seal payloads cannot be opened")?,
@@ -135,17 +177,14 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     let (snapshots, reader) = (opened.snapshots.clone(), opened.reader.clone());
     let folding = settings(&config, &options);
     let started = start_engine(&config, &options, (opened, accepted), &vault, &clock, &tasks)?;
-    let (audit, accepted) = (started.audit, started.accepted);
-    if let Some(accepted) = accepted
-        // Answered after the commit that holds the word.
-        && started.engine.read(|_, _| ()).await.is_some()
-    {
-        let head = accepted.end(&audit)?;
-        started.engine.tell(Event::AuditNoted(head)).await;
-    }
+    let audit = started.audit;
+    end_acceptance(started.accepted, &audit, &started.engine).await?;
     let topics = config.intake_kafka.as_ref().map_or(0, |kafka| kafka.topics.len());
+    let config = Arc::new(config);
+    let since = clock.now().wall;
     let daemon = Daemon {
-        config: Arc::new(config),
+        in_force: Arc::new(InForce::new(source, options, log, config.clone(), since)),
+        config,
         clock,
         believed: started.clock,
         tasks,
@@ -179,22 +218,46 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     let acts = TaskTracker::new();
     daemon.listen(&acts, audit).await?;
     daemon.answer_driver(&due);
+    daemon.keep_reloading(hang_ups);
     let ended = daemon.until_stopped().await;
     let clean = daemon.stop(&acts).await;
     let ended = ended.and_then(|()| match daemon.pulse.is_poisoned() {
         true => Err(anyhow!("the last commit failed")),
         false => Ok(()),
     });
-    if ended.is_ok()
-        && clean
-        // What lacks records must never become the truth.
-        && !daemon.quarantined
-        && let Ok(machine) = started.final_state.try_recv()
+    // What lacks records must never become the truth.
+    if ended.is_ok() && clean && !daemon.quarantined {
+        keep_last_state(&snapshots, &started.final_state);
+    }
+    ended
+}
+
+/// Writes the state after a stop in good order, so that the next start has little to fold.
+fn keep_last_state(
+    snapshots: &journal::Snapshots,
+    final_state: &std::sync::mpsc::Receiver<Machine>,
+) {
+    if let Ok(machine) = final_state.try_recv()
         && let Err(error) = snapshots.write(machine.last(), machine.snapshot())
     {
         tracing::warn!(%error, "no snapshot was written, the next start takes longer");
     }
-    ended
+}
+
+/// Writes into the audit log that a word about the clock has taken effect.
+async fn end_acceptance(
+    accepted: Option<Acceptance>,
+    audit: &Audit,
+    engine: &Handle,
+) -> Result<()> {
+    if let Some(accepted) = accepted
+        // Answered after the commit that holds the word.
+        && engine.read(|_, _| ()).await.is_some()
+    {
+        let head = accepted.end(audit)?;
+        engine.tell(Event::AuditNoted(head)).await;
+    }
+    Ok(())
 }
 
 /// The engine at work, and what was made for it.
@@ -333,17 +396,20 @@ impl Daemon {
 
     fn keep_probing(&self) {
         for (name, upstream) in &self.upstreams {
-            let Some(settings) = self.config.upstreams.get(name) else { continue };
-            let interval = settings.health.probe_interval;
-            let timeout = settings.probe.timeout;
+            if !self.config.upstreams.contains_key(name) {
+                continue;
+            }
+            let in_force = self.in_force.clone();
             let Some(board) = self.probes.get(name).cloned() else { continue };
             let (name, upstream) = (name.clone(), upstream.clone());
             let (clock, engine) = (self.clock.clone(), self.engine.clone());
             self.tasks.keep_running(Kind::Probe, "probe", move || {
                 let (name, upstream) = (name.clone(), upstream.clone());
                 let (clock, engine, board) = (clock.clone(), engine.clone(), board.clone());
+                let in_force = in_force.clone();
                 async move {
-                    loop {
+                    // What names an upstream changes with a restart only.
+                    while let Some((interval, timeout)) = in_force.probing(&name) {
                         board.store(0, Ordering::SeqCst);
                         let began = clock.now();
                         let next = began.wall.after(interval);
@@ -479,10 +545,7 @@ impl Daemon {
             },
             disk_reserve: self.disk_reserve.clone(),
             tally: self.tally.clone(),
-            quotas: Quotas::new(Quota {
-                per_second: self.config.institutions.requests_per_second,
-                burst: self.config.institutions.burst_requests,
-            }),
+            quotas: self.in_force.quotas.clone(),
         }
     }
 
@@ -496,7 +559,8 @@ impl Daemon {
         let (shutdown, reserve) = (self.shutdown.clone(), self.disk_reserve.clone());
         let (metrics, tally) = (self.metrics.clone(), self.tally.clone());
         let (quarantined, upkeep) = (self.quarantined, self.upkeep.clone());
-        let watch = self.watch.clone();
+        let (watch, in_force) = (self.watch.clone(), self.in_force.clone());
+        let shown = self.in_force.clone();
         let not_ready = move || {
             let reasons = [
                 (pulse.is_poisoned(), "poisoned"),
@@ -520,7 +584,11 @@ impl Daemon {
             not_ready: Arc::new(not_ready),
             intake: Arc::new(move || intake_counters(&tally)),
             metrics: Arc::new(move || metrics.render()),
-            vitals: Arc::new(move || watch.vitals()),
+            vitals: Arc::new(move || admin::status::Vitals {
+                config_refused_since: in_force.refused_since(),
+                ..watch.vitals()
+            }),
+            configuration: Arc::new(move || shown.shown()),
             damage: Arc::new(move || upkeep.known_damage().iter().map(damage_out).collect()),
         }
     }
@@ -549,6 +617,17 @@ impl Daemon {
             };
             Box::pin(std::future::ready(answer))
         }));
+    }
+
+    /// Reads the configuration again at each hang-up.
+    fn keep_reloading(&self, mut hang_ups: tokio::signal::unix::Signal) {
+        let (in_force, engine) = (self.in_force.clone(), self.engine.clone());
+        let (clock, quarantined) = (self.believed.clone(), self.quarantined);
+        self.tasks.spawn(Kind::Upkeep, "reload", async move {
+            while hang_ups.recv().await.is_some() {
+                in_force.reload(&engine, clock.as_ref(), quarantined).await;
+            }
+        });
     }
 
     async fn until_stopped(&self) -> Result<()> {
@@ -615,13 +694,4 @@ fn announce(submitters: SocketAddr, operators: SocketAddr) -> Result<()> {
     println!("{line}");
     tracing::info!(%submitters, %operators, "ready");
     Ok(())
-}
-
-/// Reads the configuration, with every problem told.
-///
-/// # Errors
-/// The problems, one a line.
-pub fn load(paths: &[&std::path::Path]) -> Result<Config, String> {
-    config::load(paths)
-        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }

@@ -381,6 +381,43 @@ pub fn no_key(scope: &str, what: &impl Display) {
     tracing::warn!(code = "no_key", scope, "{what}");
 }
 
+// --- configuration ---
+
+/// A configuration is in force, at the start or since it was read again.
+pub fn config_taken(at: Timestamp) {
+    count(|series| {
+        series.config_reloaded.set(1);
+        series.config_reloaded_at.set(seconds(Some(at)));
+    });
+}
+
+/// A setting has another value from now on. A configuration holds no secret.
+pub fn config_changed(key: &str, from: &str, to: &str) {
+    tracing::info!(key, from, to, "a setting was taken over");
+}
+
+/// The configuration was read again and is in force; so many settings differ.
+pub fn config_reloaded(changed: usize, at: Timestamp) {
+    tracing::info!(count = changed, "the configuration was read again and is in force");
+    config_taken(at);
+}
+
+/// One reason why a configuration that was read again is not taken over.
+pub fn config_problem(key: &str, why: &impl Display) {
+    tracing::error!(code = "config_refused", key, why = %why, "the configuration is not taken over");
+}
+
+/// A configuration that was read again is refused whole; the one before stays in force.
+pub fn config_refused(problems: usize) {
+    tracing::error!(
+        code = "config_refused",
+        count = problems,
+        "nothing of the configuration was taken over, the one before stays in force; correct it \
+        (holdover check-config FILE --difference) and reload again"
+    );
+    count(|series| series.config_reloaded.set(0));
+}
+
 // --- index ---
 
 /// An index was given up and will be built anew. `reason` is one of

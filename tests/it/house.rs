@@ -199,6 +199,7 @@ impl House {
             intake: Arc::new(admin::types::IntakeCounters::default),
             metrics: Arc::new(String::new),
             vitals: Arc::new(Default::default),
+            configuration: Arc::new(|| panic!("no configuration here")),
             damage: Arc::new(Vec::new),
         });
         Self { submitters, operators, engine, mine, theirs, operator, folder, worker }

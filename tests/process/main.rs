@@ -28,6 +28,7 @@ mod manual;
 mod monitoring;
 mod order;
 mod recurring;
+mod reload;
 mod retention;
 mod rig;
 mod status;

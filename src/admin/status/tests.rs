@@ -127,6 +127,8 @@ fn books_that_do_not_balance_and_damage_come_first() {
     assert_eq!(known(|b| b.intake_difference = 1), [Need::BooksUnbalanced]);
     assert_eq!(known(|b| b.damaged_records = 1), [Need::RecordsDamaged]);
     assert_eq!(known(|b| b.audit_losses = 1), [Need::AuditLost]);
+    let refused = known(|b| b.vitals.config_refused_since = Some(at(NOW)));
+    assert_eq!(refused, [Need::ConfigRefused]);
     let lacks = known(|b| b.lacks = vec!["submit".to_owned()]);
     assert_eq!(lacks, [Need::NoKey]);
     let quarantined = seen(|s| s.quarantined = true);

@@ -51,6 +51,8 @@ words!(
         DiskLow = "disk_low",
         /// No key is good for submitting, or for operating.
         NoKey = "no_key",
+        /// What was read last of the configuration is refused.
+        ConfigRefused = "config_refused",
     }
 );
 
@@ -74,6 +76,7 @@ impl Need {
             Self::DeadLetters => Some("HoldoverDeadLetters"),
             Self::InDoubt => Some("HoldoverInDoubt"),
             Self::DiskLow => Some("HoldoverStoreSpaceLow"),
+            Self::ConfigRefused => Some("HoldoverConfigReloadFailed"),
             Self::ReleaseAwaited | Self::NoKey => None,
         }
     }

@@ -72,6 +72,10 @@ fn metrics_of(query: &str) -> BTreeSet<&'static str> {
 
 /// Metrics that no dashboard and no alert uses, and why they are exposed all the same.
 const FOR_THE_ASKING: &[(&str, &str)] = &[
+    (
+        "holdover_config_last_reload_success_timestamp_seconds",
+        "when what is in force was read, for who compares it with the files",
+    ),
     ("holdover_http_request_duration_seconds", "per route: looked at when one route is slow"),
     ("holdover_kafka_intake_interruptions_total", "beside the log, when the intake is away often"),
     ("holdover_kafka_rebalances_total", "the same"),
