@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         key_file: set("HOLDOVER_KEY_FILE").map(Into::into),
         color: terminal && set("NO_COLOR").is_none(),
         in_place: terminal,
+        service_manager: set("NOTIFY_SOCKET").is_some(),
     };
     holdover::cli::run(std::env::args_os(), &surroundings)
 }

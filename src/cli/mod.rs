@@ -54,6 +54,8 @@ pub struct Surroundings {
     pub color: bool,
     /// Whether standard output is a terminal on which a screen can be written over.
     pub in_place: bool,
+    /// Whether a service manager has started the process and wants to be told.
+    pub service_manager: bool,
 }
 
 /// Takes medical insurance transactions while the core is away, and replays them in order.
@@ -223,7 +225,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, around: &Surroundings) -> E
     }
     if let Noun::Serve(args) = cli.noun {
         // The daemon has a runtime of its own.
-        return ended(&run.out, serve::serve(args, &run.client));
+        return ended(&run.out, serve::serve(args, &run.client, around.service_manager));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {

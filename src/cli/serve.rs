@@ -55,7 +55,11 @@ pub struct ServeArgs {
 }
 
 /// `holdover serve`: until it is told to stop.
-pub(super) fn serve(args: ServeArgs, client: &Client) -> Result<Exit, Failure> {
+pub(super) fn serve(
+    args: ServeArgs,
+    client: &Client,
+    service_manager: bool,
+) -> Result<Exit, Failure> {
     let source = Source {
         files: args.config,
         data: args.data,
@@ -79,6 +83,7 @@ pub(super) fn serve(args: ServeArgs, client: &Client) -> Result<Exit, Failure> {
         clock: args.clock,
         quarantine: args.quarantine,
         init: args.init,
+        service_manager,
         #[cfg(feature = "sabotage")]
         sabotage: args.sabotage,
         #[cfg(feature = "sabotage")]

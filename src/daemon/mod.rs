@@ -12,6 +12,7 @@ mod parts;
 mod reload;
 mod retention;
 pub mod serve;
+mod service_manager;
 pub mod shutdown;
 pub mod tasks;
 mod upkeep;

@@ -15,6 +15,7 @@ use super::parts::{
     open_journal, open_vault, settings, size, start_index, tell_damage, tell_recovered, upstreams,
 };
 use super::reload::InForce;
+use super::service_manager::{self, Told, ToldSnapshot};
 use super::shutdown::{Phase, Shutdown};
 use super::tasks::{Kind, Tasks};
 use super::vitals::Watch;
@@ -68,6 +69,8 @@ pub struct ServeOptions {
     pub quarantine: bool,
     /// Begin a journal where the folder is absent or has none.
     pub init: bool,
+    /// A service manager wants to be told.
+    pub service_manager: bool,
     /// A person's word that the clock is right, for a start that needs one.
     pub accept_clock: Option<ClockWord>,
     /// The one promise to break.
@@ -129,6 +132,8 @@ pub(super) struct Daemon {
     /// The configuration of the start: what of it may change is asked of `in_force`.
     pub(super) config: Arc<Config>,
     pub(super) in_force: Arc<InForce>,
+    /// Whether a service manager wants to be told.
+    pub(super) has_manager: bool,
     pub(super) clock: Arc<dyn Clock>,
     /// The same clock as the engine believes it.
     pub(super) believed: Arc<dyn Clock>,
@@ -169,6 +174,7 @@ async fn serve(
     let clock = driven::clock(options.clock, &due, &tasks, &shutdown).await;
     let clock = clock.context("the driver of the clock cannot be reached")?;
     let (metrics, log) = observe(&config, clock.is_virtual())?;
+    service_manager::starting("opening the journal");
     let (opened, accepted) = open_journal(&config, &options, clock.as_ref())?;
     let vault: Arc<dyn Vault> = Arc::new(
         open_vault(&config, opened.last).context("the keys that seal payloads cannot be opened")?,
@@ -183,6 +189,7 @@ async fn serve(
     let config = Arc::new(config);
     let since = clock.now().wall;
     let daemon = Daemon {
+        has_manager: options.service_manager,
         in_force: Arc::new(InForce::new(source, options, log, config.clone(), since)),
         config,
         clock,
@@ -290,7 +297,7 @@ fn start_engine(
 ) -> Result<Started> {
     let watch = Stopwatch::start();
     let found = Found {
-        snapshot: opened.snapshot,
+        snapshot: Box::new(ToldSnapshot(opened.snapshot)),
         replay_from: opened.replay_from,
         runs: opened.keys,
         epoch: opened.epoch,
@@ -301,7 +308,7 @@ fn start_engine(
     };
     let now = clock.now().wall;
     let (mut machine, mut recovered) =
-        recovery::recover(settings(config, options), found, opened.reader.as_ref(), now)
+        recovery::recover(settings(config, options), found, &Told(opened.reader.as_ref()), now)
             .context("the journal cannot be read to its end")?;
     tell_recovered(&opened.report, opened.last, &machine, &recovered, (now, watch.elapsed()));
     let quarantined = machine.is_quarantined();
@@ -502,7 +509,8 @@ impl Daemon {
         let addresses = (submitters.local_addr()?, operators.local_addr()?);
         let shared = Arc::new(self.intake_state(keys.clone()));
         let intake = observed(intake::router(shared.clone()), "submitters");
-        let admin = observed(admin::router(self.admin_state(keys, acts, audit)), "operators");
+        let state = self.admin_state(keys, acts, audit);
+        let admin = observed(admin::router(state.clone()), "operators");
         let stop = self.shutdown.token(Phase::Intake);
         if let Some(options) = kafka_intake(config).filter(|_| !self.quarantined) {
             let working = intake::kafka::run(shared, options, stop.clone());
@@ -520,7 +528,10 @@ impl Daemon {
         });
         // Before the line that says so.
         self.ready.store(true, Ordering::SeqCst);
-        announce(addresses.0, addresses.1)
+        announce(addresses.0, addresses.1)?;
+        self.manager_ready(&state).await;
+        self.keep_the_manager_told(&state);
+        Ok(())
     }
 
     fn intake_state(&self, keys: Arc<KeyFile>) -> intake::State {
@@ -625,7 +636,9 @@ impl Daemon {
         let (clock, quarantined) = (self.believed.clone(), self.quarantined);
         self.tasks.spawn(Kind::Upkeep, "reload", async move {
             while hang_ups.recv().await.is_some() {
+                service_manager::reloading();
                 in_force.reload(&engine, clock.as_ref(), quarantined).await;
+                service_manager::reloaded();
             }
         });
     }
@@ -644,6 +657,7 @@ impl Daemon {
     async fn stop(&self, acts: &TaskTracker) -> bool {
         let grace = self.config.listen.grace;
         let s = &self.shutdown;
+        service_manager::stopping();
         s.phase(Phase::NotReady, async {
             self.ready.store(false, Ordering::SeqCst);
             // Half of its share: whoever asks for readiness sees it before the listeners go.

@@ -31,6 +31,7 @@ mod recurring;
 mod reload;
 mod retention;
 mod rig;
+mod service;
 mod status;
 mod strace;
 mod stubborn;
