@@ -11,11 +11,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[expect(clippy::disallowed_methods, reason = "the only place that reads the environment")]
 fn main() -> ExitCode {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let plain = set("NO_COLOR").is_some() || set("TERM").as_deref() == Some("dumb");
+    let dumb = set("TERM").as_deref() == Some("dumb");
+    let terminal = std::io::stdout().is_terminal() && !dumb;
     let surroundings = Surroundings {
         admin: set("HOLDOVER_ADMIN"),
         key_file: set("HOLDOVER_KEY_FILE").map(Into::into),
-        color: !plain && std::io::stdout().is_terminal(),
+        color: terminal && set("NO_COLOR").is_none(),
+        in_place: terminal,
+        service_manager: set("NOTIFY_SOCKET").is_some(),
     };
     holdover::cli::run(std::env::args_os(), &surroundings)
 }

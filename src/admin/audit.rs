@@ -164,13 +164,13 @@ const LOST: &str = "audit.lost";
 /// The log, open for appending. One owner only.
 pub struct Audit {
     path: PathBuf,
-    losses: usize,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     file: File,
     head: AuditHead,
+    losses: usize,
     poisoned: bool,
 }
 
@@ -196,8 +196,8 @@ impl Audit {
         file.sync_all().map_err(io)?;
         File::open(folder).and_then(|dir| dir.sync_all()).map_err(io)?;
         let losses = summary.losses.len();
-        let inner = Inner { file, head: summary.head, poisoned: false };
-        Ok(Self { path, losses, inner: Mutex::new(inner) })
+        let inner = Inner { file, head: summary.head, losses, poisoned: false };
+        Ok(Self { path, inner: Mutex::new(inner) })
     }
 
     /// Makes `entry` durable and gives its place in the chain. Blocks for one disk sync.
@@ -217,14 +217,15 @@ impl Audit {
         inner.file.sync_data().map_err(io)?;
         inner.poisoned = false;
         inner.head = AuditHead { records: seq, hash };
+        inner.losses += usize::from(entry.action == LOST);
         events::audited();
         Ok(inner.head.clone())
     }
 
-    /// How many records told of lost ones when the log was opened.
+    /// How many of its records tell of lost ones.
     #[must_use]
     pub fn losses(&self) -> usize {
-        self.losses
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).losses
     }
 
     /// The end of the chain.
@@ -434,8 +435,7 @@ mod tests {
         let file = File::open(&path).unwrap();
         let audit = Audit {
             path: path.clone(),
-            losses: 0,
-            inner: Mutex::new(Inner { file, head, poisoned: false }),
+            inner: Mutex::new(Inner { file, head, losses: 0, poisoned: false }),
         };
         let entry = Entry {
             at: Timestamp::from_millis(0),

@@ -22,6 +22,7 @@
 mod act;
 pub mod audit;
 mod audit_log;
+mod configuration;
 mod dead_letters;
 mod deadlines;
 mod ended;
@@ -33,6 +34,7 @@ mod in_doubt;
 mod ledger;
 mod look;
 mod refusal;
+pub mod status;
 mod text;
 mod tickets;
 mod transactions;
@@ -88,6 +90,10 @@ pub struct State {
     pub intake: Arc<dyn Fn() -> types::IntakeCounters + Send + Sync>,
     /// Renders `/metrics`.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// What the daemon watches beside the engine.
+    pub vitals: Arc<dyn Fn() -> status::Vitals + Send + Sync>,
+    /// The configuration that is in force.
+    pub configuration: Arc<dyn Fn() -> types::ConfigOut + Send + Sync>,
     /// What of the journal is known to be damaged, found at the start or since.
     pub damage: Arc<dyn Fn() -> Vec<types::DamageOut> + Send + Sync>,
 }
@@ -153,12 +159,16 @@ pub const ROUTES: &[Route] = &[
     look("/admin/v1/ledger"),
     look("/admin/v1/upstreams"),
     look("/admin/v1/audit"),
+    look("/admin/v1/status"),
+    look("/admin/v1/configuration"),
 ];
 
 /// The operators' interface.
 pub fn router(state: State) -> axum::Router {
     let state = Arc::new(state);
     let guarded = axum::Router::new()
+        .route("/admin/v1/status", get(status::show))
+        .route("/admin/v1/configuration", get(configuration::show))
         .route("/admin/v1/windows", get(windows::list).post(windows::declare))
         .route("/admin/v1/windows/{id}", get(windows::show))
         .route("/admin/v1/windows/{id}/extend", post(windows::extend))

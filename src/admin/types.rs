@@ -4,6 +4,13 @@
 //! Answers are plain copies of what the engine shows; nothing here decides anything. Instants
 //! are RFC 3339 with an offset, amounts are decimal strings.
 
+mod status;
+
+pub use status::{
+    BacklogOut, BooksOut, DiskOut, KafkaOut, LiveWindowOut, Need, NeedOut, NotOpenOut, ReplayOut,
+    StatusOut, StatusPhase,
+};
+
 use super::audit::Record;
 use crate::domain::cell::{Cell, Selector};
 use crate::domain::deadline::{Computed, DeadlineRule};
@@ -653,7 +660,7 @@ pub struct DamageOut {
 
 impl DamageOut {
     /// How many records are known to be lost here.
-    pub(super) fn records(&self) -> u64 {
+    pub(in crate::admin) fn records(&self) -> u64 {
         let range = self.seq_from.zip(self.seq_to);
         range.map_or(0, |(from, to)| (to + 1).saturating_sub(from))
     }
@@ -676,6 +683,33 @@ pub struct UpstreamOut {
     pub rate: Option<u32>,
     /// Attempts that are out.
     pub in_flight: u64,
+}
+
+/// The configuration that is in force.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConfigOut {
+    /// When it was taken over.
+    pub in_force_since: Timestamp,
+    /// When another one was refused since; absent where the last that was read is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_at: Option<Timestamp>,
+    /// Why that one was refused.
+    pub problems: Vec<ConfigProblemOut>,
+    /// The defaults with the files laid over them; without what the command line of the daemon
+    /// said instead. It holds no secret: the files that do are named.
+    pub effective: serde_json::Value,
+}
+
+/// One reason why a configuration was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigProblemOut {
+    /// The key, or `file:line` where a file cannot be read at all; empty where it is no key's.
+    pub key: String,
+    /// The value that stands there, where it may be shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// What is wrong.
+    pub why: String,
 }
 
 /// The end of the audit log.

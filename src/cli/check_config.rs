@@ -1,8 +1,11 @@
-//! `holdover check-config`: every problem of a configuration, or what is in force.
+//! `holdover check-config`: every problem of a configuration, or what it says; or, asked of a running
+//! daemon, what of it is not in force there.
 
+use super::Run;
 use super::exit::{Exit, Failure};
-use super::out::Out;
-use crate::config::{self, Data, Problem, Severity};
+use super::out::{Out, plain};
+use crate::admin::types::{ConfigOut, ConfigProblemOut};
+use crate::config::{self, Changed, Data, Problem, Severity, Takes};
 use crate::daemon::clock::SystemClock;
 use crate::web::access::KeyFile;
 use serde_json::json;
@@ -14,6 +17,10 @@ pub(super) struct CheckConfig {
     /// Configuration files, each laid over the one before and all over the defaults
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Print what differs from the configuration that the daemon runs on, key by key, and whether a
+    /// reload or a restart brings it
+    #[arg(long)]
+    difference: bool,
 }
 
 /// What stands against calling a daemon with the API keys of `data`, as they are now. Never an
@@ -51,8 +58,46 @@ fn once_started(data: &Data) -> PathBuf {
     file
 }
 
-/// `holdover check-config`: the problems, or what is in force.
-pub(super) fn check(out: &Out, args: &CheckConfig) -> Result<Exit, Failure> {
+/// `holdover check-config`: the problems, or what would be in force, or what of it is not.
+pub(super) async fn check(run: &Run, args: &CheckConfig) -> Result<Exit, Failure> {
+    if args.difference { differs(run, args).await } else { alone(&run.out, args) }
+}
+
+async fn differs(run: &Run, args: &CheckConfig) -> Result<Exit, Failure> {
+    let files: Vec<&std::path::Path> = args.files.iter().map(PathBuf::as_path).collect();
+    let config = match config::load(&files) {
+        Ok(config) => config,
+        Err(problems) => {
+            problems.iter().for_each(|problem| run.out.note(&problem.to_string()));
+            let text = "the files are wrong, a reload would refuse them";
+            return Err(Failure::local(Exit::NotReady, text));
+        }
+    };
+    let running: ConfigOut = run.client.get("/admin/v1/configuration").await?;
+    if let Some(at) = running.refused_at {
+        run.out.note(&format!("a reload was refused at {}:", run.client.shown(at)));
+        for ConfigProblemOut { key, why, .. } in &running.problems {
+            run.out.note(&format!("  {}: {}", plain(key), plain(why)));
+        }
+    }
+    let effective = serde_json::from_value(running.effective).map_err(Failure::of)?;
+    let changed = config::difference(&effective, config.effective());
+    run.out.data(&changed, || changed.iter().map(line).collect());
+    run.out.note(match changed.iter().map(|one| one.takes).max() {
+        None => "nothing differs from what the daemon runs on",
+        Some(Takes::Reload) => "a reload brings all of it: systemctl reload holdover, or SIGHUP",
+        Some(Takes::Restart) => "a reload would be refused: restart the daemon to bring all of it",
+    });
+    Ok(Exit::Success)
+}
+
+fn line(one: &Changed) -> String {
+    let shown = |value: &Option<String>| value.as_ref().map_or_else(|| "none".into(), |v| plain(v));
+    let (old, new) = (shown(&one.old), shown(&one.new));
+    format!("{}: {old} -> {new} ({})\n", plain(&one.key), one.takes)
+}
+
+fn alone(out: &Out, args: &CheckConfig) -> Result<Exit, Failure> {
     let files: Vec<&std::path::Path> = args.files.iter().map(PathBuf::as_path).collect();
     let (problems, shown) = match config::load(&files) {
         Ok(config) => {

@@ -41,6 +41,11 @@ impl Client {
         Self { base, key_file, zone: Cell::new(Zone::UTC) }
     }
 
+    /// The zone in which people are shown times.
+    pub(super) fn zone(&self) -> Zone {
+        self.zone.get()
+    }
+
     /// An instant as people are shown it: in the daemon's zone, with its offset.
     pub(super) fn shown(&self, at: Timestamp) -> String {
         at.rfc3339(self.zone.get())

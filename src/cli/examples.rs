@@ -4,6 +4,7 @@
 /// Of all, and what scripts rest on.
 pub(super) const ALL: &str = "\
 Examples:
+  holdover status
   holdover window list
   holdover window extend stop-2022-08 --until 2022-08-15T12:00+08:00 --reason \"the core is late\"
   holdover window restore stop-2022-08 --upstream settlement --confirm stop-2022-08 --reason \"...\"
@@ -19,6 +20,14 @@ Confirmation:
 Exit codes:
   0 success, 1 failure, 2 usage, 3 not found, 4 conflict, 5 not ready or a red check,
   6 refused by policy or for want of a scope, 7 the daemon cannot be reached";
+
+pub(super) const STATUS: &str = "\
+Examples:
+  holdover status
+  holdover status --watch 5
+  holdover status --json
+
+Exit code 0 when nothing needs a person, 5 when something does, 7 when the daemon cannot be reached.";
 
 pub(super) const WINDOW: &str = "\
 Examples:
@@ -90,5 +99,15 @@ Example:
   holdover journal verify data";
 
 pub(super) const CHECK_CONFIG: &str = "\
+Examples:
+  holdover check-config holdover.toml
+  holdover check-config holdover.toml --difference";
+
+pub(super) const COMPLETIONS: &str = "\
 Example:
-  holdover check-config holdover.toml";
+  holdover completions bash";
+
+pub(super) const MAN: &str = "\
+Examples:
+  holdover man
+  holdover man /usr/local/share/man/man1";

@@ -21,9 +21,11 @@ mod in_doubt;
 mod journal;
 mod key;
 mod ledger;
+mod manual;
 mod out;
 pub mod serve;
 mod simulate_core;
+mod status;
 mod ticket;
 mod transaction;
 mod window;
@@ -50,6 +52,10 @@ pub struct Surroundings {
     pub key_file: Option<PathBuf>,
     /// Whether standard output is a terminal that wants colour.
     pub color: bool,
+    /// Whether standard output is a terminal on which a screen can be written over.
+    pub in_place: bool,
+    /// Whether a service manager has started the process and wants to be told.
+    pub service_manager: bool,
 }
 
 /// Takes medical insurance transactions while the core is away, and replays them in order.
@@ -83,6 +89,9 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Noun {
+    /// What needs a person first, and how everything stands
+    #[command(before_help = examples::STATUS)]
+    Status(status::Status),
     /// Planned stops of the core
     #[command(subcommand, before_help = examples::WINDOW)]
     Window(window::Verb),
@@ -128,11 +137,18 @@ enum Noun {
     /// Check a configuration file
     #[command(before_help = examples::CHECK_CONFIG)]
     CheckConfig(check_config::CheckConfig),
+    /// Completions of this command line for a shell
+    #[command(before_help = examples::COMPLETIONS)]
+    Completions(manual::Completions),
+    /// Manual pages of this command line
+    #[command(before_help = examples::MAN)]
+    Man(manual::Manual),
 }
 
 impl Noun {
     async fn run(self, run: &Run) -> Result<Exit, Failure> {
         match self {
+            Self::Status(status) => status.run(run).await,
             Self::Window(verb) => verb.run(run).await,
             Self::Gate(verb) => verb.run(run).await,
             Self::Transaction(verb) => verb.run(run).await,
@@ -145,7 +161,9 @@ impl Noun {
             Self::Audit(verb) => verb.run(run).await,
             Self::SimulateCore(args) => simulate_core::simulate(args).await,
             Self::Journal(verb) => journal::verify(&run.out, &verb),
-            Self::CheckConfig(args) => check_config::check(&run.out, &args),
+            Self::CheckConfig(args) => check_config::check(run, &args).await,
+            Self::Completions(args) => manual::completions(&run.out, &args),
+            Self::Man(args) => manual::manual(&run.out, &args),
             Self::Serve(_) | Self::Demo(_) => Err(Failure::usage("runs by itself")),
         }
     }
@@ -197,7 +215,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>, around: &Surroundings) -> E
         }
     };
     let Global { admin, key_file, json, no_color } = cli.global;
-    let out = Out { json, color: around.color && !no_color && !json };
+    let color = around.color && !no_color && !json;
+    let out = Out { json, color, in_place: around.in_place };
     let admin = admin.or_else(|| around.admin.clone()).unwrap_or_else(|| ADMIN.to_owned());
     let key_file = key_file.or_else(|| around.key_file.clone());
     let run = Run { client: Client::new(admin, key_file), out };
@@ -206,7 +225,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, around: &Surroundings) -> E
     }
     if let Noun::Serve(args) = cli.noun {
         // The daemon has a runtime of its own.
-        return ended(&run.out, serve::serve(args, &run.client));
+        return ended(&run.out, serve::serve(args, &run.client, around.service_manager));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {

@@ -10,6 +10,8 @@ pub(super) struct Out {
     pub(super) json: bool,
     /// Whether headings may be bold.
     pub(super) color: bool,
+    /// Whether a screen can be written over.
+    pub(super) in_place: bool,
 }
 
 /// Rows under headings, aligned for people.
@@ -57,8 +59,10 @@ impl Table {
 }
 
 /// Columns that a text takes: Chinese characters and full-width signs take two.
-fn width(text: &str) -> usize {
-    text.chars().map(|c| if ('\u{1100}'..='\u{ffe6}').contains(&c) { 2 } else { 1 }).sum()
+pub(super) fn width(text: &str) -> usize {
+    // Between Hangul and the signs of Chinese stand punctuation and symbols, which take one.
+    let wide = |c| matches!(c, '\u{1100}'..='\u{11ff}' | '\u{2e80}'..='\u{ffe6}');
+    text.chars().map(|c| if wide(c) { 2 } else { 1 }).sum()
 }
 
 /// A text from the daemon without the characters that steer a terminal.
@@ -74,8 +78,14 @@ impl Out {
         } else {
             human()
         };
+        self.show(&text);
+    }
+
+    /// Prints `text` as it is.
+    pub(super) fn show(&self, text: &str) {
+        let mut out = stdout().lock();
         // A reader that has gone away, such as `head`, is no failure.
-        drop(stdout().lock().write_all(text.as_bytes()));
+        drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
     }
 
     /// Prints `value` as JSON, or the table that `human` makes of it and a line of summary.

@@ -5,7 +5,7 @@ use super::client::Client;
 use super::exit::{Exit, Failure};
 use crate::config::Secret;
 use crate::daemon::accept_clock::ClockWord;
-use crate::daemon::serve::{self, ServeOptions};
+use crate::daemon::serve::{self, ServeOptions, Source};
 use crate::domain::time::Timestamp;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -55,16 +55,22 @@ pub struct ServeArgs {
 }
 
 /// `holdover serve`: until it is told to stop.
-pub(super) fn serve(args: ServeArgs, client: &Client) -> Result<Exit, Failure> {
-    let files: Vec<&std::path::Path> = args.config.iter().map(PathBuf::as_path).collect();
-    let mut config = serve::load(&files).map_err(|problems| {
+pub(super) fn serve(
+    args: ServeArgs,
+    client: &Client,
+    service_manager: bool,
+) -> Result<Exit, Failure> {
+    let source = Source {
+        files: args.config,
+        data: args.data,
+        listen: args.listen,
+        admin_listen: args.admin_listen,
+    };
+    let config = source.read().map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let problems = problems.join("\n");
         Failure::local(Exit::Usage, format!("the configuration is wrong\n{problems}"))
     })?;
-    if let Some(data) = args.data {
-        config.set_folder(data);
-    }
-    config.listen.submitters = args.listen.unwrap_or(config.listen.submitters);
-    config.listen.operators = args.admin_listen.unwrap_or(config.listen.operators);
     let accept_clock = match args.accept_clock {
         Some(says) => {
             let key = Secret::new(client.key()?.into_bytes());
@@ -77,11 +83,12 @@ pub(super) fn serve(args: ServeArgs, client: &Client) -> Result<Exit, Failure> {
         clock: args.clock,
         quarantine: args.quarantine,
         init: args.init,
+        service_manager,
         #[cfg(feature = "sabotage")]
         sabotage: args.sabotage,
         #[cfg(feature = "sabotage")]
         sabotage_sync: args.sabotage_sync,
     };
-    serve::run(config, options).map_err(|error| Failure::of(format!("{error:#}")))?;
+    serve::run(config, source, options).map_err(|error| Failure::of(format!("{error:#}")))?;
     Ok(Exit::Success)
 }

@@ -1,9 +1,11 @@
 //! Configuration: files laid over the embedded defaults, read in one go, every problem told.
 //!
 //! `raw` is the files as they are, `model` is complete and valid, `read` stands between them,
-//! `check` holds the rules about windows, `planned` is recurring stops and service hours. Nothing here starts, opens or connects anything.
+//! `check` holds the rules about windows, `planned` is recurring stops and service hours,
+//! `difference` is what sets two of them apart. Nothing here starts, opens or connects anything.
 
 mod check;
+mod difference;
 mod model;
 mod planned;
 mod raw;
@@ -11,6 +13,7 @@ mod read;
 mod secret;
 
 pub use check::{check, render};
+pub use difference::{Changed, Takes, difference};
 pub use model::{
     Config, Data, Index, Institutions, IntakeKafka, Journal, Limits, Listen, Log, LogFormat,
     LogLevel, Probe, PublishKafka, Upstream, Way,

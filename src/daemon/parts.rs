@@ -22,8 +22,8 @@ use crate::intake::tally::Tally;
 use crate::journal::seal::{FileVault, MasterKey};
 use crate::journal::{self, Damage, OpenError};
 use crate::kafka::Connection;
-use crate::telemetry::events;
 use crate::telemetry::metrics::{Known, Metrics};
+use crate::telemetry::{LogFilter, events};
 use crate::upstream::{HttpOptions, HttpUpstream, KafkaOptions, KafkaUpstream, ProbeExpect};
 use crate::{admin, intake, telemetry};
 use anyhow::{Context, Result, anyhow, bail};
@@ -34,14 +34,14 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Sets log and metrics up.
-pub(super) fn observe(config: &Config, virtual_clock: bool) -> Result<Metrics> {
+pub(super) fn observe(config: &Config, virtual_clock: bool) -> Result<(Metrics, LogFilter)> {
     let format = match config.log.format {
         config::LogFormat::Json => telemetry::LogFormat::Json,
         config::LogFormat::Text => telemetry::LogFormat::Text,
     };
-    telemetry::init_logging(format, config.log.level.as_str(), virtual_clock)?;
+    let log = telemetry::init_logging(format, config.log.level.as_str(), virtual_clock)?;
     let lines = config.catalogue.lines.iter();
-    Ok(Metrics::install(&Known {
+    let metrics = Metrics::install(&Known {
         lines: lines.map(|line| (line.business.clone(), line.operation)).collect(),
         upstreams: config.upstreams.keys().cloned().collect(),
         virtual_clock,
@@ -49,7 +49,8 @@ pub(super) fn observe(config: &Config, virtual_clock: bool) -> Result<Metrics> {
             .intake_kafka
             .as_ref()
             .map_or(0, |kafka| u32::try_from(kafka.topics.len()).unwrap_or(u32::MAX)),
-    })?)
+    })?;
+    Ok((metrics, log))
 }
 
 /// Takes submissions in from Kafka and publishes there, as far as either is configured, until

@@ -9,20 +9,21 @@ use super::accept_clock::{Acceptance, ClockWord};
 use super::clock::{Stopwatch, real_sleep};
 use super::dispatch::{Dispatch, DispatchOutlet};
 use super::driven::{self, Due, DueSource};
-use super::observe::{Observer, Timed, standing};
+use super::observe::{Observer, Timed};
 use super::parts::{
     damage_out, draw_mark, intake_counters, observe, observed, open_audit, open_journal,
-    open_vault, room, settings, size, speak_kafka, start_index, tell_damage, tell_recovered,
-    upstreams, write_snapshot,
+    open_vault, settings, size, speak_kafka, start_index, tell_damage, tell_recovered, upstreams,
 };
-use super::retention::{Ages, Retention};
+use super::reload::InForce;
+use super::service_manager::{self, Told, ToldSnapshot};
 use super::shutdown::{Phase, Shutdown};
-use super::tasks::{Kind, LAST, Tasks, stand_back};
+use super::tasks::{Kind, Tasks};
+use super::vitals::Watch;
 use crate::admin;
 use crate::admin::audit::Audit;
 use crate::config::{self, Config};
 use crate::domain::gate::Probe;
-use crate::domain::ids::{Seq, UpstreamName};
+use crate::domain::ids::UpstreamName;
 use crate::domain::numbers::Numbers;
 use crate::domain::time::Timestamp;
 use crate::domain::window::Window;
@@ -31,10 +32,9 @@ use crate::engine::machine::Machine;
 use crate::engine::ports::{Clock, JournalReader, Upstream, Vault};
 use crate::engine::recovery::{self, Found};
 use crate::engine::run::{self, Handle, Pulse};
-use crate::engine::settings::Settings;
 use crate::index::Index;
 use crate::intake;
-use crate::intake::tally::{Quota, Quotas, Tally};
+use crate::intake::tally::Tally;
 use crate::journal::{self, Opened};
 use crate::telemetry::events;
 use crate::telemetry::metrics::Metrics;
@@ -44,10 +44,12 @@ use crate::web::server::{self, ServerLimits};
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -57,13 +59,6 @@ pub use crate::engine::settings::Sabotage;
 
 /// The journal partition of an embedded daemon.
 pub(super) const PARTITION: u16 = 0;
-/// How often index and backlog are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often the journal's own work is looked at: at 40 MB a second a segment of 64 MiB is full in
-/// less than two seconds, and its successor is made in small pieces.
-const UPKEEP_EVERY: Duration = Duration::from_millis(25);
-/// How often free space is looked at: submissions must not eat the reserve between two looks.
-const LOOK_AT_SPACE_EVERY: Duration = Duration::from_millis(100);
 
 /// What `holdover serve` is told besides its configuration.
 #[derive(Debug, Clone, Default)]
@@ -74,6 +69,8 @@ pub struct ServeOptions {
     pub quarantine: bool,
     /// Begin a journal where the folder is absent or has none.
     pub init: bool,
+    /// A service manager wants to be told.
+    pub service_manager: bool,
     /// A person's word that the clock is right, for a start that needs one.
     pub accept_clock: Option<ClockWord>,
     /// The one promise to break.
@@ -84,56 +81,100 @@ pub struct ServeOptions {
     pub sabotage_sync: Option<u64>,
 }
 
-/// Runs the daemon until it is told to stop.
+/// Where the configuration is read from, at the start and at each reload.
+#[derive(Debug, Clone, Default)]
+pub struct Source {
+    /// Files, each laid over the one before and all over the defaults.
+    pub files: Vec<PathBuf>,
+    /// The data folder, instead of the configured one.
+    pub data: Option<PathBuf>,
+    /// Where submitters are served, instead of the configured address.
+    pub listen: Option<SocketAddr>,
+    /// Where operators are served, instead of the configured address.
+    pub admin_listen: Option<SocketAddr>,
+}
+
+impl Source {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Every problem, where there is one.
+    pub fn read(&self) -> Result<Config, Vec<config::Problem>> {
+        let files: Vec<&std::path::Path> = self.files.iter().map(PathBuf::as_path).collect();
+        let mut config = config::load(&files)?;
+        if let Some(data) = &self.data {
+            config.set_folder(data.clone());
+        }
+        config.listen.submitters = self.listen.unwrap_or(config.listen.submitters);
+        config.listen.operators = self.admin_listen.unwrap_or(config.listen.operators);
+        Ok(config)
+    }
+}
+
+/// Runs the daemon until it is told to stop. `config` is what was read from `source`.
 ///
 /// # Errors
 /// When it cannot start, or when a vital part failed while it ran.
-pub fn run(config: Config, options: ServeOptions) -> Result<()> {
+pub fn run(config: Config, source: Source, options: ServeOptions) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("the runtime cannot be started")?;
     let shutdown = Shutdown::new(config.listen.grace);
-    let ended = runtime.block_on(serve(config, options, shutdown));
+    let ended = runtime.block_on(serve(config, source, options, shutdown));
     // Whatever is still running has had its time.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
 }
 
 /// The parts that stay for as long as the daemon runs.
-struct Daemon {
-    config: Arc<Config>,
-    clock: Arc<dyn Clock>,
+pub(super) struct Daemon {
+    /// The configuration of the start: what of it may change is asked of `in_force`.
+    pub(super) config: Arc<Config>,
+    pub(super) in_force: Arc<InForce>,
+    /// Whether a service manager wants to be told.
+    pub(super) has_manager: bool,
+    pub(super) clock: Arc<dyn Clock>,
     /// The same clock as the engine believes it.
-    believed: Arc<dyn Clock>,
-    tasks: Tasks,
-    shutdown: Shutdown,
-    engine: Handle,
-    numbers: Arc<Numbers>,
-    pulse: Arc<Pulse>,
-    reader: Arc<dyn JournalReader>,
-    vault: Arc<dyn Vault>,
-    index: Index,
-    disk_reserve: Arc<AtomicBool>,
-    ready: Arc<AtomicBool>,
-    quarantined: bool,
+    pub(super) believed: Arc<dyn Clock>,
+    pub(super) tasks: Tasks,
+    pub(super) shutdown: Shutdown,
+    pub(super) engine: Handle,
+    pub(super) numbers: Arc<Numbers>,
+    pub(super) pulse: Arc<Pulse>,
+    pub(super) reader: Arc<dyn JournalReader>,
+    pub(super) vault: Arc<dyn Vault>,
+    pub(super) index: Index,
+    pub(super) disk_reserve: Arc<AtomicBool>,
+    pub(super) ready: Arc<AtomicBool>,
+    pub(super) quarantined: bool,
     /// Does the journal's upkeep, and knows what of it is damaged.
-    upkeep: journal::Upkeep,
-    upstreams: HashMap<UpstreamName, Arc<dyn Upstream>>,
-    metrics: Metrics,
-    tally: Arc<Tally>,
+    pub(super) upkeep: journal::Upkeep,
+    pub(super) upstreams: HashMap<UpstreamName, Arc<dyn Upstream>>,
+    pub(super) metrics: Metrics,
+    pub(super) tally: Arc<Tally>,
+    /// What is watched beside the engine.
+    pub(super) watch: Arc<Watch>,
     /// When each upstream is probed next, in milliseconds; 0 while a probe is under way.
-    probes: HashMap<UpstreamName, Arc<AtomicI64>>,
+    pub(super) probes: HashMap<UpstreamName, Arc<AtomicI64>>,
 }
 
-async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Result<()> {
+async fn serve(
+    config: Config,
+    source: Source,
+    options: ServeOptions,
+    shutdown: Shutdown,
+) -> Result<()> {
+    // From here on a hang-up is a reload, also one that comes before there is anything to reload.
+    let hang_ups = signal(SignalKind::hangup())?;
     let runtime = tokio::runtime::Handle::current();
     let tasks = Tasks::new(runtime, shutdown.token(Phase::Store));
     tasks.spawn(Kind::Upkeep, "signals", shutdown.clone().follow_signals());
     let due = DueSource::later();
     let clock = driven::clock(options.clock, &due, &tasks, &shutdown).await;
     let clock = clock.context("the driver of the clock cannot be reached")?;
-    let metrics = observe(&config, clock.is_virtual())?;
+    let (metrics, log) = observe(&config, clock.is_virtual())?;
+    service_manager::starting("opening the journal");
     let (opened, accepted) = open_journal(&config, &options, clock.as_ref())?;
     let vault: Arc<dyn Vault> = Arc::new(
         open_vault(&config, opened.last).context("the keys that seal payloads cannot be opened")?,
@@ -142,16 +183,15 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     let (snapshots, reader) = (opened.snapshots.clone(), opened.reader.clone());
     let folding = settings(&config, &options);
     let started = start_engine(&config, &options, (opened, accepted), &vault, &clock, &tasks)?;
-    let (audit, accepted) = (started.audit, started.accepted);
-    if let Some(accepted) = accepted
-        // Answered after the commit that holds the word.
-        && started.engine.read(|_, _| ()).await.is_some()
-    {
-        let head = accepted.end(&audit)?;
-        started.engine.tell(Event::AuditNoted(head)).await;
-    }
+    let audit = started.audit;
+    end_acceptance(started.accepted, &audit, &started.engine).await?;
+    let topics = config.intake_kafka.as_ref().map_or(0, |kafka| kafka.topics.len());
+    let config = Arc::new(config);
+    let since = clock.now().wall;
     let daemon = Daemon {
-        config: Arc::new(config),
+        has_manager: options.service_manager,
+        in_force: Arc::new(InForce::new(source, options, log, config.clone(), since)),
+        config,
         clock,
         believed: started.clock,
         tasks,
@@ -170,6 +210,7 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
         upstreams: started.upstreams,
         metrics,
         tally: Arc::default(),
+        watch: Arc::new(Watch::new(topics)),
     };
     daemon.keep_time(started.due);
     if !daemon.quarantined {
@@ -184,22 +225,46 @@ async fn serve(config: Config, options: ServeOptions, shutdown: Shutdown) -> Res
     let acts = TaskTracker::new();
     daemon.listen(&acts, audit).await?;
     daemon.answer_driver(&due);
+    daemon.keep_reloading(hang_ups);
     let ended = daemon.until_stopped().await;
     let clean = daemon.stop(&acts).await;
     let ended = ended.and_then(|()| match daemon.pulse.is_poisoned() {
         true => Err(anyhow!("the last commit failed")),
         false => Ok(()),
     });
-    if ended.is_ok()
-        && clean
-        // What lacks records must never become the truth.
-        && !daemon.quarantined
-        && let Ok(machine) = started.final_state.try_recv()
+    // What lacks records must never become the truth.
+    if ended.is_ok() && clean && !daemon.quarantined {
+        keep_last_state(&snapshots, &started.final_state);
+    }
+    ended
+}
+
+/// Writes the state after a stop in good order, so that the next start has little to fold.
+fn keep_last_state(
+    snapshots: &journal::Snapshots,
+    final_state: &std::sync::mpsc::Receiver<Machine>,
+) {
+    if let Ok(machine) = final_state.try_recv()
         && let Err(error) = snapshots.write(machine.last(), machine.snapshot())
     {
         tracing::warn!(%error, "no snapshot was written, the next start takes longer");
     }
-    ended
+}
+
+/// Writes into the audit log that a word about the clock has taken effect.
+async fn end_acceptance(
+    accepted: Option<Acceptance>,
+    audit: &Audit,
+    engine: &Handle,
+) -> Result<()> {
+    if let Some(accepted) = accepted
+        // Answered after the commit that holds the word.
+        && engine.read(|_, _| ()).await.is_some()
+    {
+        let head = accepted.end(audit)?;
+        engine.tell(Event::AuditNoted(head)).await;
+    }
+    Ok(())
 }
 
 /// The engine at work, and what was made for it.
@@ -232,7 +297,7 @@ fn start_engine(
 ) -> Result<Started> {
     let watch = Stopwatch::start();
     let found = Found {
-        snapshot: opened.snapshot,
+        snapshot: Box::new(ToldSnapshot(opened.snapshot)),
         replay_from: opened.replay_from,
         runs: opened.keys,
         epoch: opened.epoch,
@@ -243,7 +308,7 @@ fn start_engine(
     };
     let now = clock.now().wall;
     let (mut machine, mut recovered) =
-        recovery::recover(settings(config, options), found, opened.reader.as_ref(), now)
+        recovery::recover(settings(config, options), found, &Told(opened.reader.as_ref()), now)
             .context("the journal cannot be read to its end")?;
     tell_recovered(&opened.report, opened.last, &machine, &recovered, (now, watch.elapsed()));
     let quarantined = machine.is_quarantined();
@@ -338,17 +403,20 @@ impl Daemon {
 
     fn keep_probing(&self) {
         for (name, upstream) in &self.upstreams {
-            let Some(settings) = self.config.upstreams.get(name) else { continue };
-            let interval = settings.health.probe_interval;
-            let timeout = settings.probe.timeout;
+            if !self.config.upstreams.contains_key(name) {
+                continue;
+            }
+            let in_force = self.in_force.clone();
             let Some(board) = self.probes.get(name).cloned() else { continue };
             let (name, upstream) = (name.clone(), upstream.clone());
             let (clock, engine) = (self.clock.clone(), self.engine.clone());
             self.tasks.keep_running(Kind::Probe, "probe", move || {
                 let (name, upstream) = (name.clone(), upstream.clone());
                 let (clock, engine, board) = (clock.clone(), engine.clone(), board.clone());
+                let in_force = in_force.clone();
                 async move {
-                    loop {
+                    // What names an upstream changes with a restart only.
+                    while let Some((interval, timeout)) = in_force.probing(&name) {
                         board.store(0, Ordering::SeqCst);
                         let began = clock.now();
                         let next = began.wall.after(interval);
@@ -363,169 +431,6 @@ impl Daemon {
                 }
             });
         }
-    }
-
-    /// Watches free space, does the journal's upkeep, and renews the gauges.
-    fn keep_the_disk(&self) {
-        self.keep_the_reserve();
-        self.keep_the_journal();
-        self.keep_checking();
-        let folder = self.config.data.folder.clone();
-        let reserve = self.config.data.disk_reserve_bytes;
-        let (engine, metrics, clock) =
-            (self.engine.clone(), self.metrics.clone(), self.clock.clone());
-        self.tasks.keep_running(Kind::Upkeep, "disk", move || {
-            let folder = folder.clone();
-            let (engine, metrics, clock) = (engine.clone(), metrics.clone(), clock.clone());
-            async move {
-                let mut clock_jump_ms = None;
-                loop {
-                    let at = folder.clone();
-                    let looked = tokio::task::spawn_blocking(move || room(&at, reserve));
-                    events::store_measured(looked.await.map_err(std::io::Error::other)??);
-                    match engine.read(standing).await {
-                        Some(seen) => {
-                            if seen.clock_jump_ms.is_some() != clock_jump_ms.is_some() {
-                                events::clock_turned(seen.clock_jump_ms);
-                            }
-                            clock_jump_ms = seen.clock_jump_ms;
-                            // By the clock that whoever reads it goes by, believed or not.
-                            events::stands(&seen, clock.now().wall);
-                        }
-                        None => return std::io::Result::Ok(()),
-                    }
-                    metrics.upkeep();
-                    real_sleep(LOOK_EVERY).await;
-                }
-            }
-        });
-    }
-
-    /// Does the journal's work beside the commits.
-    fn keep_the_journal(&self) {
-        let upkeep = self.upkeep.clone();
-        self.tasks.keep_running(Kind::Upkeep, "journal", move || {
-            let upkeep = upkeep.clone();
-            async move {
-                loop {
-                    let work = upkeep.clone();
-                    tokio::task::spawn_blocking(move || work.run_once())
-                        .await
-                        .map_err(std::io::Error::other)??;
-                    real_sleep(UPKEEP_EVERY).await;
-                }
-                #[expect(unreachable_code, reason = "names the type of the error")]
-                std::io::Result::Ok(())
-            }
-        });
-    }
-
-    /// Reads the segments that the start did not need to read, one a second, so that damage in
-    /// them is known before somebody needs what is damaged.
-    fn keep_checking(&self) {
-        let upkeep = self.upkeep.clone();
-        self.tasks.keep_running(Kind::Upkeep, "check", move || {
-            let upkeep = upkeep.clone();
-            async move {
-                loop {
-                    let work = upkeep.clone();
-                    let checked = tokio::task::spawn_blocking(move || work.check_next());
-                    let checked = checked.await.map_err(std::io::Error::other)??;
-                    tell_damage(&checked.unwrap_or_default());
-                    real_sleep(LOOK_EVERY).await;
-                }
-                #[expect(unreachable_code, reason = "names the type of the error")]
-                std::io::Result::Ok(())
-            }
-        });
-    }
-
-    /// Writes a snapshot whenever enough has happened since the last one, so that a start after
-    /// a crash has little to fold. It is folded from the files, beside the engine.
-    fn keep_snapshots(&self, snapshots: journal::Snapshots, settings: Settings) {
-        let reader = self.reader.clone();
-        let every = self.config.journal.snapshot_every_records;
-        let tasks = self.tasks.clone();
-        self.tasks.keep_running(Kind::Upkeep, "snapshots", move || {
-            let (reader, settings) = (reader.clone(), settings.clone());
-            let (snapshots, tasks) = (snapshots.clone(), tasks.clone());
-            async move {
-                let mut last = reader.last();
-                loop {
-                    real_sleep(LOOK_EVERY).await;
-                    let up_to = reader.last();
-                    if up_to.0 - last.0 < every {
-                        continue;
-                    }
-                    let (reader, settings) = (reader.clone(), settings.clone());
-                    let snapshots = snapshots.clone();
-                    let (tell, told) = tokio::sync::oneshot::channel();
-                    // With ten million waiting it took a quarter of two cores from those who wait.
-                    tasks.spawn_thread(Kind::Upkeep, "snapshot", move || {
-                        stand_back(LAST);
-                        let written = write_snapshot(&snapshots, settings, reader.as_ref(), up_to);
-                        // Nobody listens any more at the end.
-                        drop(tell.send(written));
-                    });
-                    told.await.context("writing a snapshot met a defect")??;
-                    tracing::debug!(up_to = up_to.0, "a snapshot was written");
-                    last = up_to;
-                }
-                #[expect(unreachable_code, reason = "names the type of the error")]
-                Result::<()>::Ok(())
-            }
-        });
-    }
-
-    /// Lets old segments leave.
-    fn keep_retention(&self, retirement: journal::Retirement) {
-        let journal = &self.config.journal;
-        let ages = Ages {
-            forward_after: journal.forward_after,
-            retention: journal.retention,
-            archive: journal.archive,
-        };
-        let (reader, engine) = (self.reader.clone(), self.engine.clone());
-        self.tasks.keep_running(Kind::Upkeep, "retention", move || {
-            let mut retention = Retention {
-                ages,
-                retirement: retirement.clone(),
-                reader: reader.clone(),
-                engine: engine.clone(),
-                forwarded: Vec::new(),
-                looked_at: Seq(0),
-            };
-            async move {
-                loop {
-                    retention.run_once().await?;
-                    real_sleep(LOOK_EVERY).await;
-                }
-                #[expect(unreachable_code, reason = "names the type of the error")]
-                Result::<()>::Ok(())
-            }
-        });
-    }
-
-    /// Turns submissions away while the disk has no more than its reserve.
-    fn keep_the_reserve(&self) {
-        let (folder, flag) = (self.config.data.folder.clone(), self.disk_reserve.clone());
-        let reserve = self.config.data.disk_reserve_bytes;
-        self.tasks.keep_running(Kind::Upkeep, "disk-reserve", move || {
-            let (folder, flag) = (folder.clone(), flag.clone());
-            async move {
-                loop {
-                    let at = folder.clone();
-                    let free = tokio::task::spawn_blocking(move || journal::files::free_bytes(&at));
-                    let short = free.await.map_err(std::io::Error::other)?? < reserve;
-                    if flag.swap(short, Ordering::SeqCst) != short {
-                        events::store_read_only(short);
-                    }
-                    real_sleep(LOOK_AT_SPACE_EVERY).await;
-                }
-                #[expect(unreachable_code, reason = "names the type of the error")]
-                std::io::Result::Ok(())
-            }
-        });
     }
 
     /// Declares the windows of the configuration that the journal does not know yet.
@@ -604,7 +509,8 @@ impl Daemon {
         let addresses = (submitters.local_addr()?, operators.local_addr()?);
         let shared = Arc::new(self.intake_state(keys.clone()));
         let intake = observed(intake::router(shared.clone()), "submitters");
-        let admin = observed(admin::router(self.admin_state(keys, acts, audit)), "operators");
+        let state = self.admin_state(keys, acts, audit);
+        let admin = observed(admin::router(state.clone()), "operators");
         let stop = self.shutdown.token(Phase::Intake);
         if !self.quarantined {
             speak_kafka(config, &self.tasks, &shared, &stop);
@@ -621,7 +527,10 @@ impl Daemon {
         });
         // Before the line that says so.
         self.ready.store(true, Ordering::SeqCst);
-        announce(addresses.0, addresses.1)
+        announce(addresses.0, addresses.1)?;
+        self.manager_ready(&state).await;
+        self.keep_the_manager_told(&state);
+        Ok(())
     }
 
     fn intake_state(&self, keys: Arc<KeyFile>) -> intake::State {
@@ -646,10 +555,7 @@ impl Daemon {
             },
             disk_reserve: self.disk_reserve.clone(),
             tally: self.tally.clone(),
-            quotas: Quotas::new(Quota {
-                per_second: self.config.institutions.requests_per_second,
-                burst: self.config.institutions.burst_requests,
-            }),
+            quotas: self.in_force.quotas.clone(),
         }
     }
 
@@ -663,6 +569,8 @@ impl Daemon {
         let (shutdown, reserve) = (self.shutdown.clone(), self.disk_reserve.clone());
         let (metrics, tally) = (self.metrics.clone(), self.tally.clone());
         let (quarantined, upkeep) = (self.quarantined, self.upkeep.clone());
+        let (watch, in_force) = (self.watch.clone(), self.in_force.clone());
+        let shown = self.in_force.clone();
         let not_ready = move || {
             let reasons = [
                 (pulse.is_poisoned(), "poisoned"),
@@ -686,6 +594,11 @@ impl Daemon {
             not_ready: Arc::new(not_ready),
             intake: Arc::new(move || intake_counters(&tally)),
             metrics: Arc::new(move || metrics.render()),
+            vitals: Arc::new(move || admin::status::Vitals {
+                config_refused_since: in_force.refused_since(),
+                ..watch.vitals()
+            }),
+            configuration: Arc::new(move || shown.shown()),
             damage: Arc::new(move || upkeep.known_damage().iter().map(damage_out).collect()),
         }
     }
@@ -716,6 +629,19 @@ impl Daemon {
         }));
     }
 
+    /// Reads the configuration again at each hang-up.
+    fn keep_reloading(&self, mut hang_ups: tokio::signal::unix::Signal) {
+        let (in_force, engine) = (self.in_force.clone(), self.engine.clone());
+        let (clock, quarantined) = (self.believed.clone(), self.quarantined);
+        self.tasks.spawn(Kind::Upkeep, "reload", async move {
+            while hang_ups.recv().await.is_some() {
+                service_manager::reloading();
+                in_force.reload(&engine, clock.as_ref(), quarantined).await;
+                service_manager::reloaded();
+            }
+        });
+    }
+
     async fn until_stopped(&self) -> Result<()> {
         tokio::select! {
             () = self.shutdown.asked() => Ok(()),
@@ -730,6 +656,7 @@ impl Daemon {
     async fn stop(&self, acts: &TaskTracker) -> bool {
         let grace = self.config.listen.grace;
         let s = &self.shutdown;
+        service_manager::stopping();
         s.phase(Phase::NotReady, async {
             self.ready.store(false, Ordering::SeqCst);
             // Half of its share: whoever asks for readiness sees it before the listeners go.
@@ -780,13 +707,4 @@ fn announce(submitters: SocketAddr, operators: SocketAddr) -> Result<()> {
     println!("{line}");
     tracing::info!(%submitters, %operators, "ready");
     Ok(())
-}
-
-/// Reads the configuration, with every problem told.
-///
-/// # Errors
-/// The problems, one a line.
-pub fn load(paths: &[&std::path::Path]) -> Result<Config, String> {
-    config::load(paths)
-        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }

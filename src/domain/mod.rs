@@ -18,6 +18,7 @@ pub mod notice;
 pub mod numbers;
 pub mod outcome;
 pub mod pacing;
+pub mod plain;
 pub mod policy;
 pub mod recurring;
 pub mod retry;

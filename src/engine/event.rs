@@ -1,5 +1,6 @@
 //! What can happen to the engine, and what it answers.
 
+use super::adjust::Adjustable;
 use super::change::{Accepted, AuditHead, Case, Private, TurnedAway};
 use super::ports::Answer;
 use crate::domain::cell::{Cell, Selector};
@@ -281,6 +282,8 @@ pub enum Event {
     },
     /// The audit log is durable up to here.
     AuditNoted(AuditHead),
+    /// Some settings are others from now on.
+    Adjusted(Box<Adjustable>),
     /// Time has passed.
     Tick,
     /// The process is stopping: no attempt may start any more.

@@ -22,6 +22,7 @@
 
 #![warn(missing_docs)]
 
+pub mod adjust;
 pub mod change;
 pub mod clock;
 mod deadlines;

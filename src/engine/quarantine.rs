@@ -73,6 +73,7 @@ impl Machine {
             | Event::Forward { .. }
             | Event::Retire { .. }
             | Event::AuditNoted(_)
+            | Event::Adjusted(_)
             | Event::Tick
             | Event::Stop => return,
         };

@@ -50,6 +50,13 @@ pub(super) struct Plan {
     declares_at: Timestamp,
 }
 
+impl Plan {
+    /// Looks at the recurring stops anew, at once.
+    pub(super) fn look_again(&mut self) {
+        self.declares_at = Timestamp::default();
+    }
+}
+
 impl Machine {
     /// Declares each occurrence that has come near enough.
     pub(super) fn declare_recurring(&mut self, now: Timestamp, out: &mut Decision) {

@@ -138,6 +138,7 @@ impl Machine {
                 }
             }
             Event::AuditNoted(head) => self.note_audit(head, at, out),
+            Event::Adjusted(settings) => self.adjust(*settings, at, out),
             Event::Tick => {}
             Event::Stop => self.stopping = true,
         }

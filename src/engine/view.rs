@@ -134,6 +134,10 @@ pub struct ReplayView {
     pub stopped: bool,
 }
 
+/// How long before its end a date that a stop takes away needs a person. The alert
+/// HoldoverDeadlineAtRisk means the same; a test compares them.
+pub const AT_RISK_WITHIN: Duration = Duration::from_secs(30 * 60);
+
 /// How the deadlines stand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DeadlinesView {

@@ -10,8 +10,8 @@ use crate::domain::time::Monotonic;
 use crate::telemetry::events;
 use crate::web::problem::{Code, Problem};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Counts answers. One for the whole process.
 #[derive(Debug, Default)]
@@ -106,10 +106,15 @@ pub struct Quota {
     pub burst: u32,
 }
 
-/// A token bucket for each institution. Bounded by the number of keys that were ever made.
+/// A token bucket for each institution. Bounded by the number of keys that were ever made. Cheap to
+/// clone: all are one.
+#[derive(Debug, Clone)]
+pub struct Quotas(Arc<Buckets>);
+
 #[derive(Debug)]
-pub struct Quotas {
-    quota: Quota,
+struct Buckets {
+    per_second: AtomicU32,
+    burst: AtomicU32,
     buckets: Mutex<HashMap<InstitutionCode, Bucket>>,
 }
 
@@ -124,13 +129,24 @@ impl Quotas {
     /// The same quota for everybody.
     #[must_use]
     pub fn new(quota: Quota) -> Self {
-        Self { quota, buckets: Mutex::default() }
+        let [per_second, burst] = [quota.per_second, quota.burst].map(AtomicU32::new);
+        Self(Arc::new(Buckets { per_second, burst, buckets: Mutex::default() }))
+    }
+
+    /// Gives everybody another quota from now on.
+    pub fn set(&self, quota: Quota) {
+        self.0.per_second.store(quota.per_second, Ordering::Relaxed);
+        self.0.burst.store(quota.burst, Ordering::Relaxed);
+    }
+
+    fn per_second(&self) -> u64 {
+        u64::from(self.0.per_second.load(Ordering::Relaxed)).max(1)
     }
 
     /// What a full bucket holds.
     #[must_use]
     pub fn full(&self) -> u64 {
-        u64::from(self.quota.per_second).max(1) + u64::from(self.quota.burst)
+        self.per_second() + u64::from(self.0.burst.load(Ordering::Relaxed))
     }
 
     /// Takes `submissions` out of the bucket of `who`; those beyond a full one are free.
@@ -138,9 +154,9 @@ impl Quotas {
     /// # Errors
     /// The seconds after which it is worth asking again.
     pub fn take(&self, who: &InstitutionCode, submissions: u64, now: Monotonic) -> Result<(), u64> {
-        let per_second = u64::from(self.quota.per_second).max(1);
+        let per_second = self.per_second();
         let full = self.full() * 1000;
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buckets = self.0.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let bucket = match buckets.get_mut(who) {
             Some(bucket) => bucket,
             None => buckets.entry(who.clone()).or_insert(Bucket { left: full, seen: now }),
@@ -172,5 +188,8 @@ mod tests {
         assert_eq!(granted(&one, 500), 5);
         assert_eq!(granted(&other, 500), 15);
         assert_eq!(quotas.take(&one, 1, Monotonic(500)), Err(1));
+        quotas.set(Quota { per_second: 2, burst: 1 });
+        assert_eq!(granted(&one, 1000), 1);
+        assert_eq!(granted(&other, 60_000), 3, "what was saved up is cut");
     }
 }

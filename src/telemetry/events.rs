@@ -17,6 +17,7 @@ use crate::domain::ticket::TicketState;
 use crate::domain::time::{Interval, Timestamp};
 use crate::domain::window::{Phase, Window};
 use std::fmt::Display;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 fn count(how: impl FnOnce(&'static Series)) {
@@ -380,6 +381,43 @@ pub fn no_key(scope: &str, what: &impl Display) {
     tracing::warn!(code = "no_key", scope, "{what}");
 }
 
+// --- configuration ---
+
+/// A configuration is in force, at the start or since it was read again.
+pub fn config_taken(at: Timestamp) {
+    count(|series| {
+        series.config_reloaded.set(1);
+        series.config_reloaded_at.set(seconds(Some(at)));
+    });
+}
+
+/// A setting has another value from now on. A configuration holds no secret.
+pub fn config_changed(key: &str, from: &str, to: &str) {
+    tracing::info!(key, from, to, "a setting was taken over");
+}
+
+/// The configuration was read again and is in force; so many settings differ.
+pub fn config_reloaded(changed: usize, at: Timestamp) {
+    tracing::info!(count = changed, "the configuration was read again and is in force");
+    config_taken(at);
+}
+
+/// One reason why a configuration that was read again is not taken over.
+pub fn config_problem(key: &str, why: &impl Display) {
+    tracing::error!(code = "config_refused", key, why = %why, "the configuration is not taken over");
+}
+
+/// A configuration that was read again is refused whole; the one before stays in force.
+pub fn config_refused(problems: usize) {
+    tracing::error!(
+        code = "config_refused",
+        count = problems,
+        "nothing of the configuration was taken over, the one before stays in force; correct it \
+        (holdover check-config FILE --difference) and reload again"
+    );
+    count(|series| series.config_reloaded.set(0));
+}
+
 // --- index ---
 
 /// An index was given up and will be built anew. `reason` is one of
@@ -628,12 +666,25 @@ pub fn kafka_dead_letter(topic: &str, partition: i32, offset: i64, code: &str) {
 
 /// So many records stand in the topics that are not done.
 pub fn kafka_lags(records: u64) {
+    KAFKA_LAG.store(records, Ordering::Relaxed);
     count(|series| series.kafka.lag.set(number(records)));
+}
+
+/// The two numbers as they were told last: a gauge cannot be read back.
+static KAFKA_LAG: AtomicU64 = AtomicU64::new(0);
+static KAFKA_PARTITIONS: AtomicU64 = AtomicU64::new(0);
+
+/// How many partitions are being taken in, and how many records stand in the topics and are not
+/// done.
+#[must_use]
+pub fn kafka_now() -> (u64, u64) {
+    (KAFKA_PARTITIONS.load(Ordering::Relaxed), KAFKA_LAG.load(Ordering::Relaxed))
 }
 
 /// The partitions that are taken in have changed; there are `held` now.
 pub fn kafka_rebalanced(held: usize) {
     tracing::info!(partitions = held, "the partitions that are taken in have changed");
+    KAFKA_PARTITIONS.store(held as u64, Ordering::Relaxed);
     count(|series| {
         series.kafka.partitions.set(number(held as u64));
         series.kafka.rebalances.increment(1);

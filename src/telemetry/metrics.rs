@@ -86,6 +86,10 @@ catalogue! {
         "1 when the stop before this start was in good order, or there was none";
     HEARTBEAT Kind::Gauge, "holdover_engine_heartbeat_timestamp_seconds", &[],
         "When the engine last answered a look at it, which it does after a commit";
+    CONFIG_RELOADED Kind::Gauge, "holdover_config_last_reload_successful", &[],
+        "1 when the configuration was in force after it was last read, 0 when it was refused";
+    CONFIG_RELOADED_AT Kind::Gauge, "holdover_config_last_reload_success_timestamp_seconds", &[],
+        "When a configuration was last taken over, the start included";
     AUDIT_LOSSES Kind::Gauge, "holdover_audit_losses", &[],
         "Times that the audit log was found shorter than the journal had noted, by the log itself";
     HTTP_REQUESTS Kind::Counter, "holdover_http_requests_total",
@@ -328,6 +332,8 @@ pub(super) struct Series {
     pub(super) started: Gauge,
     pub(super) started_clean: Gauge,
     pub(super) heartbeat: Gauge,
+    pub(super) config_reloaded: Gauge,
+    pub(super) config_reloaded_at: Gauge,
     pub(super) backlog_limit: Gauge,
     pub(super) imbalance: Gauge,
     pub(super) imbalance_yuan: Gauge,
@@ -389,6 +395,8 @@ impl Series {
             started: gauge!(STARTED),
             started_clean: gauge!(STARTED_CLEAN),
             heartbeat: gauge!(HEARTBEAT),
+            config_reloaded: gauge!(CONFIG_RELOADED),
+            config_reloaded_at: gauge!(CONFIG_RELOADED_AT),
             backlog_limit: gauge!(BACKLOG_LIMIT),
             imbalance: gauge!(IMBALANCE),
             imbalance_yuan: gauge!(IMBALANCE_YUAN),

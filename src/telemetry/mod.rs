@@ -10,7 +10,7 @@ pub mod metrics;
 use std::io::{self, Write};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, SubscriberExt};
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 crate::domain::cell::words!(
     /// How log lines look.
@@ -46,6 +46,7 @@ pub const FIELDS: &[&str] = &[
     "good",
     "in_doubt",
     "institution",
+    "key",
     "kind",
     "listener",
     "method",
@@ -76,6 +77,9 @@ pub enum Error {
     /// The filter makes no sense.
     #[error("the log filter cannot be read, write it like info,holdover=debug: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// The log has ended.
+    #[error("the log has ended")]
+    Gone,
     /// There is one log a process.
     #[error("the log is set up already, set it up once")]
     Twice,
@@ -86,15 +90,35 @@ pub enum Error {
 ///
 /// # Errors
 /// See [`Error`].
-pub fn init_logging(format: LogFormat, filter: &str, virtual_clock: bool) -> Result<(), Error> {
-    let filter = EnvFilter::try_new(filter)?;
+pub fn init_logging(
+    format: LogFormat,
+    filter: &str,
+    virtual_clock: bool,
+) -> Result<LogFilter, Error> {
+    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(filter)?);
     let subscriber = subscriber(format, filter, virtual_clock, io::stderr);
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| Error::Twice)
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| Error::Twice)?;
+    Ok(LogFilter(handle))
+}
+
+/// What decides which lines are written. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct LogFilter(reload::Handle<EnvFilter, Registry>);
+
+impl LogFilter {
+    /// Writes what `filter` says from now on.
+    ///
+    /// # Errors
+    /// See [`Error`]; the log stays as it is.
+    pub fn set(&self, filter: &str) -> Result<(), Error> {
+        let filter = EnvFilter::try_new(filter)?;
+        self.0.reload(filter).map_err(|_| Error::Gone)
+    }
 }
 
 fn subscriber<W>(
     format: LogFormat,
-    filter: EnvFilter,
+    filter: impl Layer<Registry> + Send + Sync,
     virtual_clock: bool,
     make: fn() -> W,
 ) -> impl Subscriber + Send + Sync

@@ -80,6 +80,8 @@ pub(crate) fn world() -> World {
         not_ready: Arc::new(move || reasons.lock().unwrap().clone()),
         intake: Arc::new(IntakeCounters::default),
         metrics: Arc::new(|| "holdover_up 1\n".to_owned()),
+        vitals: Arc::new(Default::default),
+        configuration: Arc::new(|| panic!("no configuration here")),
         damage: Arc::new(Vec::new),
     };
     World { router: router(state), folder, acts, not_ready, queue, clock }

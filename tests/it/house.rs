@@ -198,6 +198,8 @@ impl House {
             not_ready: Arc::new(Vec::new),
             intake: Arc::new(admin::types::IntakeCounters::default),
             metrics: Arc::new(String::new),
+            vitals: Arc::new(Default::default),
+            configuration: Arc::new(|| panic!("no configuration here")),
             damage: Arc::new(Vec::new),
         });
         Self { submitters, operators, engine, mine, theirs, operator, folder, worker }

@@ -8,6 +8,7 @@
     reason = "a test may panic, and bounds its waits by the machine's own clock"
 )]
 
+mod adjusted;
 mod admin_http;
 mod api_keys;
 mod api_page;

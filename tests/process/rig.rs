@@ -23,6 +23,15 @@ const START_MAX: Duration = Duration::from_secs(30);
 /// The longest that an answer may take.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
+/// Whether programs of somebody else's may be used, which `tests/run` brings; says so where not.
+pub(crate) fn may_use(program: &str) -> bool {
+    let may = std::env::var("HOLDOVER_SERVERS").is_ok_and(|value| value == "1");
+    if !may {
+        eprintln!("left out: HOLDOVER_SERVERS=1 asks for {program}");
+    }
+    may
+}
+
 /// Waits until `condition` gives something, or fails with `what` after `bound`.
 pub(crate) fn wait_for<T>(
     what: &str,

@@ -71,8 +71,13 @@ fn metrics_of(query: &str) -> BTreeSet<&'static str> {
 }
 
 /// Metrics that no dashboard and no alert uses, and why they are exposed all the same.
-const FOR_THE_ASKING: &[(&str, &str)] =
-    &[("holdover_http_request_duration_seconds", "per route: looked at when one route is slow")];
+const FOR_THE_ASKING: &[(&str, &str)] = &[
+    (
+        "holdover_config_last_reload_success_timestamp_seconds",
+        "when what is in force was read, for who compares it with the files",
+    ),
+    ("holdover_http_request_duration_seconds", "per route: looked at when one route is slow"),
+];
 
 #[test]
 fn every_metric_is_used_or_listed_as_for_the_asking() {
