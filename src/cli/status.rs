@@ -207,10 +207,10 @@ fn books(books: &BooksOut) -> String {
 fn gates(status: &StatusOut) -> Vec<String> {
     let open = count(status.gates_open);
     let lines = status.gates_not_open.iter().map(gate).collect::<Vec<_>>();
-    let first = if lines.is_empty() {
-        format!("all {open} cells open")
-    } else {
-        format!("{open} cells open; not open:")
+    let first = match (lines.is_empty(), status.gates_open) {
+        (true, 0) => "no cell has been seen yet".to_owned(),
+        (true, _) => format!("all {open} cells open"),
+        (false, _) => format!("{open} cells open; not open:"),
     };
     let mut all = vec![first];
     all.extend(lines);

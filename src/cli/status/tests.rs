@@ -126,6 +126,13 @@ intake    submissions are taken
 }
 
 #[test]
+fn before_the_first_transaction_there_is_no_gate_to_speak_of() {
+    let new = StatusOut { gates_open: 0, ..quiet() };
+    let text = screen(&new, ZONE, false);
+    assert!(text.contains("\ngates     no cell has been seen yet\n"), "{text}");
+}
+
+#[test]
 fn in_the_middle_of_a_stop() {
     let mut status = quiet();
     status.phase = StatusPhase::Active;
