@@ -29,6 +29,7 @@ mod order;
 mod recurring;
 mod retention;
 mod rig;
+mod runbooks;
 mod strace;
 mod stubborn;
 mod went_back;
