@@ -278,6 +278,10 @@ pub(super) fn kafka_lost(page: &Page) {
     // Over HTTP meanwhile; once more over Kafka afterwards, with the same key.
     stage.advice("two");
     broker.start_again();
+    broker.remove_topics(&topics);
+    broker.topics(&topics, 3);
+    shell.section("The topics are gone");
+    send(&broker, "one");
     send(&broker, "two");
     send(&broker, "three");
     taken(&stage, 3);

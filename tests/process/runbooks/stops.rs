@@ -3,6 +3,7 @@
 use super::page::Page;
 use super::stage::Stage;
 use crate::rig::after;
+use holdover::domain::time::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -148,12 +149,14 @@ pub(super) fn back_late(page: &Page) {
     let stage = Stage::new("");
     stage.start();
     stage.site.core.script_all(&json!({ "probe_fails": true }));
-    on(&stage, "probes", Duration::from_millis(1500));
+    on(&stage, "probes", Duration::from_secs(4));
     let held = stage.advice("held");
     stage.until_phase("move", "verifying");
     let printed = stage.play(page);
     assert!(printed.contains("past its planned end and not proved back"), "{printed}");
     assert_eq!(stage.phase("move"), "active", "it is before its end again");
+    let end: Timestamp = window(&stage)["ends_at"].as_str().unwrap().parse().unwrap();
+    assert!(end > after(HOUR), "{end}");
     stage.site.core.script_all(&json!({}));
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(stage.state(&held), "waiting", "good probes before the new end open nothing");

@@ -24,7 +24,7 @@ pub(super) fn redrive(page: &Page) {
 pub(super) fn in_doubt(page: &Page) {
     let mut stage = Stage::new("");
     stage.start();
-    // Applied, the answer lost, and whoever asks gets a page for people.
+    // Applied, the answer lost, and whoever asks (at first a second later) gets a page for people.
     stage.site.core.script("settlement", &json!({ "lose_after": { "next": 1 } }));
     let doubt = stage.advice("doubt");
     wait_for("the loss", BOUND, || (stage.effects("doubt") == 1).then_some(()));
@@ -95,6 +95,10 @@ fn on_paper(subject: &str) -> Value {
 pub(super) fn holdover_down(page: &Page) {
     let stage = Stage::with("", &["--recognise-repeats"]);
     stage.start();
+    let busy = json!({ "busy": { "status": 503, "probability": 1.0 } });
+    stage.site.core.script("settlement", &busy);
+    let paid = ticketed(&stage, "paid-in-full");
+    stage.site.core.script("settlement", &json!({}));
     let hold = json!({ "all": true, "reason": "so that it is not sent before the end",
         "until": crate::rig::after(super::stops::HOUR).to_string() });
     stage.act("/admin/v1/gates/close", &hold);
@@ -105,7 +109,8 @@ pub(super) fn holdover_down(page: &Page) {
     shell.section("Why is it down");
     assert!(shell.printed().contains("inactive"), "{}", shell.printed());
     // Straight to the core, as the page says: over the institution's own line.
-    let body = on_paper("paper-0001");
+    let mut body = on_paper("paper-0001");
+    body["replaces"] = json!(paid);
     std::fs::write(stage.root.join("paper-0001.json"), body.to_string()).unwrap();
     let url = stage.site.core.upstreams.iter().find(|(name, _)| name == "settlement");
     let address = url.unwrap().1.strip_prefix("http://").unwrap().parse().unwrap();
@@ -139,6 +144,8 @@ pub(super) fn holdover_down(page: &Page) {
     let body = body.to_string();
     let twice = stage.client(0).request("POST", "/v1/transactions", &key, body.as_bytes()).unwrap();
     assert_eq!(twice.status, 202, "{}", twice.text());
-    assert_eq!(stage.items("accepted"), 2);
+    assert_eq!(stage.items("accepted"), 3);
+    let tickets = &stage.look("/admin/v1/ledger")["tickets"];
+    assert_eq!((&tickets["open"], &tickets["resettled"]), (&json!(0), &json!(1)), "{tickets}");
     stage.balanced();
 }
