@@ -165,6 +165,20 @@ fn every_metric_that_a_page_names_exists() {
     none(&problems);
 }
 
+#[test]
+fn no_key_stands_on_a_command_line() {
+    // Whoever may list processes would read it there; a file or a pipe shows it to nobody.
+    let shown = |text: &str| text.contains("-H \"Auth") || text.contains("-H 'Auth");
+    assert!(shown("curl -H \"Authorization: Bearer x\""));
+    let told: Vec<String> = pages()
+        .iter()
+        .flat_map(|page| page.commands().into_iter().map(|c| (page.path.clone(), c)))
+        .filter(|(_, typed)| shown(&typed.text))
+        .map(|(path, typed)| format!("{path}:{}", typed.line))
+        .collect();
+    none(&told);
+}
+
 /// The targets of the links of a page, as they stand there.
 fn links(page: &Page) -> Vec<String> {
     let text = prose(page).into_iter().map(|(_, line)| line).collect::<Vec<_>>().join("\n");
