@@ -106,6 +106,7 @@ case ${words[0]} in
 start) start ;;
 stop) stop ;;
 restart) stop && start ;;
+reload) alive && kill -HUP "$(cat pid)" ;;
 is-active) if alive; then echo active; else echo inactive; exit 3; fi ;;
 status) if alive; then echo 'active (running)'; else echo 'inactive (dead)'; exit 3; fi ;;
 *) echo "unknown to this stand-in: ${words[0]}" >&2; exit 1 ;;
