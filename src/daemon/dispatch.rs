@@ -117,6 +117,7 @@ impl Dispatch {
         let call = Call {
             id: self.id(order.transaction),
             attempt: order.attempt,
+            institution: order.institution.clone(),
             cell: (*order.cell).clone(),
             idempotency_key: private.idempotency_key.clone(),
             accepted_at: accepted.at,

@@ -286,6 +286,8 @@ pub struct Call {
     pub id: TransactionId,
     /// Which try it is.
     pub attempt: AttemptNo,
+    /// Its submitter, within which the client's key is unique.
+    pub institution: InstitutionCode,
     /// The cell, for the headers.
     pub cell: crate::domain::cell::Cell,
     /// The client's key.

@@ -31,10 +31,11 @@ use crate::engine::ports::Call;
 /// What every adapter tells a core about a call, besides its payload: names in lower case, values
 /// of visible ASCII. A credential is not among it.
 fn call_headers(call: &Call) -> Vec<(&'static str, String)> {
-    let mut headers = Vec::with_capacity(10);
+    let mut headers = Vec::with_capacity(11);
     headers.extend([
         ("holdover-transaction-id", call.id.to_string()),
         ("idempotency-key", call.idempotency_key.as_str().to_owned()),
+        ("holdover-institution", call.institution.to_string()),
         ("holdover-business", call.cell.business.as_str().to_owned()),
         ("holdover-operation", call.cell.operation.as_str().to_owned()),
         ("holdover-accepted-at", call.accepted_at.to_string()),

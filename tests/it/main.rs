@@ -45,6 +45,7 @@ mod openapi;
 mod probes;
 mod recurring;
 mod registered;
+mod runbooks;
 mod schedules;
 mod serve_loop;
 mod service_hours;

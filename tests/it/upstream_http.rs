@@ -43,6 +43,7 @@ fn call_of(seq: u64, attempt: u32, business: &str) -> Call {
     Call {
         id: id(seq),
         attempt: AttemptNo(attempt),
+        institution: "H11010500001".parse().unwrap(),
         cell: Cell {
             upstream: "agency".parse().unwrap(),
             business: business.parse().unwrap(),

@@ -66,11 +66,11 @@ fn after_a_failed_sync_nothing_is_acknowledged_and_the_next_start_recovers() {
 }
 
 /// A file system of its own; gone with this.
-struct Mount(std::path::PathBuf);
+pub(crate) struct Mount(std::path::PathBuf);
 
 impl Mount {
     /// `None` where this process may not mount.
-    fn new(folder: &std::path::Path, size: &str) -> Option<Self> {
+    pub(crate) fn new(folder: &std::path::Path, size: &str) -> Option<Self> {
         std::fs::create_dir(folder).unwrap();
         let options = format!("size={size}");
         let mounted = Command::new("mount")

@@ -143,6 +143,25 @@ impl Broker {
         }
     }
 
+    /// Removes topics, with all that stands in them.
+    pub(crate) fn remove_topics(&self, names: &[&str]) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
+        for removed in runtime.block_on(admin.delete_topics(names, &options)).unwrap() {
+            removed.unwrap();
+        }
+        let consumer: BaseConsumer = self.client().create().unwrap();
+        let gone = || {
+            let seen = consumer.fetch_metadata(None, Duration::from_secs(10)).unwrap();
+            !seen.topics().iter().any(|topic| names.contains(&topic.name()))
+        };
+        let began = Instant::now();
+        while !gone() {
+            assert!(began.elapsed() < START_MAX, "the topics stay");
+        }
+    }
+
     /// Ends the first one at once, as a power cut would.
     pub(crate) fn kill(&mut self) {
         let child = &mut self.nodes[0].child;

@@ -31,6 +31,7 @@ mod recurring;
 mod reload;
 mod retention;
 mod rig;
+mod runbooks;
 mod service;
 mod status;
 mod strace;

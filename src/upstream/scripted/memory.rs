@@ -21,6 +21,7 @@ use std::time::Duration;
 pub(super) struct Request {
     pub(super) transaction: Option<String>,
     pub(super) key: Option<String>,
+    pub(super) institution: Option<String>,
     pub(super) subject: Option<String>,
     pub(super) cell: Option<String>,
     pub(super) business: Option<String>,
@@ -94,6 +95,7 @@ struct Known {
 /// A request that will be applied later.
 struct Late {
     id: u128,
+    intent: Option<u128>,
     request: Request,
 }
 
@@ -103,6 +105,8 @@ pub(super) struct Part {
     pub(super) script: Script,
     pub(super) stats: Stats,
     known: HashMap<u128, Known>,
+    /// By institution and idempotency key, where repeats are recognised.
+    intents: HashMap<u128, u64>,
     codes: Vec<String>,
 }
 
@@ -145,6 +149,7 @@ impl Memory {
             script: Script::default(),
             stats: Stats::default(),
             known: HashMap::new(),
+            intents: HashMap::new(),
             codes: Vec::new(),
         };
         Self {
@@ -185,6 +190,7 @@ impl Memory {
         self.apply_late(now)?;
         let name = request.transaction.as_deref().or(request.key.as_deref()).unwrap_or_default();
         let id = identity(name);
+        let intent = if self.recognise_repeats { request.intent() } else { None };
         let Self { parts, random, .. } = self;
         let part = &mut parts[index];
         if part.script.maintenance_page.falls(random) {
@@ -208,14 +214,13 @@ impl Memory {
             if let Some(after) = late_after {
                 self.late_count += 1;
                 self.agenda.push(Reverse((now.after(after), self.late_count, index)));
-                self.late.insert(self.late_count, Late { id, request });
+                self.late.insert(self.late_count, Late { id, intent, request });
             }
             return Ok(Verdict::Cut);
         }
         if self.recognise_repeats
-            && let Some(known) = part.known.get(&id).filter(|known| known.seq > 0)
+            && let Some(seq) = part.first(id, intent)
         {
-            let seq = known.seq;
             part.stats.repeats += 1;
             let business_status = part.script.business_status.clone();
             self.write(index, now, &request, Kind::Repeat, |line| line.status = Some(200))?;
@@ -233,7 +238,7 @@ impl Memory {
         let lost = part.script.lose_after.falls(random);
         part.stats.lost_after += u64::from(lost);
         let business_status = part.script.business_status.clone();
-        let seq = self.apply(index, id);
+        let seq = self.apply(index, id, intent);
         self.write(index, now, &request, Kind::Effect, |line| {
             line.answer_lost = lost;
             line.seq = Some(seq);
@@ -300,8 +305,8 @@ impl Memory {
     pub(super) fn apply_late(&mut self, now: Timestamp) -> io::Result<()> {
         while self.due().is_some_and(|at| at <= now) {
             let Some(Reverse((at, number, index))) = self.agenda.pop() else { return Ok(()) };
-            let Some(Late { id, request }) = self.late.remove(&number) else { continue };
-            let seq = self.apply(index, id);
+            let Some(Late { id, intent, request }) = self.late.remove(&number) else { continue };
+            let seq = self.apply(index, id, intent);
             self.parts[index].stats.late += 1;
             self.write(index, at, &request, Kind::Effect, |line| {
                 line.answer_lost = true;
@@ -312,11 +317,14 @@ impl Memory {
         Ok(())
     }
 
-    fn apply(&mut self, index: usize, id: u128) -> u64 {
+    fn apply(&mut self, index: usize, id: u128, intent: Option<u128>) -> u64 {
         self.seq += 1;
         let seq = self.seq;
         let part = &mut self.parts[index];
         part.stats.effects += 1;
+        if let Some(intent) = intent {
+            part.intents.entry(intent).or_insert(seq);
+        }
         match part.known.entry(id) {
             Slot::Occupied(known) if known.get().seq > 0 => part.stats.double_effects += 1,
             slot @ (Slot::Occupied(_) | Slot::Vacant(_)) => {
@@ -376,7 +384,21 @@ impl Memory {
     }
 }
 
+impl Request {
+    /// What is to happen, whatever number it came under: of the same institution and key once.
+    fn intent(&self) -> Option<u128> {
+        let (institution, key) = (self.institution.as_deref()?, self.key.as_deref()?);
+        Some(identity(&format!("{institution} {key}")))
+    }
+}
+
 impl Part {
+    /// Where it was applied first, under its id or for the same intent.
+    fn first(&self, id: u128, intent: Option<u128>) -> Option<u64> {
+        let by_id = self.known.get(&id).map(|known| known.seq).filter(|seq| *seq > 0);
+        by_id.or_else(|| self.intents.get(&intent?).copied())
+    }
+
     fn refuse(&mut self, id: u128, code: &str) {
         self.stats.refused += 1;
         let place = self.codes.iter().position(|known| known == code).unwrap_or_else(|| {
@@ -424,6 +446,22 @@ mod tests {
                 (stats.effects, stats.double_effects, stats.repeats),
                 (effects, doubles, repeats)
             );
+        }
+    }
+
+    #[test]
+    fn one_intent_under_two_numbers_is_a_repeat_within_its_institution() {
+        let of = |id: &str, institution: &str| Request {
+            institution: Some(institution.into()),
+            ..request(id)
+        };
+        for (recognise, effects) in [(false, 3), (true, 2)] {
+            let mut memory = memory(recognise, "{}");
+            for (id, institution) in [("a", "H1"), ("b", "H1"), ("c", "H2")] {
+                let verdict = memory.submit(0, at(0), of(id, institution)).unwrap();
+                assert!(matches!(verdict, Verdict::Applied { .. }), "{verdict:?}");
+            }
+            assert_eq!(memory.parts[0].stats.effects, effects);
         }
     }
 

@@ -51,7 +51,8 @@ pub struct SimulateCore {
     /// Write no log
     #[arg(long, conflicts_with = "log")]
     pub no_log: bool,
-    /// Answer a repeat with the first answer instead of applying it again
+    /// Answer a repeat with the first answer instead of applying it again; a repeat has the same
+    /// transaction id, or the same institution and idempotency key
     #[arg(long)]
     pub recognise_repeats: bool,
     /// The seed of everything that is drawn by chance

@@ -389,6 +389,7 @@ impl Shared {
         let needed = Request {
             transaction: get("holdover-transaction-id"),
             key: get("idempotency-key"),
+            institution: get("holdover-institution"),
             business: get("holdover-business"),
             ..Request::default()
         };

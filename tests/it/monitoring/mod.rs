@@ -42,7 +42,7 @@ fn run(program: &str, args: &[&str]) -> (bool, String) {
 }
 
 /// The metric that a name in a query stands for; a histogram has three names.
-fn metric(name: &str) -> Option<&'static Metric> {
+pub(crate) fn metric(name: &str) -> Option<&'static Metric> {
     let by_name = |name: &str| CATALOGUE.iter().find(|metric| metric.name == name);
     by_name(name).or_else(|| {
         let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end))?;
@@ -51,7 +51,7 @@ fn metric(name: &str) -> Option<&'static Metric> {
 }
 
 /// The names in a query that a metric or a recording rule of ours could have, each with its place.
-fn names(query: &str) -> Vec<(usize, &str)> {
+pub(crate) fn names(query: &str) -> Vec<(usize, &str)> {
     let part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let mut found = Vec::new();
     let mut at = 0;
@@ -63,6 +63,16 @@ fn names(query: &str) -> Vec<(usize, &str)> {
         }
     }
     found
+}
+
+/// The name of every alert.
+pub(crate) fn alert_names() -> BTreeSet<String> {
+    rules::rules().into_iter().filter(|rule| rule.is_alert).map(|rule| rule.name).collect()
+}
+
+/// The series that recording rules make.
+pub(crate) fn recorded() -> BTreeSet<String> {
+    rules::recorded()
 }
 
 /// The metrics that a query names.

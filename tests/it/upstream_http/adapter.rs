@@ -367,6 +367,7 @@ async fn a_call_carries_its_headers_and_its_payload_byte_for_byte() {
             "content-type: application/json".into(),
             format!("holdover-transaction-id: {}", id(1)),
             "idempotency-key: key-1".into(),
+            "holdover-institution: H11010500001".into(),
             "holdover-business: settlement.outpatient".into(),
             "holdover-operation: request".into(),
             "holdover-accepted-at: 2022-08-12T11:00:00Z".into(),
