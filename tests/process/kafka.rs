@@ -321,11 +321,29 @@ fn every_record_is_accepted_once_or_a_dead_letter_through_kills() {
     assert_eq!(counts.effects, u64::from(distinct));
     let again = told.answers.values().filter(|answers| answers.len() > 1).count();
     let published = results_of(&stage, &ids);
+    ends_without_a_broker(&mut stage, &daemon);
     println!(
         "{records} records, {kills} kills of the daemon and one of the broker in {took:.1?}: \
          {distinct} transactions, {poison} dead letters, {repeats} repeats, {again} answered twice, \
          {published} results published for them"
     );
+}
+
+/// A result that no broker takes keeps nobody from stopping.
+fn ends_without_a_broker(stage: &mut Stage, daemon: &Daemon) {
+    stage.broker.kill();
+    let applied = daemon.items("applied");
+    let kind = [("Content-Type", "application/x-ndjson")];
+    let mut client = daemon.client(&stage.site.submitters[0]);
+    let path = "/v1/transactions/batch";
+    let answer = client.request("POST", path, &kind, line(1_000_000, 1).as_bytes()).unwrap();
+    assert!(answer.text().contains("\"status\":202"), "{}", answer.text());
+    wait_for("it is applied", Duration::from_secs(30), || {
+        (daemon.items("applied") > applied).then_some(())
+    });
+    daemon.terminate();
+    let ended = daemon.ended(Duration::from_secs(10));
+    assert!(ended.success(), "{ended}: {}", daemon.said());
 }
 
 #[test]

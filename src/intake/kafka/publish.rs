@@ -26,6 +26,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,8 @@ use tokio_util::sync::CancellationToken;
 const DELIVERY_MAX: Duration = Duration::from_secs(120);
 /// Records that are with the client at a time.
 const UNDER_WAY_MAX: usize = 2_000;
+/// How long what is under way may take at the end.
+const END_WAIT: Duration = Duration::from_secs(1);
 /// How often it is looked whether the journal has grown.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often the place is written where there is always something to publish. What lies between
@@ -123,10 +126,18 @@ async fn follow(
     let publisher =
         Publisher { state, options, producer: options.connection.producer(DELIVERY_MAX)? };
     let mut place = publisher.begin().await?;
-    let ended = publisher.work(&mut place, stop).await;
+    let ended = {
+        let mut working = pin!(publisher.work(&mut place, stop));
+        tokio::select! {
+            ended = &mut working => ended,
+            // What is not confirmed by then is told once more after the next start.
+            () = stop.cancelled() => {
+                tokio::time::timeout(END_WAIT, working).await.unwrap_or(Ok(()))
+            }
+        }
+    };
     // Also after a trouble: what was delivered need not come again.
     let written = write(options, &place).await;
-    // Nothing is under way any more, or its delivery has failed.
     let producer = publisher.producer;
     tokio::task::spawn_blocking(move || drop(producer)).await?;
     ended.and(written)
