@@ -387,7 +387,7 @@ fn of_the_store(found: &mut Needs, beside: &Beside, out: &StatusOut) {
     if out.backlog.open > out.backlog.limit / 10 * 9 {
         let (open, limit) = (count(out.backlog.open), count(out.backlog.limit));
         let what = format!("{open} transactions are open, at {limit} no more are taken");
-        found.add(Need::BacklogNearlyFull, what, "raise limits.open_transactions_max and restart");
+        found.add(Need::BacklogNearlyFull, what, "raise limits.open_transactions_max and reload");
     }
     if beside.vitals.config_refused_since.is_some() {
         let what = "the configuration that was read last is refused, the one before is in force";
@@ -449,7 +449,8 @@ fn of_delivery(found: &mut Needs, seen: &Seen, out: &StatusOut) {
                 && matches!(gate.state, GateState::ClosedByWindow | GateState::Verifying)
         };
         let down = upstream.health.phase == HealthPhase::Down && away >= CORE_AWAY;
-        if down && !out.gates_not_open.iter().any(planned) {
+        let stopped = seen.replays.iter().any(|replay| replay.upstream == *name && replay.stopped);
+        if down && !stopped && !out.gates_not_open.iter().any(planned) {
             let what =
                 format!("{name} has not answered for {}, and no window stops it", length(away));
             found.add(

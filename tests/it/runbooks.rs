@@ -6,6 +6,7 @@
 pub(crate) mod page;
 
 use crate::monitoring::{alert_names, metric, names, recorded};
+use crate::tidy::repository;
 use clap::Command;
 use holdover::admin::types::OperatorCode;
 use holdover::cli::command;
@@ -88,6 +89,30 @@ fn every_error_code_has_a_page_and_every_page_a_code() {
         there.map(|page| stem(&page).to_owned()).collect::<BTreeSet<_>>(),
         codes.map(str::to_owned).collect()
     );
+}
+
+/// The codes that the program writes to its log, as they stand in its source.
+fn log_codes() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for file in repository().iter().filter(|file| file.path.starts_with("src/")) {
+        let after = file.text.split("code = \"").skip(1);
+        found.extend(after.filter_map(|rest| rest.split('"').next()).map(str::to_owned));
+    }
+    found
+}
+
+#[test]
+fn every_code_of_the_log_stands_in_the_index_or_has_a_page() {
+    let codes = log_codes();
+    assert!(codes.contains("config_refused") && codes.len() > 10, "{codes:?}");
+    let pages = pages();
+    let index = &pages.iter().find(|page| page.path == INDEX).unwrap().text;
+    let told = |code: &String| {
+        index.contains(&format!("`{code}`"))
+            || pages.iter().any(|page| page.path == format!("errors/{code}.md"))
+    };
+    let missing: Vec<String> = codes.into_iter().filter(|code| !told(code)).collect();
+    none(&missing);
 }
 
 #[test]

@@ -113,10 +113,10 @@ fn forbidden_words() -> Vec<String> {
 }
 
 /// A file of the repository.
-struct File {
+pub(crate) struct File {
     /// Relative to the repository, with `/`.
-    path: String,
-    text: String,
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 impl File {
@@ -130,7 +130,7 @@ impl File {
 }
 
 /// Every text file of the repository but the lock file.
-fn repository() -> Vec<File> {
+pub(crate) fn repository() -> Vec<File> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
     let mut folders = vec![PathBuf::new()];

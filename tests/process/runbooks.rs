@@ -49,6 +49,7 @@ scenes! {
     "damaged-journal", a_damaged_segment_comes_from_a_copy: machine::damaged_journal;
     "restore-on-another-machine", another_machine_goes_on_with_the_books: machine::restore;
     "upgrade-and-rollback", a_program_is_exchanged_and_put_back: machine::upgrade;
+    "change-the-configuration", a_limit_is_raised_and_taken_back: machine::change_configuration;
     "clock-wrong", a_clock_is_signed_for: machine::clock_wrong;
     "kafka-lost", brokers_go_away_and_come_back: machine::kafka_lost;
 }

@@ -224,6 +224,11 @@ fn a_core_that_is_away_needs_a_person_unless_a_window_stops_it() {
     assert_eq!(away(300, Some(GateState::ClosedByProbe)), [Need::CoreDown]);
     assert_eq!(away(300, Some(GateState::ClosedByWindow)), []);
     assert_eq!(away(300, None), [Need::CoreDown]);
+    let unseen = seen(|s| {
+        s.upstreams[0].health.phase = HealthPhase::Down;
+        s.replays[0].stopped = true;
+    });
+    assert_eq!(unseen, [], "stopped, and nothing has come for it yet");
 }
 
 #[test]

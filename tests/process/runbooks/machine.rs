@@ -196,6 +196,33 @@ pub(super) fn upgrade(page: &Page) {
     stage.balanced();
 }
 
+pub(super) fn change_configuration(page: &Page) {
+    let limit = |most: u32| format!("[limits]\nopen_transactions_max = {most}\n");
+    let stage = Stage::new(&limit(1));
+    stage.start();
+    let close = json!({ "all": true, "reason": "a drill", "until": after(HOUR).to_string() });
+    stage.act("/admin/v1/gates/close", &close);
+    stage.advice("one");
+    let more = |subject: &str| {
+        stage.submit(0, "settlement.outpatient", "advice", subject, &json!({})).status
+    };
+    assert_eq!(more("two"), 507, "there is no room");
+    let mut shell = stage.open(page);
+    shell.section("Write it");
+    stage.write_config(&limit(3));
+    shell.section("Check it");
+    assert!(shell.printed().contains("open_transactions_max: 1 -> 3 (reload)"), "a difference");
+    assert_eq!(more("two"), 507, "looking changes nothing");
+    shell.section("Take it over");
+    assert_eq!(more("two"), 202, "there is room without a restart");
+    shell.section("Take it back");
+    assert_eq!(more("three"), 507);
+    shell.rest();
+    shell.close();
+    assert_eq!(stage.items("waiting"), 2);
+    stage.balanced();
+}
+
 pub(super) fn clock_wrong(page: &Page) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let tasks = Tasks::new(runtime.handle().clone(), CancellationToken::new());
