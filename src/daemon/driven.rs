@@ -396,6 +396,21 @@ impl ClockServer {
             .collect()
     }
 
+    /// Who keeps time from passing, in words.
+    pub async fn who_is_awaited(&self) -> String {
+        let dues = self.ask_due().await;
+        let expected = self.shared.expected.load(Ordering::SeqCst);
+        let now = self.shared.time.now().wall;
+        let each = dues.iter().map(|due| match due.next_due_ms.map(Timestamp::from_millis) {
+            _ if due.busy => "busy".to_owned(),
+            Some(at) if at <= now => format!("behind, due since {at}"),
+            Some(at) => format!("idle until {at}"),
+            None => "idle".to_owned(),
+        });
+        let each: Vec<String> = each.collect();
+        format!("{} of {expected} processes follow, in order: {}", dues.len(), each.join(", "))
+    }
+
     /// Lets time pass until `until`: jumps whenever nobody is busy, twice in a row, to what is
     /// due next, so that no appointment of any client is skipped. Somebody who is busy for ever
     /// makes it wait for ever: give it a bound.

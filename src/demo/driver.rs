@@ -26,7 +26,7 @@ use crate::daemon::driven::ClockServer;
 use crate::domain::cell::Selector;
 use crate::domain::time::Timestamp;
 use crate::engine::ports::Clock;
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -34,8 +34,12 @@ use tokio::task::JoinSet;
 
 /// Posts under way at a time.
 const AT_A_TIME: usize = 64;
-/// The longest, in real time, that one slot may take: longer is a daemon that is stuck.
-const SLOT_MAX: Duration = Duration::from_secs(60);
+/// The longest, in real time, that one slot may take: longer is a daemon that is stuck. A call that
+/// is not answered takes `answer_timeout`, which is real time (30 s), and so may the question after
+/// it.
+const SLOT_MAX: Duration = Duration::from_secs(120);
+/// How long it may take to find out who is awaited.
+const LOOK_MAX: Duration = Duration::from_secs(5);
 /// The longest, in real time, that the whole run may take.
 const RUN_MAX: Duration = Duration::from_secs(600);
 /// Posts that must be under way for a kill to be worth it.
@@ -124,9 +128,12 @@ impl Run {
     /// Walks the clock to `at`.
     async fn walk_to(&mut self, at: Timestamp) -> anyhow::Result<()> {
         let walking = self.clock.advance_when_idle(at);
-        tokio::time::timeout(SLOT_MAX, walking)
-            .await
-            .with_context(|| format!("nobody became idle before {at}"))
+        if tokio::time::timeout(SLOT_MAX, walking).await.is_ok() {
+            return Ok(());
+        }
+        let who = tokio::time::timeout(LOOK_MAX, self.clock.who_is_awaited()).await;
+        let who = who.unwrap_or_else(|_| "somebody does not answer".to_owned());
+        bail!("nobody became idle before {at}: {who}")
     }
 
     async fn cue(&mut self, cue: Cue) -> anyhow::Result<()> {
