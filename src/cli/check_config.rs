@@ -83,12 +83,17 @@ async fn differs(run: &Run, args: &CheckConfig) -> Result<Exit, Failure> {
     let effective = serde_json::from_value(running.effective).map_err(Failure::of)?;
     let changed = config::difference(&effective, config.effective());
     run.out.data(&changed, || changed.iter().map(line).collect());
-    run.out.note(match changed.iter().map(|one| one.takes).max() {
-        None => "nothing differs from what the daemon runs on",
-        Some(Takes::Reload) => "a reload brings all of it: systemctl reload holdover, or SIGHUP",
-        Some(Takes::Restart) => "a reload would be refused: restart the daemon to bring all of it",
-    });
-    Ok(Exit::Success)
+    let (exit, words) = match changed.iter().map(|one| one.takes).max() {
+        None => (Exit::Success, "nothing differs from what the daemon runs on"),
+        Some(Takes::Reload) => {
+            (Exit::Success, "a reload brings all of it: systemctl reload holdover, or SIGHUP")
+        }
+        Some(Takes::Restart) => {
+            (Exit::NotReady, "a reload would be refused: restart the daemon to bring all of it")
+        }
+    };
+    run.out.note(words);
+    Ok(exit)
 }
 
 fn line(one: &Changed) -> String {

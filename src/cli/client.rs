@@ -53,10 +53,19 @@ impl Client {
 
     /// Looks at `path`, which begins with `/`.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.get_within(path, LOOK).await
+    }
+
+    /// The same, but within `limit`.
+    pub(super) async fn get_within<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        limit: Duration,
+    ) -> Result<T, Failure> {
         let exchange = self.exchange(Method::GET, path, None, None);
-        match timeout(LOOK, exchange).await {
+        match timeout(limit, exchange).await {
             Ok(answer) => answer,
-            Err(_) => Err(self.unreachable(&format!("no answer within {} s", LOOK.as_secs()))),
+            Err(_) => Err(self.unreachable(&format!("no answer within {} s", limit.as_secs()))),
         }
     }
 

@@ -72,20 +72,20 @@ pub(super) fn plain(text: &str) -> String {
 
 impl Out {
     /// Prints `value` as JSON, or as the text that `human` makes of it.
-    pub(super) fn data<T: Serialize>(&self, value: &T, human: impl FnOnce() -> String) {
+    /// `false` where nobody reads it any more.
+    pub(super) fn data<T: Serialize>(&self, value: &T, human: impl FnOnce() -> String) -> bool {
         let text = if self.json {
             serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
         } else {
             human()
         };
-        self.show(&text);
+        self.show(&text)
     }
 
-    /// Prints `text` as it is.
-    pub(super) fn show(&self, text: &str) {
+    /// Prints `text` as it is; `false` where nobody reads it any more, which is no failure.
+    pub(super) fn show(&self, text: &str) -> bool {
         let mut out = stdout().lock();
-        // A reader that has gone away, such as `head`, is no failure.
-        drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
     }
 
     /// Prints `value` as JSON, or the table that `human` makes of it and a line of summary.

@@ -17,6 +17,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The columns of a screen.
 const COLUMNS: usize = 80;
+/// How long a daemon that works may take to say how things stand.
+const LOOK_MAX: Duration = Duration::from_secs(10);
 /// The things that need a person which have room, each with what to do.
 const NEEDS_SHOWN: usize = 3;
 /// The lines that stops and gates have.
@@ -56,7 +58,7 @@ async fn once(run: &Run) -> Result<Exit, Failure> {
 }
 
 async fn look(run: &Run) -> Result<StatusOut, Failure> {
-    match run.client.get("/admin/v1/status").await {
+    match run.client.get_within("/admin/v1/status", LOOK_MAX).await {
         Err(Failure::Local(Exit::Unreachable, why)) => Err(Failure::local(
             Exit::Unreachable,
             format!(
@@ -82,10 +84,12 @@ async fn watch(run: &Run, every: Duration) -> Result<Exit, Failure> {
         match looked {
             Ok(status) => {
                 let text = || screen(&status, run.client.zone(), run.out.color);
-                if run.out.in_place && !run.out.json {
-                    run.out.show(&in_place(&text()));
-                } else {
-                    run.out.data(&status, || text() + "\n");
+                let is_read = match run.out.in_place && !run.out.json {
+                    true => run.out.show(&in_place(&text())),
+                    false => run.out.data(&status, || text() + "\n"),
+                };
+                if !is_read {
+                    return Ok(Exit::Success);
                 }
             }
             Err(failure) if failure.exit() == Exit::Unreachable => {

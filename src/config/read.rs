@@ -39,6 +39,10 @@ pub(super) fn read(texts: &[(&str, &str)]) -> Result<Config, Vec<Problem>> {
         let table = parse(name, text, &notes);
         lay_over(&mut merged, table);
     }
+    // What such a file would have said is not known: nothing else can be told of it.
+    if !notes.is_empty() {
+        return Err(notes.into_problems());
+    }
     let config = read_all(merged, &notes);
     let problems = notes.into_problems();
     match config {

@@ -473,7 +473,7 @@ impl Machine {
         }
     }
 
-    fn wait_over(&mut self, transaction: Seq, out: &mut Decision) {
+    pub(super) fn wait_over(&mut self, transaction: Seq, out: &mut Decision) {
         let state = self.live.find(transaction).map(|slot| self.live.get(slot).state);
         let answer = match state {
             Some(State::Waiting | State::ActionRequired | State::DeadLettered) => {

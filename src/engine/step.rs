@@ -140,7 +140,12 @@ impl Machine {
             Event::AuditNoted(head) => self.note_audit(head, at, out),
             Event::Adjusted(settings) => self.adjust(*settings, at, out),
             Event::Tick => {}
-            Event::Stop => self.stopping = true,
+            Event::Stop => {
+                self.stopping = true;
+                // Whoever waits for a core hears that it was kept, while there is somebody to say so.
+                let waiting: Vec<Seq> = self.waiters.keys().copied().collect();
+                waiting.into_iter().for_each(|transaction| self.wait_over(transaction, out));
+            }
         }
         // An order may have set the time.
         self.refresh_gates(self.last_at, out);

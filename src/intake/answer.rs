@@ -134,7 +134,9 @@ pub(super) fn problem_of(state: &State, reply: Reply, now: Timestamp) -> Problem
 
 /// The engine is stopping or its journal is poisoned.
 pub(super) fn unavailable() -> Problem {
-    Problem::new(Code::Unavailable, "the engine takes nothing now; nothing was kept").retry_after(5)
+    let detail = "the engine gives no answer now; whether what was sent was kept is not known, \
+                  and the same key finds it out";
+    Problem::new(Code::Unavailable, detail).retry_after(5)
 }
 
 fn suspended(

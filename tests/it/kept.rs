@@ -6,7 +6,7 @@ use holdover::domain::gate::GateState;
 use holdover::domain::policy::{Advice, Disposition};
 use holdover::domain::window::Proof;
 use holdover::engine::change::Accepted;
-use holdover::engine::event::{Command, Reply, Submission};
+use holdover::engine::event::{Command, Event, Live, Reply, Submission};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +34,18 @@ fn record(bench: &mut Bench, submission: Submission) -> Arc<Accepted> {
 
 fn gate(bench: &Bench, part: &str, business: &str) -> GateState {
     bench.machine.gate(&cell(part, business)).unwrap()
+}
+
+#[test]
+fn whoever_waits_for_a_core_at_a_stop_hears_that_it_was_kept_and_is_not_final() {
+    let mut bench = bench();
+    assert!(bench.submit(settlement(1)).is_none(), "its core has not answered");
+    bench.step(Event::Stop);
+    let told: Vec<_> = bench.replies.iter().map(|(_, reply)| reply).collect();
+    let [Reply::Accepted { accepted: Some(_), live: Some(live), .. }] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert!(matches!(live, Live::DoNotFinalise), "{live:?}");
 }
 
 #[test]

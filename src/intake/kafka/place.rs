@@ -31,6 +31,8 @@ pub(super) struct Place {
     pub(super) next: Seq,
     /// Transactions with a refusal that does not count yet, and the change that holds it.
     pub(super) provisional: BTreeMap<Seq, Seq>,
+    /// Whether nothing was published yet: the windows that are not over are to be told first.
+    pub(super) is_new: bool,
 }
 
 /// How it is written down.
@@ -39,11 +41,20 @@ pub(super) struct Place {
 struct Stored {
     next: u64,
     provisional: Vec<(u64, u64)>,
+    is_new: bool,
 }
 
 impl Place {
     pub(super) fn at(next: Seq) -> Self {
-        Self { next, provisional: BTreeMap::new() }
+        Self { next, provisional: BTreeMap::new(), is_new: true }
+    }
+
+    /// Writes this place where there is none yet.
+    pub(super) fn begin(&self, path: &Path) -> Result<(), PlaceError> {
+        match path.try_exists()? {
+            true => Ok(()),
+            false => self.write(path),
+        }
     }
 
     /// Reads the place; `None` where there is none yet.
@@ -56,13 +67,17 @@ impl Place {
         let stored: Stored = serde_json::from_slice(&text)
             .map_err(|_| PlaceError::Damaged(path.display().to_string()))?;
         let provisional = stored.provisional.into_iter().map(|(of, by)| (Seq(of), Seq(by)));
-        Ok(Some(Self { next: Seq(stored.next), provisional: provisional.collect() }))
+        Ok(Some(Self {
+            next: Seq(stored.next),
+            provisional: provisional.collect(),
+            is_new: stored.is_new,
+        }))
     }
 
     /// Replaces what stands at `path`, durably.
     pub(super) fn write(&self, path: &Path) -> Result<(), PlaceError> {
         let provisional = self.provisional.iter().map(|(of, by)| (of.0, by.0)).collect();
-        let stored = Stored { next: self.next.0, provisional };
+        let stored = Stored { next: self.next.0, provisional, is_new: self.is_new };
         let text = serde_json::to_vec(&stored).map_err(io::Error::from)?;
         let beside = path.with_extension("new");
         let mut file = File::create(&beside)?;
@@ -86,6 +101,10 @@ mod tests {
         let path = folder.path().join("place");
         assert_eq!(Place::read(&path).unwrap(), None);
         let mut place = Place::at(Seq(77));
+        place.begin(&path).unwrap();
+        Place::at(Seq(99)).begin(&path).unwrap();
+        assert_eq!(Place::read(&path).unwrap(), Some(place.clone()), "it begins once");
+        place.is_new = false;
         place.provisional.insert(Seq(3), Seq(9));
         place.write(&path).unwrap();
         assert_eq!(Place::read(&path).unwrap(), Some(place.clone()));

@@ -102,6 +102,13 @@ impl From<Problem> for Trouble {
 
 /// Publishes until `stop`.
 pub async fn run(state: Shared, options: Options, stop: CancellationToken) {
+    // What happens from here on is published, however long it takes until there is a broker.
+    let first = Place::at(state.journal.last().next());
+    let path = options.place.clone();
+    let begun = tokio::task::spawn_blocking(move || first.begin(&path)).await;
+    if let Ok(Err(trouble)) = &begun {
+        events::kafka_publishing_interrupted(trouble);
+    }
     let mut pause = super::FIRST_PAUSE;
     while !stop.is_cancelled() {
         let began = state.clock.now().monotonic;
@@ -121,6 +128,9 @@ async fn follow(
     options: &Options,
     stop: &CancellationToken,
 ) -> Result<(), Trouble> {
+    if let Some(place) = read(options).await? {
+        events::kafka_unpublished(state.journal.last().next().0.saturating_sub(place.next.0));
+    }
     let topics = options.results.keys().chain(&options.windows).cloned();
     options.connection.look_at(topics.collect()).await?;
     let publisher =
@@ -143,6 +153,11 @@ async fn follow(
     ended.and(written)
 }
 
+async fn read(options: &Options) -> Result<Option<Place>, Trouble> {
+    let path = options.place.clone();
+    Ok(tokio::task::spawn_blocking(move || Place::read(&path)).await??)
+}
+
 async fn write(options: &Options, place: &Place) -> Result<(), Trouble> {
     let (path, place) = (options.place.clone(), place.clone());
     Ok(tokio::task::spawn_blocking(move || place.write(&path)).await??)
@@ -157,16 +172,14 @@ struct Publisher<'s> {
 impl Publisher<'_> {
     /// Where to go on.
     async fn begin(&self) -> Result<Place, Trouble> {
-        let path = self.options.place.clone();
-        let known = tokio::task::spawn_blocking(move || Place::read(&path)).await??;
+        let known = read(self.options).await?;
         let last = self.state.journal.last();
-        let Some(mut place) = known else {
+        let mut place = known.unwrap_or_else(|| Place::at(last.next()));
+        if place.is_new {
             let standing = news::standing_windows(self.state).await?;
             self.publish_windows(&standing).await?;
-            let place = Place::at(last.next());
-            write(self.options, &place).await?;
-            return Ok(place);
-        };
+            place.is_new = false;
+        }
         let first = self.state.engine.read(|machine, _| machine.begins()).await;
         let first = first.ok_or_else(crate::intake::answer::unavailable)?;
         let goes_on_at = place.next.clamp(first.min(last.next()), last.next());
@@ -187,6 +200,7 @@ impl Publisher<'_> {
                 news::read(&*state.journal, from, wants_results)
             });
             let batch = read.await??;
+            events::kafka_unpublished(self.state.journal.last().next().0 - place.next.0);
             let is_all = batch.is_all;
             self.publish(&batch).await?;
             *place = batch.place;
