@@ -77,10 +77,13 @@ pub async fn run(state: Shared, options: Options, stop: CancellationToken) {
         }
     }
     let mut pause = FIRST_PAUSE;
+    let mut look = true;
     while !stop.is_cancelled() {
         let began = state.clock.now().monotonic;
-        let Err(trouble) = session::run(&state, &options, &stop).await else { return };
+        let Err(trouble) = session::run(&state, &options, &stop, look).await else { return };
         events::kafka_intake_interrupted(&trouble);
+        // A lack of room says nothing of the topics.
+        look = !matches!(trouble, session::Trouble::NotNow(_));
         // A session that worked for a while was no failed start, nor is a lack of room one.
         let worked = state.clock.now().monotonic.0.saturating_sub(began.0);
         let worked = Duration::from_millis(worked) > LONGEST_PAUSE;

@@ -65,18 +65,21 @@ pub(super) enum Trouble {
     Thread(#[from] tokio::task::JoinError),
 }
 
-/// Works until `stop`.
+/// Works until `stop`; `look` first whether the topics are as they must be.
 pub(super) async fn run(
     state: &Shared,
     options: &Options,
     stop: &CancellationToken,
+    look: bool,
 ) -> Result<(), Trouble> {
     let connection = &options.connection;
     let consumer = connection.consumer(&options.group, options.poll_interval_max)?;
     let producer = connection.producer(DELIVERY_MAX)?;
     let each =
         |topic: &String| [topic.clone(), options.answers_of(topic), options.dead_letters_of(topic)];
-    connection.look_at(options.topics.keys().flat_map(each).collect()).await?;
+    if look {
+        connection.look_at(options.topics.keys().flat_map(each).collect()).await?;
+    }
     let names: Vec<&str> = options.topics.keys().map(String::as_str).collect();
     consumer.subscribe(&names)?;
     let mut session = Session {
