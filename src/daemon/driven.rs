@@ -433,7 +433,9 @@ impl ClockServer {
             if target > self.shared.time.now().wall {
                 self.jump_to(target).await;
             } else {
-                // Due now: its owner is about to wake.
+                // Due now: its owner is about to wake, or was not told of a jump, because whoever
+                // made it did not wait for its end.
+                self.jump_to(self.shared.time.now().wall).await;
                 real_sleep(BUSY_PAUSE).await;
             }
         }
