@@ -34,10 +34,8 @@ use tokio::task::JoinSet;
 
 /// Posts under way at a time.
 const AT_A_TIME: usize = 64;
-/// The longest, in real time, that one slot may take: longer is a daemon that is stuck. A call that
-/// is not answered takes `answer_timeout`, which is real time (30 s), and so may the question after
-/// it.
-const SLOT_MAX: Duration = Duration::from_secs(120);
+/// The longest, in real time, that one slot may take: longer is a daemon that is stuck.
+const SLOT_MAX: Duration = Duration::from_secs(60);
 /// How long it may take to find out who is awaited.
 const LOOK_MAX: Duration = Duration::from_secs(5);
 /// The longest, in real time, that the whole run may take.

@@ -87,6 +87,29 @@ async fn a_caller_is_never_ahead_of_the_server_that_joined_before_it() {
 }
 
 #[tokio::test]
+async fn a_jump_whose_end_nobody_waits_for_is_told_to_everybody_all_the_same() {
+    let driver = driver().await;
+    let mut first = BufReader::new(TcpStream::connect(driver.addr()).await.unwrap());
+    let mut hear = String::new();
+    first.read_line(&mut hear).await.unwrap();
+    first.write_all(b"{\"at_ms\":0}\n").await.unwrap();
+    until(|| driver.clients() == 1).await;
+    let at = start().after(HOUR);
+    let due = DueSource::from_fn(move || Due::idle_until(Some(at)));
+    let second = DrivenClock::connect(driver.addr(), due, &process().0).await.unwrap();
+    until(|| driver.clients() == 2).await;
+    // Given up while the first, which does not answer, is being told; then it goes.
+    assert!(timeout(Duration::from_millis(20), driver.jump_to(at)).await.is_err());
+    drop(first);
+    until(|| driver.clients() == 1).await;
+    assert!(second.now().wall < at);
+    tokio::select! {
+        () = driver.advance_when_idle(at.after(HOUR)) => panic!("it skipped what is due"),
+        () = until(|| second.now().wall >= at) => {}
+    }
+}
+
+#[tokio::test]
 async fn virtual_time_never_goes_backwards_and_runs_between_jumps() {
     let driver = driver().await;
     let clock = DrivenClock::connect(driver.addr(), idle(), &process().0).await.unwrap();
