@@ -11,7 +11,7 @@ use super::look;
 use super::refusal::Refusal;
 use super::types::{
     BacklogOut, BooksOut, ClockOut, DamageOut, DiskOut, KafkaOut, LiveWindowOut, Need, NeedOut,
-    NotOpenOut, ReplayOut, StatusOut, StatusPhase,
+    NotOpenOut, PublishedOut, ReplayOut, StatusOut, StatusPhase,
 };
 use crate::domain::gate::{GateState, HealthPhase, Override};
 use crate::domain::ids::{UpstreamName, WindowId};
@@ -39,7 +39,7 @@ const CORE_AWAY: Duration = Duration::from_secs(300);
 const OVERDUE: Duration = Duration::from_secs(900);
 /// How long asking the core may take (HoldoverInDoubt).
 const DOUBT_TAKES: Duration = Duration::from_secs(600);
-/// How long the intake from Kafka may be away by itself (HoldoverKafkaIntakeAway).
+/// How long Kafka may be away by itself (HoldoverKafkaIntakeAway).
 const KAFKA_AWAY: Duration = Duration::from_secs(300);
 /// What is due for as long is the backlog of a stop, not the next of the day.
 const REPLAYING: Duration = Duration::from_secs(10);
@@ -57,6 +57,8 @@ pub struct Vitals {
     pub in_doubt_since: Option<Timestamp>,
     /// The intake from Kafka, where there is one.
     pub kafka: Option<KafkaOut>,
+    /// What goes out to Kafka, where something does.
+    pub published: Option<PublishedOut>,
     /// Since when what the files say has been refused.
     pub config_refused_since: Option<Timestamp>,
 }
@@ -153,6 +155,7 @@ fn status(seen: Seen, beside: Beside) -> StatusOut {
         deadline_at_risk: seen.at_risk,
         disk: beside.vitals.disk,
         kafka: beside.vitals.kafka,
+        published: beside.vitals.published,
         clock: seen.doubt.map(ClockOut::from),
         not_ready: beside.not_ready.clone(),
     };
@@ -478,10 +481,16 @@ fn of_delivery(found: &mut Needs, seen: &Seen, out: &StatusOut) {
         let what = format!("{number} in doubt, and for {took} the core has not told of all");
         found.add(Need::InDoubt, what, "holdover in-doubt list");
     }
-    let away = out.kafka.and_then(|kafka| kafka.away_since).map(|since| seen.at.since(since));
-    if let Some(away) = away.filter(|&away| away >= KAFKA_AWAY) {
+    let away = |since: Timestamp| Some(seen.at.since(since)).filter(|&away| away >= KAFKA_AWAY);
+    if let Some(away) = out.kafka.and_then(|kafka| kafka.away_since).and_then(away) {
         let what = format!("nothing has been taken in from Kafka for {}", length(away));
         found.add(Need::KafkaAway, what, "the log says why (kafka_interrupted)");
+    }
+    let interrupted = out.published.and_then(|published| published.interrupted_since);
+    if let Some(away) = interrupted.and_then(away) {
+        let what = format!("nothing has been published to Kafka for {}", length(away));
+        let next = "the log says why (kafka_publishing_interrupted)";
+        found.add(Need::KafkaUnpublished, what, next);
     }
 }
 

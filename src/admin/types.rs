@@ -7,8 +7,8 @@
 mod status;
 
 pub use status::{
-    BacklogOut, BooksOut, DiskOut, KafkaOut, LiveWindowOut, Need, NeedOut, NotOpenOut, ReplayOut,
-    StatusOut, StatusPhase,
+    BacklogOut, BooksOut, DiskOut, KafkaOut, LiveWindowOut, Need, NeedOut, NotOpenOut,
+    PublishedOut, ReplayOut, StatusOut, StatusPhase,
 };
 
 use super::audit::Record;

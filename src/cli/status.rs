@@ -8,7 +8,8 @@ use super::Run;
 use super::exit::{Exit, Failure};
 use super::out::{plain, width};
 use crate::admin::types::{
-    BacklogOut, BooksOut, KafkaOut, LiveWindowOut, NotOpenOut, ReplayOut, StatusOut, StatusPhase,
+    BacklogOut, BooksOut, KafkaOut, LiveWindowOut, NotOpenOut, PublishedOut, ReplayOut, StatusOut,
+    StatusPhase,
 };
 use crate::domain::plain::{count, length, size};
 use crate::domain::time::{Timestamp, Zone};
@@ -146,7 +147,9 @@ fn screen(status: &StatusOut, zone: Zone, color: bool) -> String {
             })
             .collect(),
     );
-    rows("kafka", status.kafka.iter().map(|kafka| about_kafka(kafka, at)).collect());
+    let taken_in = status.kafka.iter().map(|kafka| about_kafka(kafka, at));
+    let published = status.published.iter().map(|published| about_published(published, at));
+    rows("kafka", taken_in.chain(published).collect());
     rows("intake", vec![intake(status)]);
     lines.into_iter().map(|line| line + "\n").collect()
 }
@@ -291,6 +294,16 @@ fn about_kafka(kafka: &KafkaOut, now: Timestamp) -> String {
             let partitions = count(kafka.partitions);
             format!("topics {topics}, partitions {partitions}, records not done {lag}")
         }
+    }
+}
+
+fn about_published(published: &PublishedOut, now: Timestamp) -> String {
+    let left = count(published.unpublished_changes);
+    match published.interrupted_since {
+        Some(since) => {
+            format!("NOTHING PUBLISHED for {}, changes to go {left}", length(now.since(since)))
+        }
+        None => format!("published, changes to go {left}"),
     }
 }
 

@@ -186,6 +186,7 @@ async fn serve(
     let audit = started.audit;
     end_acceptance(started.accepted, &audit, &started.engine).await?;
     let topics = config.intake_kafka.as_ref().map_or(0, |kafka| kafka.topics.len());
+    let watch = Arc::new(Watch::new(topics, config.publish_kafka.is_some()));
     let config = Arc::new(config);
     let since = clock.now().wall;
     let daemon = Daemon {
@@ -210,7 +211,7 @@ async fn serve(
         upstreams: started.upstreams,
         metrics,
         tally: Arc::default(),
-        watch: Arc::new(Watch::new(topics)),
+        watch,
     };
     daemon.keep_time(started.due);
     if !daemon.quarantined {

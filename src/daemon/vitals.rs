@@ -4,11 +4,11 @@
 //! as it is, takes two looks. Nothing is decided here.
 
 use crate::admin::status::{Pace, Vitals};
-use crate::admin::types::{DiskOut, KafkaOut};
+use crate::admin::types::{DiskOut, KafkaOut, PublishedOut};
 use crate::domain::ids::UpstreamName;
 use crate::domain::state::State;
 use crate::domain::time::{Monotonic, Now, Timestamp};
-use crate::telemetry::events::{self, Room, Standing};
+use crate::telemetry::events::{Room, Standing, kafka as events};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +19,7 @@ const WATCHED: Duration = Duration::from_secs(60);
 /// What was seen so far.
 pub(super) struct Watch {
     kafka_topics: u64,
+    is_published: bool,
     inner: Mutex<Inner>,
 }
 
@@ -37,8 +38,9 @@ struct Sample {
 }
 
 impl Watch {
-    pub(super) fn new(kafka_topics: usize) -> Self {
-        Self { kafka_topics: kafka_topics as u64, inner: Mutex::default() }
+    /// `kafka_topics` are taken in; `is_published` says whether something goes out to topics.
+    pub(super) fn new(kafka_topics: usize, is_published: bool) -> Self {
+        Self { kafka_topics: kafka_topics as u64, is_published, inner: Mutex::default() }
     }
 
     /// Takes a look: the room, how things stand, and when.
@@ -55,9 +57,15 @@ impl Watch {
         vitals.in_doubt_since = since(vitals.in_doubt_since, doubtful, now.wall);
         let before = vitals.kafka.and_then(|kafka| kafka.away_since);
         vitals.kafka = (self.kafka_topics > 0).then(|| {
-            let (partitions, lag_records) = events::kafka_now();
+            let (partitions, lag_records) = events::now();
             let away_since = since(before, partitions == 0, now.wall);
             KafkaOut { topics: self.kafka_topics, partitions, lag_records, away_since }
+        });
+        let before = vitals.published.and_then(|published| published.interrupted_since);
+        vitals.published = self.is_published.then(|| {
+            let (unpublished_changes, publishes) = events::published_now();
+            let interrupted_since = since(before, !publishes, now.wall);
+            PublishedOut { unpublished_changes, interrupted_since }
         });
         for replay in &standing.replays {
             let (remaining, held) = (replay.remaining, replay.held);

@@ -5,7 +5,7 @@
 //! who use it (`intake::kafka`). Nothing here is the truth: offsets say how far a topic was
 //! taken in, and a record that comes twice is found by its idempotency key.
 
-use crate::telemetry::events;
+use crate::telemetry::events::kafka as events;
 use rdkafka::admin::{AdminClient, AdminOptions, OwnedResourceSpecifier, ResourceSpecifier};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -166,7 +166,7 @@ impl Connection {
             })
             .collect();
         for (name, replicas) in topics.iter().zip(replicas) {
-            events::kafka_topic_seen(name, replicas, in_sync.get(name).copied());
+            events::topic_seen(name, replicas, in_sync.get(name).copied());
         }
         Ok(())
     }
@@ -207,7 +207,7 @@ impl ClientContext for Watcher {
 
     fn stats(&self, statistics: Statistics) {
         if self.is_of_intake {
-            events::kafka_lags(lag(&statistics));
+            events::lags(lag(&statistics));
         }
     }
 
@@ -222,7 +222,7 @@ impl ConsumerContext for Watcher {
         if let Rebalance::Error(error) = rebalance {
             tracing::warn!(%error, "the group could not be joined");
         }
-        events::kafka_rebalanced(held);
+        events::rebalanced(held);
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {

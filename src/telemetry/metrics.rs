@@ -7,7 +7,7 @@
 
 #![expect(clippy::disallowed_macros, reason = "this file is where metrics are recorded")]
 
-use super::events::{Published, RecordOutcome};
+use super::events::kafka::{Published, RecordOutcome};
 use crate::domain::cell::{Cell, Operation, words};
 use crate::domain::deadline::Rule;
 use crate::domain::gate::GateState;

@@ -432,6 +432,8 @@ fn window_and_withdrawal_of(stage: &Stage, daemon: &Daemon, id: &str) {
     assert_eq!(said["id"], json!(id));
     assert_eq!((&said["state"], &said["final"]), (&json!("withdrawn"), &json!(true)));
     assert!(said.get("insured").is_none() && said.get("payload").is_none(), "{said}");
+    let published = &daemon.look("/admin/v1/status")["published"];
+    assert_eq!(published["interrupted_since"], Value::Null, "{published}");
     let windows = stage.read(WINDOWS);
     assert_eq!(windows.len(), 1);
     assert_eq!(windows[0].key(), Some("stop".as_bytes()));

@@ -82,6 +82,24 @@ fn the_exit_code_says_whether_anything_needs_a_person() {
 }
 
 #[test]
+fn nothing_is_published_while_there_is_no_broker_and_the_status_says_so() {
+    // Nobody listens there: nothing but the system may take a port below 1024.
+    let config = "[kafka]\nbrokers = [\"127.0.0.1:9\"]\n[publish.kafka]\nwindows = \"windows\"\n";
+    let site = Site::new(config);
+    let daemon = site.start();
+    let published = wait_for("the first measure", BOUND, || {
+        let published = status(&site, &daemon).1["published"].clone();
+        published.is_object().then_some(published)
+    });
+    assert!(published["interrupted_since"].is_string(), "{published}");
+    let (_, out, _) = ended(command(&site, &daemon, &[]));
+    assert!(out.contains("\nkafka     NOTHING PUBLISHED for "), "{out}");
+    daemon.terminate();
+    let ended = daemon.ended(Duration::from_secs(5));
+    assert!(ended.success(), "{ended}: {}", daemon.said());
+}
+
+#[test]
 fn watching_on_a_pipe_prints_one_block_after_the_other_until_it_is_interrupted() {
     let site = Site::new("");
     let daemon = site.start();

@@ -288,6 +288,13 @@ fn room_and_kafka_need_a_person_by_the_measures_of_their_alerts() {
         })
     };
     assert_eq!((kafka(299), kafka(300)), (vec![], vec![Need::KafkaAway]));
+    let published = |seconds: u64| {
+        known(|b| {
+            let interrupted_since = Some(at(NOW).before(Duration::from_secs(seconds)));
+            b.vitals.published = Some(PublishedOut { unpublished_changes: 1, interrupted_since });
+        })
+    };
+    assert_eq!((published(299), published(300)), (vec![], vec![Need::KafkaUnpublished]));
     let full =
         |open: u64| seen(|s| (0..open).for_each(|_| s.books.accept("1.00".parse().unwrap())));
     assert_eq!((full(90), full(91)), (vec![], vec![Need::BacklogNearlyFull]));
@@ -356,6 +363,8 @@ fn the_page_has_every_field_and_no_other() {
     around.vitals.disk = Some(DiskOut { used_bytes, free_bytes, capacity_bytes, reserve_bytes });
     let (topics, partitions, lag_records) = (1, 0, 0);
     around.vitals.kafka = Some(KafkaOut { topics, partitions, lag_records, away_since: None });
+    let (unpublished_changes, interrupted_since) = (0, None);
+    around.vitals.published = Some(PublishedOut { unpublished_changes, interrupted_since });
     let mut served = std::collections::BTreeSet::new();
     names(&serde_json::to_value(status(full, around)).unwrap(), &mut served);
 

@@ -43,6 +43,8 @@ words!(
         BacklogNearlyFull = "backlog_nearly_full",
         /// Nothing is taken in from Kafka.
         KafkaAway = "kafka_away",
+        /// Brokers do not take what is to be published.
+        KafkaUnpublished = "kafka_unpublished",
         /// Transactions were given up.
         DeadLetters = "dead_letters",
         /// Nobody has told for a while what became of some.
@@ -73,6 +75,7 @@ impl Need {
             Self::WindowOverrun => Some("HoldoverWindowOverrun"),
             Self::BacklogNearlyFull => Some("HoldoverBacklogNearlyFull"),
             Self::KafkaAway => Some("HoldoverKafkaIntakeAway"),
+            Self::KafkaUnpublished => Some("HoldoverKafkaDeliveryFailures"),
             Self::DeadLetters => Some("HoldoverDeadLetters"),
             Self::InDoubt => Some("HoldoverInDoubt"),
             Self::DiskLow => Some("HoldoverStoreSpaceLow"),
@@ -135,6 +138,9 @@ pub struct StatusOut {
     /// The intake from Kafka; absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kafka: Option<KafkaOut>,
+    /// What is published to Kafka; absent where nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<PublishedOut>,
     /// What is wrong with the clock; absent while it is believed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockOut>,
@@ -281,4 +287,13 @@ pub struct KafkaOut {
     pub lag_records: u64,
     /// Since when no partition has been taken in.
     pub away_since: Option<Timestamp>,
+}
+
+/// What is published to Kafka.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedOut {
+    /// Changes of the journal that were not looked at yet for what is to be published.
+    pub unpublished_changes: u64,
+    /// Since when nothing has been published, because brokers do not take it.
+    pub interrupted_since: Option<Timestamp>,
 }

@@ -54,6 +54,7 @@ fn quiet() -> StatusOut {
             reserve_bytes: 268_435_456,
         }),
         kafka: None,
+        published: None,
         clock: None,
     }
 }
@@ -149,6 +150,7 @@ fn in_the_middle_of_a_stop() {
     status.backlog.tickets_open = 14;
     status.replays = vec![waits("settlement", 120, Some(0.5), Some(240))];
     status.kafka = Some(KafkaOut { topics: 1, partitions: 3, lag_records: 1000, away_since: None });
+    status.published = Some(PublishedOut { unpublished_changes: 2, interrupted_since: None });
     shows(
         &status,
         "\
@@ -164,6 +166,7 @@ replay    settlement: 120 left, 4 min at 0.5/s (net, over the last 1 min)
 deadline  none at risk
 disk      212 GB of 500 GB free, 1.2 GB taken here; nothing new below 268 MB
 kafka     topics 1, partitions 3, records not done 1,000
+          published, changes to go 2
 intake    submissions are taken
 ",
     );
@@ -194,6 +197,10 @@ fn when_everything_goes_wrong_at_once() {
         lag_records: 0,
         away_since: Some(at("2022-08-14T03:02:05+08:00")),
     });
+    status.published = Some(PublishedOut {
+        unpublished_changes: 40_000,
+        interrupted_since: Some(at("2022-08-14T02:42:05+08:00")),
+    });
     shows(
         &status,
         "\
@@ -219,6 +226,7 @@ replay    u1: 5 left, its pace is not known yet
 deadline  one in a stop ends 08-14 03:32, in 20 min, and is not moved
 disk      212 GB of 500 GB free, 1.2 GB taken here; nothing new below 268 MB
 kafka     NOTHING TAKEN IN for 10 min, topics 1
+          NOTHING PUBLISHED for 30 min, changes to go 40,000
 intake    NO SUBMISSION IS TAKEN: disk_reserve
 ",
     );

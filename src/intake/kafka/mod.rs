@@ -30,7 +30,7 @@ mod session;
 use super::Shared;
 use super::submit::has_room;
 use crate::kafka::Connection;
-use crate::telemetry::events;
+use crate::telemetry::events::kafka as events;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -73,7 +73,7 @@ pub async fn run(state: Shared, options: Options, stop: CancellationToken) {
     let now = state.clock.now().wall;
     for (topic, key) in &options.topics {
         if state.keys.holder(key, now).is_none() {
-            events::kafka_key_lacking(topic, key);
+            events::key_lacking(topic, key);
         }
     }
     let mut pause = FIRST_PAUSE;
@@ -81,7 +81,7 @@ pub async fn run(state: Shared, options: Options, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let began = state.clock.now().monotonic;
         let Err(trouble) = session::run(&state, &options, &stop, look).await else { return };
-        events::kafka_intake_interrupted(&trouble);
+        events::intake_interrupted(&trouble);
         // A lack of room says nothing of the topics.
         look = !matches!(trouble, session::Trouble::NotNow(_));
         // A session that worked for a while was no failed start, nor is a lack of room one.

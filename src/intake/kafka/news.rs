@@ -18,6 +18,7 @@ use crate::engine::ports::{JournalReader, ReadError};
 use crate::engine::subject::Brought;
 use crate::intake::{self, answer, plan};
 use crate::kafka::text;
+use crate::telemetry::events::kafka as events;
 use crate::web::problem::Problem;
 use rdkafka::message::OwnedHeaders;
 use serde::Serialize;
@@ -217,7 +218,7 @@ fn with_records(journal: &dyn JournalReader, came: Vec<Came>) -> Result<Vec<Outc
             records.insert(seq, record);
         }
         Err(error @ ReadError::Io(_)) => failed = Some(error),
-        Ok(_) | Err(_) => crate::telemetry::events::kafka_news_unreadable(seq.0),
+        Ok(_) | Err(_) => events::news_unreadable(seq.0),
     });
     if let Some(error) = failed {
         return Err(error);

@@ -11,7 +11,7 @@ use crate::intake::State;
 use crate::intake::answer::{self, Answered};
 use crate::intake::receipt::Receipt;
 use crate::kafka::{Watcher, text};
-use crate::telemetry::events::{self, RecordOutcome};
+use crate::telemetry::events::kafka::{self as events, RecordOutcome};
 use crate::web::problem::{Code, Problem};
 use rdkafka::Message;
 use rdkafka::message::{OwnedHeaders, OwnedMessage};
@@ -102,7 +102,7 @@ impl Outgoing {
             }
             None => Body::None,
         };
-        events::kafka_dead_letter(
+        events::dead_letter(
             record.topic(),
             record.partition(),
             record.offset(),
@@ -135,7 +135,7 @@ impl Outgoing {
             Body::None => {}
         }
         let sent = producer.send_result(out).map_err(|(error, _)| error)?;
-        events::kafka_record(self.outcome);
+        events::record(self.outcome);
         Ok(sent)
     }
 }

@@ -20,7 +20,7 @@ use crate::domain::window::Window;
 use crate::engine::ports::ReadError;
 use crate::intake::Shared;
 use crate::kafka::{Connection, TopicError, Watcher};
-use crate::telemetry::events::{self, Published};
+use crate::telemetry::events::kafka::{self as events, Published};
 use crate::web::problem::Problem;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
@@ -107,13 +107,13 @@ pub async fn run(state: Shared, options: Options, stop: CancellationToken) {
     let path = options.place.clone();
     let begun = tokio::task::spawn_blocking(move || first.begin(&path)).await;
     if let Ok(Err(trouble)) = &begun {
-        events::kafka_publishing_interrupted(trouble);
+        events::publishing_interrupted(trouble);
     }
     let mut pause = super::FIRST_PAUSE;
     while !stop.is_cancelled() {
         let began = state.clock.now().monotonic;
         let Err(trouble) = follow(&state, &options, &stop).await else { return };
-        events::kafka_publishing_interrupted(&trouble);
+        events::publishing_interrupted(&trouble);
         let worked = state.clock.now().monotonic.0.saturating_sub(began.0);
         if Duration::from_millis(worked) > super::LONGEST_PAUSE {
             pause = super::FIRST_PAUSE;
@@ -129,13 +129,15 @@ async fn follow(
     stop: &CancellationToken,
 ) -> Result<(), Trouble> {
     if let Some(place) = read(options).await? {
-        events::kafka_unpublished(state.journal.last().next().0.saturating_sub(place.next.0));
+        events::unpublished(state.journal.last().next().0.saturating_sub(place.next.0));
     }
-    let topics = options.results.keys().chain(&options.windows).cloned();
-    options.connection.look_at(topics.collect()).await?;
     let publisher =
         Publisher { state, options, producer: options.connection.producer(DELIVERY_MAX)? };
-    let mut place = publisher.begin().await?;
+    let mut place = tokio::select! {
+        place = publisher.begin() => place?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    events::publishes();
     let ended = {
         let mut working = pin!(publisher.work(&mut place, stop));
         tokio::select! {
@@ -172,6 +174,8 @@ struct Publisher<'s> {
 impl Publisher<'_> {
     /// Where to go on.
     async fn begin(&self) -> Result<Place, Trouble> {
+        let topics = self.options.results.keys().chain(&self.options.windows).cloned();
+        self.options.connection.look_at(topics.collect()).await?;
         let known = read(self.options).await?;
         let last = self.state.journal.last();
         let mut place = known.unwrap_or_else(|| Place::at(last.next()));
@@ -184,7 +188,7 @@ impl Publisher<'_> {
         let first = first.ok_or_else(crate::intake::answer::unavailable)?;
         let goes_on_at = place.next.clamp(first.min(last.next()), last.next());
         if goes_on_at != place.next {
-            events::kafka_place_moved(place.next.0, first.0, last.0, goes_on_at.0);
+            events::place_moved(place.next.0, first.0, last.0, goes_on_at.0);
             place.next = goes_on_at;
         }
         Ok(place)
@@ -200,11 +204,11 @@ impl Publisher<'_> {
                 news::read(&*state.journal, from, wants_results)
             });
             let batch = read.await??;
-            events::kafka_unpublished(self.state.journal.last().next().0 - place.next.0);
+            events::unpublished(self.state.journal.last().next().0 - place.next.0);
             let is_all = batch.is_all;
             self.publish(&batch).await?;
             *place = batch.place;
-            events::kafka_unpublished(self.state.journal.last().next().0 - place.next.0);
+            events::unpublished(self.state.journal.last().next().0 - place.next.0);
             let now = self.state.clock.now().monotonic.0;
             if place.next != written && (is_all || now >= due) {
                 write(self.options, place).await?;
@@ -242,7 +246,7 @@ impl Publisher<'_> {
             }
         }
         all_delivered(std::mem::take(&mut under_way)).await?;
-        events::kafka_published(Published::Result, sent);
+        events::published(Published::Result, sent);
         self.publish_windows(&batch.windows).await
     }
 
@@ -253,7 +257,7 @@ impl Publisher<'_> {
         let events = news::windows(self.state, windows).await?;
         let sent: Result<Vec<_>, _> = events.iter().map(|event| self.send(topic, event)).collect();
         all_delivered(sent?).await?;
-        events::kafka_published(Published::Window, events.len() as u64);
+        events::published(Published::Window, events.len() as u64);
         Ok(())
     }
 

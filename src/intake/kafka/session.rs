@@ -18,7 +18,7 @@ use crate::intake::check::{self, Asking};
 use crate::intake::submit::has_room;
 use crate::intake::{Caller, Shared};
 use crate::kafka::{TopicError, Watcher};
-use crate::telemetry::events;
+use crate::telemetry::events::kafka as events;
 use crate::web::access::Scope;
 use crate::web::problem::{Code, Problem};
 use bytes::Bytes;
@@ -97,7 +97,7 @@ pub(super) async fn run(
         let finished = tokio::time::timeout(END_WAIT, session.finish()).await;
         ended = finished.unwrap_or(Err(Trouble::Slow));
     }
-    events::kafka_rebalanced(0);
+    events::rebalanced(0);
     let Session { consumer, producer, .. } = session;
     // Leaving the group commits what is stored, and may wait for a broker.
     tokio::task::spawn_blocking(move || drop((consumer, producer))).await?;
@@ -242,7 +242,7 @@ impl Session<'_> {
     /// Says that a record is done, once its answer is with the brokers.
     fn store(&self, (record, sent): (OwnedMessage, Result<(), KafkaError>)) -> Result<(), Trouble> {
         if let Err(error) = sent {
-            events::kafka_delivery_failed();
+            events::delivery_failed();
             return Err(Trouble::NotDelivered(error));
         }
         Ok(self.consumer.store_offset(record.topic(), record.partition(), record.offset())?)
