@@ -8,7 +8,7 @@ use super::look::{self, Of};
 use super::refusal::Refusal;
 use super::types::{DeadlineChecked, DeadlineOut, Page};
 use crate::domain::ids::Business;
-use crate::domain::time::CivilDate;
+use crate::domain::term::Deadline;
 use crate::domain::time::Now;
 use crate::engine::change::Case;
 use crate::engine::event::Reply;
@@ -44,6 +44,8 @@ pub(super) async fn list(
         business: view.case.business,
         registered_at: view.at,
         original: view.case.original,
+        ground: view.case.ground,
+        owed_by: view.case.owed_by,
         computed,
     };
     look::page(&state, search, look, show).await
@@ -53,9 +55,9 @@ pub(super) async fn list(
 #[serde(deny_unknown_fields)]
 struct Question {
     business: Business,
-    original: CivilDate,
-    /// The day on which something was handed in.
-    received: Option<CivilDate>,
+    original: Deadline,
+    /// When something was handed in.
+    received: Option<Deadline>,
 }
 
 pub(super) async fn check(
@@ -70,7 +72,7 @@ pub(super) async fn check(
             effective: computed.date,
             is_final: computed.is_final,
             extensions: computed.moves,
-            in_time: received.map(|day| day <= computed.date),
+            in_time: received.map(|at| computed.date.is_met_by(at, state.zone)),
         })),
         Reply::Invalid(fault) => Err(fault.into()),
         Reply::Unavailable => Err(Refusal::unavailable()),

@@ -22,6 +22,7 @@ use crate::domain::money::Money;
 use crate::domain::outcome::TransientReason;
 use crate::domain::policy::{Disposition, Row};
 use crate::domain::state::State;
+use crate::domain::term::{Deadline, Ground, OwedBy};
 use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Interval, Timestamp, Zone};
 use crate::domain::window::{Act, Notice, Phase, RestoreBy};
@@ -547,8 +548,14 @@ pub struct DeadlineOut {
     pub business: Business,
     /// When it was registered.
     pub registered_at: Timestamp,
-    /// The date given.
-    pub original: CivilDate,
+    /// What was given.
+    pub original: Deadline,
+    /// What it follows from, where it was not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ground: Option<Ground>,
+    /// Who has to act, where that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owed_by: Option<OwedBy>,
     /// The date as it holds; absent where the calendar does not reach.
     pub computed: Option<Computed>,
 }
@@ -558,10 +565,10 @@ pub struct DeadlineOut {
 pub struct DeadlineChecked {
     /// The business.
     pub business: Business,
-    /// The date given.
-    pub original: CivilDate,
-    /// The date that holds.
-    pub effective: CivilDate,
+    /// What was given.
+    pub original: Deadline,
+    /// What holds.
+    pub effective: Deadline,
     /// Whether it can still move.
     #[serde(rename = "final")]
     pub is_final: bool,

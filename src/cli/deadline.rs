@@ -7,7 +7,7 @@ use super::out::{Table, plain};
 use super::transaction::{ListArgs, note_more};
 use crate::admin::types::{DeadlineChecked, DeadlineOut, Page};
 use crate::domain::ids::Business;
-use crate::domain::time::CivilDate;
+use crate::domain::term::Deadline;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
@@ -24,12 +24,12 @@ pub(super) enum Verb {
         /// The business
         #[arg(long, value_name = "BUSINESS")]
         business: Business,
-        /// The original date
-        #[arg(long, value_name = "DATE")]
-        original: CivilDate,
-        /// The day on which something was handed in, to be told whether it is in time
-        #[arg(long, value_name = "DATE")]
-        received: Option<CivilDate>,
+        /// When it was due: a day, or an instant such as 2022-08-13T17:00:00+08:00
+        #[arg(long, value_name = "WHEN")]
+        original: Deadline,
+        /// When something was handed in, to be told whether it is in time
+        #[arg(long, value_name = "WHEN")]
+        received: Option<Deadline>,
     },
 }
 
@@ -69,8 +69,8 @@ async fn list(run: &Run, path: &str) -> Result<Exit, Failure> {
 async fn check(
     run: &Run,
     business: Business,
-    original: CivilDate,
-    received: Option<CivilDate>,
+    original: Deadline,
+    received: Option<Deadline>,
 ) -> Result<Exit, Failure> {
     let path = query(
         "/admin/v1/deadlines/check",
@@ -85,7 +85,7 @@ async fn check(
         let standing = if answer.is_final { "final" } else { "may still move later" };
         let mut text = format!("{} -> {} ({standing})\n", answer.original, answer.effective);
         for e in &answer.extensions {
-            let rule = serde_json::to_string(&e.rule).unwrap_or_default();
+            let rule = e.rule;
             let clause = plain(&e.clause);
             let window = &e.window;
             text.push_str(&format!(

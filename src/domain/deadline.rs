@@ -7,15 +7,18 @@
 //! computed afresh each time.
 
 use super::calendar::{Calendar, NoCalendar};
-use super::cell::{BusinessPattern, Selector};
+use super::cell::{BusinessPattern, Channel, Selector};
 use super::ids::{Business, UpstreamName, WindowId};
 use super::policy::Row;
+use super::term::Deadline;
 use super::time::Timestamp;
 use super::time::{CivilDate, Interval, Zone};
 use super::window::Window;
-use chrono::NaiveTime;
+use chrono::{Days, NaiveTime};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
 
 /// How far a deadline inside a stop is moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,8 +30,62 @@ pub enum Rule {
     FirstFullWorkingDay,
     /// To the n-th working day after the day of the restart.
     RestorePlusWorkingDays(u32),
-    /// By the stop's length.
+    /// To the n-th day after the day of the restart, or the next that is worked (Civil Code,
+    /// article 203).
+    RestorePlusDays(u32),
+    /// By the stop's length, and on to the next day that is worked.
     ShiftByOutage,
+    /// To this day, as it stands.
+    FixedDate(CivilDate),
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::FirstFullWorkingDay => f.write_str("first_full_working_day"),
+            Self::RestorePlusWorkingDays(n) => write!(f, "restore_plus_working_days({n})"),
+            Self::RestorePlusDays(n) => write!(f, "restore_plus_days({n})"),
+            Self::ShiftByOutage => f.write_str("shift_by_outage"),
+            Self::FixedDate(day) => write!(f, "fixed_date({day})"),
+        }
+    }
+}
+
+/// What must be so before a stop moves any date. Nothing has to be where nothing is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conditions {
+    /// Minutes that the stop lasts at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_min_minutes: Option<u32>,
+    /// Minutes that the notice was published before the stop at least. Without a notice it was
+    /// not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice_min_minutes: Option<u32>,
+    /// Channels through all of which the business is stopped: where people can still go to a
+    /// hall, a stop of the portal takes nothing away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stopped_channels: Vec<Channel>,
+}
+
+impl Conditions {
+    /// Whether a stop of `business` by `window` moves dates. One that still lasts may do so later.
+    fn hold(&self, window: &Window, business: &Business, stop: &Interval) -> bool {
+        let minutes = |count: u32| Duration::from_secs(60 * u64::from(count));
+        let announced = |least: Duration| {
+            let notice = window.notice.as_ref();
+            notice.is_some_and(|notice| notice.published_at.after(least) <= stop.start)
+        };
+        let is_stopped = |channel: &Channel| {
+            window
+                .rows_that_stop(business)
+                .any(|row| row.cells.channel.is_empty() || row.cells.channel.contains(channel))
+        };
+        self.stop_min_minutes.is_none_or(|least| minutes(least) <= stop.length())
+            && self.notice_min_minutes.is_none_or(|least| announced(minutes(least)))
+            && self.stopped_channels.iter().all(is_stopped)
+    }
 }
 
 /// The deadline part of a window: the rule, what it rests on, and what it speaks of.
@@ -55,6 +112,16 @@ pub struct DeadlineRule {
     /// only where a cited rule says so.
     #[serde(default)]
     pub day_ends_at: Option<NaiveTime>,
+    /// What must be so before the stop moves any date.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub only_if: Conditions,
+    /// Whether a date after the stop goes along when one inside it would overtake it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_leapfrog: bool,
+}
+
+fn is_default(conditions: &Conditions) -> bool {
+    *conditions == Conditions::default()
 }
 
 fn nine() -> NaiveTime {
@@ -64,10 +131,10 @@ fn nine() -> NaiveTime {
 /// A deadline as computed from the windows that are known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Computed {
-    /// The date given.
-    pub original: CivilDate,
-    /// The date that holds now. Never before `original`.
-    pub date: CivilDate,
+    /// What was given.
+    pub original: Deadline,
+    /// What holds now. Never before `original`, and of its kind.
+    pub date: Deadline,
     /// Whether it can still move because a stop that it rests on has not ended.
     pub is_final: bool,
     /// Each move, in order.
@@ -78,9 +145,9 @@ pub struct Computed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extension {
     /// The date before.
-    pub from: CivilDate,
+    pub from: Deadline,
     /// The date after.
-    pub to: CivilDate,
+    pub to: Deadline,
     /// The rule.
     pub rule: Rule,
     /// The clause it rests on.
@@ -108,17 +175,17 @@ impl DeadlineRule {
         self.rule != Rule::None && self.business.iter().any(|p| p.matches(business))
     }
 
-    /// The date that `date`, which lies inside `stop`, is moved to. Never before `date`.
+    /// What `due`, which lies inside `stop`, is moved to. Never before `due`.
     fn moved(
         &self,
-        date: CivilDate,
+        due: Deadline,
         stop: &Interval,
         zone: Zone,
         calendar: &Calendar,
-    ) -> Result<CivilDate, NoCalendar> {
+    ) -> Result<Deadline, NoCalendar> {
         let restart = stop.end.civil(zone);
-        let to = match self.rule {
-            Rule::None => date,
+        let day = match self.rule {
+            Rule::None => return Ok(due),
             Rule::FirstFullWorkingDay => {
                 let open_in_time = restart.time() <= self.opens_at;
                 let first = calendar.first_working_day_from(restart.date())?;
@@ -129,26 +196,74 @@ impl DeadlineRule {
                 }
             }
             Rule::RestorePlusWorkingDays(n) => calendar.nth_working_day_after(restart.date(), n)?,
-            Rule::ShiftByOutage => {
-                let moved = end_of(date, zone, self.day_ends_at).after(stop.length());
-                let mut to = moved.civil(zone).date().max(date);
-                // The day whose end is not before the moved instant: at 24:00 sharp that is
-                // the day which ends then, not the one which begins.
-                if let Some(earlier) = to.pred_opt().filter(|&d| d >= date)
-                    && moved <= end_of(earlier, zone, self.day_ends_at)
-                {
-                    to = earlier;
-                } else if end_of(to, zone, self.day_ends_at) < moved {
-                    to = to.succ_opt().unwrap_or(to);
-                }
-                to
+            Rule::RestorePlusDays(n) => {
+                let day = restart.date().checked_add_days(Days::new(u64::from(n)));
+                calendar.first_working_day_from(day.unwrap_or(CivilDate::MAX))?
             }
+            Rule::ShiftByOutage => return self.shifted(due, stop, zone, calendar),
+            Rule::FixedDate(day) => day,
         };
-        Ok(to.max(date))
+        Ok(due.on(day, zone).max(due))
+    }
+
+    /// `due` as much later as `stop` is long, on a day that is worked.
+    fn shifted(
+        &self,
+        due: Deadline,
+        stop: &Interval,
+        zone: Zone,
+        calendar: &Calendar,
+    ) -> Result<Deadline, NoCalendar> {
+        let moved = end_of(due, zone, self.day_ends_at).after(stop.length());
+        let Deadline::Day(date) = due else {
+            let day = Deadline::Moment(moved).day(zone);
+            let worked = calendar.first_working_day_from(day)?;
+            return Ok(if worked == day { Deadline::Moment(moved) } else { due.on(worked, zone) });
+        };
+        let ends = |day: CivilDate| end_of(Deadline::Day(day), zone, self.day_ends_at);
+        let mut to = moved.civil(zone).date().max(date);
+        // The day whose end is not before the moved instant: at 24:00 sharp that is the day which
+        // ends then, not the one which begins.
+        if let Some(earlier) = to.pred_opt().filter(|&day| day >= date)
+            && moved <= ends(earlier)
+        {
+            to = earlier;
+        } else if ends(to) < moved {
+            to = to.succ_opt().unwrap_or(to);
+        }
+        calendar.first_working_day_from(to).map(Deadline::Day)
+    }
+
+    /// What `due`, which ends after `stop`, is lifted to so that no date from inside overtakes it.
+    fn lifted(
+        &self,
+        due: Deadline,
+        stop: &Interval,
+        zone: Zone,
+        calendar: &Calendar,
+    ) -> Result<Deadline, NoCalendar> {
+        // The last day inside is the one that comes farthest.
+        let after = stop.end.civil(zone).date();
+        let is_last =
+            |day: &CivilDate| is_inside(Deadline::Day(*day), stop, zone, self.day_ends_at);
+        let Some(last) = [Some(after), after.pred_opt()].into_iter().flatten().find(is_last) else {
+            return Ok(due);
+        };
+        let farthest = self.moved(Deadline::Day(last), stop, zone, calendar)?.day(zone);
+        Ok(if due.day(zone) < farthest { due.on(farthest, zone) } else { due })
     }
 }
 
 impl Window {
+    /// The rows that stop anything of `business`.
+    fn rows_that_stop<'a>(&'a self, business: &'a Business) -> impl Iterator<Item = &'a Row> {
+        self.policy.iter().filter(move |row| {
+            let patterns = &row.cells.business;
+            row.disposition.is_some_and(|said| !said.passes())
+                && (patterns.is_empty() || patterns.iter().any(|p| p.matches(business)))
+        })
+    }
+
     /// How long `business` is stopped by this window. `restart_of` is that of the rule by which its
     /// deadlines move.
     ///
@@ -163,15 +278,7 @@ impl Window {
         business: &Business,
         now: Timestamp,
     ) -> Stop {
-        let rows: Vec<&Row> = self
-            .policy
-            .iter()
-            .filter(|row| row.disposition.is_some_and(|d| !d.passes()))
-            .filter(|row| {
-                row.cells.business.is_empty()
-                    || row.cells.business.iter().any(|p| p.matches(business))
-            })
-            .collect();
+        let rows: Vec<&Row> = self.rows_that_stop(business).collect();
         let start = rows.iter().map(|row| row.starts_at.unwrap_or(self.published.start)).min();
         let end = rows.iter().map(|row| row.ends_at.unwrap_or(self.published.end)).max();
         let start = start.unwrap_or(self.published.start);
@@ -245,33 +352,35 @@ impl Window {
     #[must_use]
     pub fn takes_days_of(&self, business: &Business, now: Timestamp) -> Option<ByWindow> {
         let names = |patterns: &[BusinessPattern]| patterns.iter().any(|p| p.matches(business));
-        let stops = self.policy.iter().any(|row| {
-            row.disposition.is_some_and(|d| !d.passes())
-                && (row.cells.business.is_empty() || names(&row.cells.business))
-        });
         let rule = self.deadlines.as_ref().filter(|rule| names(&rule.business));
-        if !stops || rule.is_some_and(|rule| rule.rule == Rule::None) {
+        if self.rows_that_stop(business).next().is_none()
+            || rule.is_some_and(|rule| rule.rule == Rule::None)
+        {
             return None;
         }
         let restart_of = rule.map_or(&[][..], |rule| &rule.restart_of);
         let stop = self.stop_of(restart_of, business, now);
         let day_ends_at = rule.and_then(|rule| rule.day_ends_at);
+        // A stop that moves nothing was decided too.
+        if rule.is_some_and(|rule| !rule.only_if.hold(self, business, &stop.interval)) {
+            return None;
+        }
         (!stop.is_final).then_some(ByWindow { stop, day_ends_at })
     }
 }
 
-/// When `date` ends, where that lies in the stop.
+/// When `due` ends, where that lies in the stop.
 #[must_use]
-pub fn taken_by(date: CivilDate, zone: Zone, by: &ByWindow) -> Option<Timestamp> {
-    let inside = is_inside(date, &by.stop.interval, zone, by.day_ends_at);
-    inside.then(|| end_of(date, zone, by.day_ends_at))
+pub fn taken_by(due: Deadline, zone: Zone, by: &ByWindow) -> Option<Timestamp> {
+    let inside = is_inside(due, &by.stop.interval, zone, by.day_ends_at);
+    inside.then(|| end_of(due, zone, by.day_ends_at))
 }
 
-/// Whether the day's last usable instant lies in the stop, so that the stop takes away the end
-/// of the term. `day_ends_at` is `None` for 24:00.
+/// Whether the last usable instant lies in the stop, so that the stop takes away the end of the
+/// term. `day_ends_at` is `None` for 24:00.
 #[must_use]
 pub fn is_inside(
-    original: CivilDate,
+    original: Deadline,
     stop: &Interval,
     zone: Zone,
     day_ends_at: Option<NaiveTime>,
@@ -280,11 +389,12 @@ pub fn is_inside(
     stop.start < end && end <= stop.end
 }
 
-/// The instant at which `day` ends as a deadline.
-fn end_of(day: CivilDate, zone: Zone, day_ends_at: Option<NaiveTime>) -> Timestamp {
-    match day_ends_at {
-        Some(time) => Timestamp::from_civil(day.and_time(time), zone),
-        None => {
+/// The instant at which `due` ends as a deadline.
+fn end_of(due: Deadline, zone: Zone, day_ends_at: Option<NaiveTime>) -> Timestamp {
+    match (due, day_ends_at) {
+        (Deadline::Moment(at), _) => at,
+        (Deadline::Day(day), Some(time)) => Timestamp::from_civil(day.and_time(time), zone),
+        (Deadline::Day(day), None) => {
             let next = day.succ_opt().unwrap_or(day);
             Timestamp::from_civil(next.and_time(NaiveTime::MIN), zone)
         }
@@ -300,31 +410,38 @@ fn end_of(day: CivilDate, zone: Zone, day_ends_at: Option<NaiveTime>) -> Timesta
 /// # Errors
 /// [`NoCalendar`] where a working day is needed in a year without data.
 pub fn effective<'a>(
-    original: CivilDate,
+    original: Deadline,
     business: &Business,
     windows: impl IntoIterator<Item = &'a Window>,
     calendar: &Calendar,
     now: Timestamp,
 ) -> Result<Computed, NoCalendar> {
-    let stops: Vec<(&Window, &DeadlineRule, Stop)> = windows
-        .into_iter()
-        .filter_map(|w| w.deadlines.as_ref().map(|rule| (w, rule)))
-        .filter(|(_, rule)| rule.speaks_of(business))
-        .map(|(w, rule)| (w, rule, w.stop_of(&rule.restart_of, business, now)))
-        .collect();
+    let of = |window: &'a Window| {
+        let rule = window.deadlines.as_ref().filter(|rule| rule.speaks_of(business))?;
+        let stop = window.stop_of(&rule.restart_of, business, now);
+        let moves = rule.only_if.hold(window, business, &stop.interval);
+        Some((window, rule, stop, moves))
+    };
+    let stops: Vec<_> = windows.into_iter().filter_map(of).collect();
     let mut is_final = true;
-    let mut latest: (CivilDate, Vec<Extension>) = (original, Vec::new());
+    let mut latest: (Deadline, Vec<Extension>) = (original, Vec::new());
     let mut seen = BTreeSet::from([original]);
     let mut open = vec![latest.clone()];
     while let Some((date, moves)) = open.pop() {
-        for (window, rule, stop) in &stops {
-            let end = end_of(date, window.zone, rule.day_ends_at);
+        for (window, rule, stop, applies) in &stops {
+            let (interval, zone) = (&stop.interval, window.zone);
+            let end = end_of(date, zone, rule.day_ends_at);
             // A stop that can still grow may yet reach a date that it does not hold now.
-            is_final &= stop.is_final || end <= stop.interval.start;
-            if !is_inside(date, &stop.interval, window.zone, rule.day_ends_at) {
+            is_final &= stop.is_final || end <= interval.start;
+            let to = if !applies {
                 continue;
-            }
-            let to = rule.moved(date, &stop.interval, window.zone, calendar)?;
+            } else if is_inside(date, interval, zone, rule.day_ends_at) {
+                rule.moved(date, interval, zone, calendar)?
+            } else if rule.no_leapfrog && interval.end < end {
+                rule.lifted(date, interval, zone, calendar)?
+            } else {
+                continue;
+            };
             if to <= date || !seen.insert(to) {
                 continue;
             }

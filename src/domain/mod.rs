@@ -8,6 +8,7 @@ pub mod calendar;
 pub mod catalogue;
 pub mod cell;
 pub mod deadline;
+
 pub mod gate;
 pub mod hours;
 pub mod identity;
@@ -25,6 +26,7 @@ pub mod retry;
 pub mod review;
 pub mod schedule;
 pub mod state;
+pub mod term;
 pub mod ticket;
 pub mod time;
 pub mod window;

@@ -192,6 +192,20 @@ fn describe(cell: &Cell) -> String {
     text
 }
 
+fn review_rule(window: &Window, rule: &DeadlineRule, faults: &mut Faults) {
+    if matches!(rule.rule, Rule::RestorePlusWorkingDays(0) | Rule::RestorePlusDays(0)) {
+        faults.error("deadlines.rule", format!("{} must be at least 1", rule.rule));
+    }
+    if let Rule::FixedDate(day) = rule.rule
+        && day < window.planned.end.civil(window.zone).date()
+    {
+        faults.error("deadlines.rule", format!("{day} is before the planned end of the stop"));
+    }
+    if rule.day_ends_at.is_some_and(|end| end <= rule.opens_at) {
+        faults.error("deadlines.day_ends_at", "must be after opens_at");
+    }
+}
+
 fn review_deadlines(
     window: &Window,
     rule: &DeadlineRule,
@@ -208,12 +222,7 @@ fn review_deadlines(
     if rule.business.is_empty() {
         faults.error("deadlines.business", "name the businesses whose deadlines move");
     }
-    if rule.rule == Rule::RestorePlusWorkingDays(0) {
-        faults.error("deadlines.rule", "restore_plus_working_days must be at least 1");
-    }
-    if rule.day_ends_at.is_some_and(|end| end <= rule.opens_at) {
-        faults.error("deadlines.day_ends_at", "must be after opens_at");
-    }
+    review_rule(window, rule, faults);
     for name in &rule.restart_of {
         let known = catalogue
             .lines
@@ -260,7 +269,9 @@ fn review_deadlines(
     let last = window.planned.end.civil(window.zone).date();
     for business in businesses {
         for day in [last.pred_opt().unwrap_or(last), last] {
-            if let Err(missing) = effective(day, business, [&over], calendar, window.planned.end) {
+            if let Err(missing) =
+                effective(day.into(), business, [&over], calendar, window.planned.end)
+            {
                 faults.error("deadlines", missing.to_string());
                 return;
             }

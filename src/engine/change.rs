@@ -15,6 +15,7 @@ use crate::domain::money::Money;
 use crate::domain::outcome::{DoubtReason, TransientReason};
 use crate::domain::policy::{Advice, Disposition, RowRef};
 use crate::domain::state::State;
+use crate::domain::term::{Deadline, Ground, OwedBy};
 use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Timestamp};
 use crate::domain::window::Window;
@@ -382,8 +383,8 @@ pub enum Change {
     DeadlineTold {
         /// The business.
         business: Business,
-        /// The date given.
-        original: CivilDate,
+        /// What was given.
+        original: Deadline,
         /// The move to the date told.
         extension: Extension,
         /// What caused the computation, for instance `window_set` or `check`.
@@ -524,10 +525,14 @@ pub struct Case {
     pub institution: InstitutionCode,
     /// The business.
     pub business: Business,
-    /// The date.
-    pub original: CivilDate,
+    /// When it is due.
+    pub original: Deadline,
     /// A reference of the registrant's, hashed with the same key as insured persons.
     pub reference: InsuredHash,
+    /// What `original` follows from, where it was not given.
+    pub ground: Option<Ground>,
+    /// Who has to act, where that was said.
+    pub owed_by: Option<OwedBy>,
 }
 
 /// What the machine keeps of an accepted transaction.

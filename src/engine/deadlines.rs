@@ -8,7 +8,19 @@ use super::step::Decision;
 use super::view::DeadlineView;
 use crate::domain::deadline::{self, Computed, Extension};
 use crate::domain::ids::{Business, Seq};
+use crate::domain::term::{Deadline, Ground};
 use crate::domain::time::{CivilDate, Timestamp};
+
+/// A move of a date that somebody was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Telling {
+    /// The move, from what was given.
+    pub(super) extension: Extension,
+    /// What caused the computation: `accepted`, `turned_away`, `check`, `window`, `overrun`.
+    pub(super) cause: String,
+    /// When.
+    pub(super) at: Timestamp,
+}
 
 /// The moves of a date as one: from the original to the date that holds, resting on the last
 /// move. `None` where nothing moved it.
@@ -43,12 +55,32 @@ impl Machine {
         answer
     }
 
-    /// Keeps the latest move told for a date; an earlier one never replaces a later one.
-    pub(super) fn note_told(&mut self, business: &Business, extension: &Extension) {
+    /// Keeps a move told for a date, unless one as late or later was told before.
+    pub(super) fn note_told(
+        &mut self,
+        business: &Business,
+        extension: &Extension,
+        cause: &str,
+        at: Timestamp,
+    ) {
         let told = self.dates.entry((business.clone(), extension.from)).or_default();
-        if told.as_ref().is_none_or(|old| old.to < extension.to) {
-            *told = Some(extension.clone());
+        if told.last().is_none_or(|old| old.extension.to < extension.to) {
+            told.push(Telling { extension: extension.clone(), cause: cause.to_owned(), at });
         }
+    }
+
+    /// The move of a date that was told last, where any was.
+    pub(super) fn told(&self, business: &Business, original: Deadline) -> Option<&Extension> {
+        let told = self.dates.get(&(business.clone(), original))?;
+        told.last().map(|telling| &telling.extension)
+    }
+
+    /// The last day of a term.
+    ///
+    /// # Errors
+    /// [`Fault::NoCalendar`] where the calendar does not reach.
+    pub fn ends(&self, ground: &Ground) -> Result<CivilDate, Fault> {
+        Ok(ground.term.ends(ground.event, &self.settings.calendar)?)
     }
 
     /// A date as it holds at `now`: the later of what was told and what is computed.
@@ -58,7 +90,7 @@ impl Machine {
     pub fn deadline(
         &self,
         business: &Business,
-        original: CivilDate,
+        original: Deadline,
         now: Timestamp,
     ) -> Result<Computed, Fault> {
         let windows = self.windows.iter().map(AsRef::as_ref);
@@ -67,7 +99,7 @@ impl Machine {
         } else {
             deadline::effective(original, business, windows, &self.settings.calendar, now)?
         };
-        let told = self.dates.get(&(business.clone(), original)).and_then(Option::as_ref);
+        let told = self.told(business, original);
         if let Some(told) = told.filter(|told| computed.date < told.to) {
             computed.date = told.to;
             computed.moves = vec![told.clone()];
@@ -80,7 +112,7 @@ impl Machine {
         &mut self,
         id: Option<Seq>,
         business: &Business,
-        original: CivilDate,
+        original: Deadline,
         now: Timestamp,
         out: &mut Decision,
     ) -> Reply {
@@ -100,7 +132,7 @@ impl Machine {
 
     /// Computes every known date again and commits the moves that are new.
     pub(super) fn tell_dates(&mut self, cause: &str, now: Timestamp, out: &mut Decision) {
-        let known: Vec<(Business, CivilDate)> = self.dates.keys().cloned().collect();
+        let known: Vec<(Business, Deadline)> = self.dates.keys().cloned().collect();
         for (business, original) in known {
             // A year without calendar data was refused when the window was declared.
             if let Ok(computed) = self.deadline(&business, original, now) {
@@ -118,7 +150,7 @@ impl Machine {
         out: &mut Decision,
     ) {
         let Some(extension) = as_one_move(computed) else { return };
-        let told = self.dates.get(&(business.clone(), computed.original)).and_then(Option::as_ref);
+        let told = self.told(business, computed.original);
         if told.is_none_or(|told| told.to < extension.to) {
             self.push(
                 out,

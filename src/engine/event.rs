@@ -15,6 +15,7 @@ use crate::domain::outcome::{Finding, Outcome};
 use crate::domain::policy::Disposition;
 use crate::domain::review::WindowFault;
 use crate::domain::state::State;
+use crate::domain::term::Deadline;
 use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Timestamp};
 use crate::domain::window::{Proof, Window};
@@ -277,8 +278,8 @@ pub enum Event {
         reply: ReplyTo,
         /// The business.
         business: Business,
-        /// The date.
-        original: CivilDate,
+        /// What was given.
+        original: Deadline,
     },
     /// The audit log is durable up to here.
     AuditNoted(AuditHead),

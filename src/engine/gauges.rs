@@ -8,10 +8,13 @@
 use super::machine::{CellSlot, Machine};
 use super::settings::Limits;
 use super::view::{DeadlinesView, ReplayView};
+use crate::domain::cell::Cell;
 use crate::domain::deadline::taken_by;
 use crate::domain::gate::HealthPhase;
-use crate::domain::ids::UpstreamName;
-use crate::domain::time::{CivilDate, Timestamp};
+use crate::domain::ids::{Seq, UpstreamName};
+use crate::domain::state::State;
+use crate::domain::term::Deadline;
+use crate::domain::time::Timestamp;
 use crate::domain::window::{Lock, Window};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -117,11 +120,11 @@ impl Machine {
             let mut after = Bound::Unbounded;
             while let Some(((business, _), _)) = self.dates.range((after, Bound::Unbounded)).next()
             {
-                let last = (business.clone(), CivilDate::MAX);
+                let last = (business.clone(), Deadline::MAX);
                 if let Some(stop) = window.takes_days_of(business, now) {
-                    let dates = self.dates.range((business.clone(), CivilDate::MIN)..=last.clone());
+                    let dates = self.dates.range((business.clone(), Deadline::MIN)..=last.clone());
                     let holds = dates.map(|((_, original), told)| {
-                        told.as_ref().map_or(*original, |told| told.to.max(*original))
+                        told.last().map_or(*original, |told| told.extension.to.max(*original))
                     });
                     let taken = holds.filter_map(|date| taken_by(date, window.zone, &stop)).min();
                     next = next.into_iter().chain(taken).min();
@@ -130,5 +133,10 @@ impl Machine {
             }
         }
         next
+    }
+
+    /// The moves into final states and dead letters since this was last called.
+    pub fn take_arrivals(&mut self) -> Vec<(Seq, Arc<Cell>, State)> {
+        std::mem::take(&mut self.arrivals)
     }
 }

@@ -7,6 +7,7 @@
 
 use super::change::{Accepted, AuditHead, Carried, Case, Change, Facts, Settlement, Totals};
 use super::clock::Watch;
+use super::deadlines::Telling;
 use super::event::ReplyTo;
 use super::flow::Closing;
 use super::live::{
@@ -17,7 +18,6 @@ use super::schedule::Plan;
 use super::settings::{Settings, sabotaged};
 use super::view::Untold;
 use crate::domain::cell::Cell;
-use crate::domain::deadline::Extension;
 use crate::domain::gate::{GateState, Health, Override};
 use crate::domain::ids::{Business, InstitutionCode, KeyHash, Seq, UpstreamName, WindowId};
 use crate::domain::ledger::Books;
@@ -26,8 +26,9 @@ use crate::domain::outcome::TransientReason;
 use crate::domain::pacing::Pacer;
 use crate::domain::review;
 use crate::domain::state::{Move, State};
+use crate::domain::term::Deadline;
 use crate::domain::ticket::TicketState;
-use crate::domain::time::{CivilDate, Timestamp};
+use crate::domain::time::Timestamp;
 use crate::domain::window::Window;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -139,8 +140,8 @@ pub struct Machine {
     /// For each window what it stops, as far as the catalogue tells, and nobody has restored.
     pub(super) unrestored: BTreeMap<WindowId, Vec<Cell>>,
     pub(super) overrides: Vec<Override>,
-    /// Dates that somebody was told of or waits for, and the move told last.
-    pub(super) dates: BTreeMap<(Business, CivilDate), Option<Extension>>,
+    /// Dates that somebody was told of or waits for, and the moves told, each later than before.
+    pub(super) dates: BTreeMap<(Business, Deadline), Vec<Telling>>,
     pub(super) registered: BTreeMap<Seq, super::view::DeadlineView>,
     /// The same cases, to know one that is registered again.
     pub(super) cases: HashMap<Case, Seq>,
@@ -273,7 +274,7 @@ impl Machine {
                 // A part of the core that only ever turned work away must be restored too.
                 self.intern_cell(&record.cell);
                 if let Some(extension) = &record.deadline {
-                    self.note_told(&record.cell.business, extension);
+                    self.note_told(&record.cell.business, extension, "turned_away", record.at);
                 }
             }
             Change::AttemptStarted { transaction, .. } => self.apply_started(*transaction),
@@ -332,8 +333,8 @@ impl Machine {
                 self.gates_dirty = true;
             }
             Change::DeadlineRegistered { case, at } => self.apply_registered(seq, case, *at),
-            Change::DeadlineTold { business, extension, .. } => {
-                self.note_told(business, extension);
+            Change::DeadlineTold { business, extension, cause, at, .. } => {
+                self.note_told(business, extension, cause, *at);
             }
             // Only where it is read has changed, which is the journal's business.
             Change::Forwarded { .. } => {}
@@ -420,7 +421,7 @@ impl Machine {
         }
         self.books.accept(accepted.amount);
         if let Some(extension) = &accepted.told.deadline {
-            self.note_told(&accepted.cell.business, extension);
+            self.note_told(&accepted.cell.business, extension, "accepted", accepted.at);
         }
         self.enter(seq, &accepted.facts(), State::Waiting, accepted.at);
     }
@@ -459,7 +460,7 @@ impl Machine {
             extra.ticket_after = facts.ticket_after;
         }
         if let Some(date) = facts.deadline {
-            self.dates.entry((facts.cell.business.clone(), date)).or_default();
+            self.dates.entry((facts.cell.business.clone(), date.into())).or_default();
         }
         if let Some(old) = facts.replaces.and_then(|old| self.live.find(old)) {
             self.live.extra_mut(old).replaced_by = Some(seq);
@@ -782,11 +783,6 @@ impl Machine {
         self.institutions.push(code.clone());
         self.institution_ids.insert(code.clone(), id);
         id
-    }
-
-    /// The moves into final states and dead letters since this was last called.
-    pub fn take_arrivals(&mut self) -> Vec<(Seq, Arc<Cell>, State)> {
-        std::mem::take(&mut self.arrivals)
     }
 
     /// Forgets the keys that stand in sealed runs by now.

@@ -20,8 +20,9 @@ use crate::domain::cell::Cell;
 use crate::domain::gate::GateState;
 use crate::domain::ids::{Business, InstitutionCode, Seq, UpstreamName};
 use crate::domain::state::State;
+use crate::domain::term::Deadline;
 use crate::domain::ticket::TicketState;
-use crate::domain::time::{CivilDate, Now, Timestamp};
+use crate::domain::time::{Now, Timestamp};
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -431,7 +432,7 @@ impl Handle {
     }
 
     /// Asks for a date; what is answered counts as told.
-    pub async fn check_deadline(&self, business: Business, original: CivilDate) -> Reply {
+    pub async fn check_deadline(&self, business: Business, original: Deadline) -> Reply {
         self.ask(move |reply| Event::CheckDeadline { reply, business, original }).await
     }
 

@@ -57,13 +57,13 @@ impl Machine {
             id: d.id,
             registered: Box::new(Change::DeadlineRegistered { case: d.case.clone(), at: d.at }),
         }));
-        changes.extend(self.dates.iter().filter_map(|((business, original), told)| {
-            told.as_ref().map(|extension| Change::DeadlineTold {
+        changes.extend(self.dates.iter().flat_map(|((business, original), told)| {
+            told.iter().map(|telling| Change::DeadlineTold {
                 business: business.clone(),
                 original: *original,
-                extension: extension.clone(),
-                cause: "snapshot".to_owned(),
-                at: self.last_at,
+                extension: telling.extension.clone(),
+                cause: telling.cause.clone(),
+                at: telling.at,
             })
         }));
         changes

@@ -243,7 +243,7 @@ impl Machine {
             decision.disposition = Disposition::PassOrTicket;
         }
         let (date, is_final) = match s.deadline {
-            Some(original) => match self.deadline(&s.cell.business, original, now) {
+            Some(original) => match self.deadline(&s.cell.business, original.into(), now) {
                 Ok(computed) => (super::deadlines::as_one_move(&computed), computed.is_final),
                 Err(fault) => return Some(Reply::Invalid(fault)),
             },

@@ -9,13 +9,14 @@ use super::submit::{plain, posted};
 use super::{Caller, Page, Query, Shared, State, missing};
 use crate::domain::deadline::Computed;
 use crate::domain::ids::{Business, DeadlineId};
-use crate::domain::time::{CivilDate, Now, Timestamp, Zone};
+use crate::domain::term::{self, Ground, NotADeadline, NotATerm, OwedBy, Term};
+use crate::domain::time::{CivilDate, Now};
 use crate::engine::change::Case;
 use crate::engine::event::{Fault, Reply};
 use crate::engine::machine::Machine;
 use crate::engine::search::{Among, Search};
 use crate::engine::view::DeadlineView;
-use crate::web::problem::{self, DeadlineMention, FieldError, Problem, rule_word};
+use crate::web::problem::{self, DeadlineMention, FieldError, Problem};
 use axum::extract::{Request, State as Taken};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
@@ -27,8 +28,20 @@ use serde::{Deserialize, Serialize};
 pub(super) struct RegisterBody {
     /// The business.
     business: String,
-    /// The date, `yyyy-MM-dd`.
-    original: String,
+    /// When it is due: a day, `yyyy-MM-dd`, or an instant with its offset. Left out where it
+    /// follows from an event.
+    #[serde(default)]
+    original: Option<String>,
+    /// How long after the event: `working_days:5`, `days:60`, `months:6`, `years:3`, `month_end`,
+    /// or `first_working_days:5/1,4,7,10`.
+    #[serde(default)]
+    term: Option<String>,
+    /// The day of the event; it is not counted.
+    #[serde(default)]
+    event: Option<String>,
+    /// Who has to act: `applicant`, `institution` or `agency`.
+    #[serde(default)]
+    owed_by: Option<String>,
     /// The registrant's own reference, which tells this case from others of the same business and
     /// date; kept only as a keyed hash.
     reference: String,
@@ -37,10 +50,10 @@ pub(super) struct RegisterBody {
 /// One move of a date.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct Move {
-    #[schema(value_type = String, format = Date)]
-    from: CivilDate,
-    #[schema(value_type = String, format = Date)]
-    to: CivilDate,
+    #[schema(value_type = String)]
+    from: term::Deadline,
+    #[schema(value_type = String)]
+    to: term::Deadline,
     rule: String,
     clause: String,
     window: String,
@@ -68,13 +81,25 @@ pub(super) struct Deadline {
     /// When it was registered.
     #[serde(skip_serializing_if = "Option::is_none")]
     registered_at: Option<String>,
+    /// The term by which it follows from `event`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    term: Option<Term>,
+    /// The day of the event that it follows from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = Date)]
+    event: Option<CivilDate>,
+    /// Who has to act.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    owed_by: Option<OwedBy>,
 }
 
 fn deadline(business: Business, computed: &Computed) -> Deadline {
     let moves = computed.moves.iter().map(|m| Move {
         from: m.from,
         to: m.to,
-        rule: rule_word(m.rule),
+        rule: m.rule.to_string(),
         clause: m.clause.clone(),
         window: m.window.to_string(),
         version: m.version,
@@ -87,7 +112,73 @@ fn deadline(business: Business, computed: &Computed) -> Deadline {
         extensions: moves.collect(),
         in_time: None,
         registered_at: None,
+        term: None,
+        event: None,
+        owed_by: None,
     }
+}
+
+impl Deadline {
+    fn with(self, ground: Option<Ground>, owed_by: Option<OwedBy>) -> Self {
+        let (term, event) = ground.map(|ground| (ground.term, ground.event)).unzip();
+        Self { term, event, owed_by, ..self }
+    }
+}
+
+/// What is due: given, or by a term after an event.
+enum Asked {
+    Given(term::Deadline),
+    After(Ground),
+}
+
+/// Reads what is due from the fields that say it; what is wrong goes to `wrong`, by field.
+fn asked(
+    original: Option<&str>,
+    term: Option<&str>,
+    event: Option<&str>,
+    wrong: &mut Vec<FieldError>,
+) -> Option<Asked> {
+    let mut note = |name: &str, detail: &str| {
+        let detail = detail.to_owned().into();
+        wrong.push(FieldError { pointer: format!("/{name}"), detail });
+    };
+    match (original, term, event) {
+        (Some(original), None, None) => {
+            // A `+` of an offset that was not encoded arrives as a space.
+            let due = original.replace(' ', "+").parse();
+            due.map_err(|why: NotADeadline| note("original", &why.to_string()))
+                .ok()
+                .map(Asked::Given)
+        }
+        (None, Some(term), event) => {
+            let term = term.parse().map_err(|why: NotATerm| note("term", &why.to_string())).ok();
+            let event = event.and_then(parse_day);
+            if event.is_none() {
+                note("event", NO_DAY);
+            }
+            Some(Asked::After(Ground { term: term?, event: event? }))
+        }
+        (Some(_), ..) => {
+            note("original", "expected either original, or term and event");
+            None
+        }
+        (None, None, _) => {
+            note("original", "expected when it is due: original, or term and event");
+            None
+        }
+    }
+}
+
+/// The deadline, and what it follows from.
+async fn due(state: &State, asked: Asked) -> Result<(term::Deadline, Option<Ground>), Problem> {
+    let ground = match asked {
+        Asked::Given(due) => return Ok((due, None)),
+        Asked::After(ground) => ground,
+    };
+    let of = ground.clone();
+    let ends = state.engine.read(move |machine, _| machine.ends(&of)).await;
+    let day = ends.ok_or_else(answer::unavailable)?.map_err(|fault| answer::faulty(&fault))?;
+    Ok((day.into(), Some(ground)))
 }
 
 fn known_business(state: &State, text: &str) -> Option<Business> {
@@ -117,25 +208,37 @@ pub(super) async fn register(
     Taken(state): Taken<Shared>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (institution, asked) = posted::<RegisterBody>(&state, request).await?;
-    let business = known_business(&state, &asked.business);
-    let original = parse_day(&asked.original);
-    let (Some(business), Some(original)) = (business.clone(), original) else {
-        let wrong = |bad: bool, pointer: &str, detail: &'static str| {
-            bad.then(|| FieldError { pointer: pointer.to_owned(), detail: detail.into() })
-        };
-        let problems = [
-            wrong(business.is_none(), "/business", NO_BUSINESS),
-            wrong(original.is_none(), "/original", NO_DAY),
-        ];
-        return Err(Problem::fields(problems.into_iter().flatten().collect()));
+    let (institution, body) = posted::<RegisterBody>(&state, request).await?;
+    let mut wrong = Vec::new();
+    let business = known_business(&state, &body.business);
+    if business.is_none() {
+        wrong.push(FieldError { pointer: "/business".to_owned(), detail: NO_BUSINESS.into() });
+    }
+    let [original, term, event] = [&body.original, &body.term, &body.event].map(Option::as_deref);
+    let asked = asked(original, term, event, &mut wrong);
+    let owed_by = body.owed_by.as_deref().map(str::parse::<OwedBy>).transpose();
+    if let Err(why) = &owed_by {
+        wrong.push(FieldError { pointer: "/owed_by".to_owned(), detail: why.to_string().into() });
+    }
+    let (Some(business), Some(asked), Ok(owed_by), true) =
+        (business, asked, owed_by, wrong.is_empty())
+    else {
+        return Err(Problem::fields(wrong));
     };
-    let reference = state.vault.insured(&plain(&asked.reference, "/reference")?);
-    let case = Case { institution, business: business.clone(), original, reference };
+    let (original, ground) = due(&state, asked).await?;
+    let reference = state.vault.insured(&plain(&body.reference, "/reference")?);
+    let case = Case {
+        institution,
+        business: business.clone(),
+        original,
+        reference,
+        ground: ground.clone(),
+        owed_by,
+    };
     match state.engine.register_deadline(case).await {
         Reply::Deadline { id, duplicate, computed } => {
             let id = id.map(|seq| state.numbers.deadline(seq));
-            let deadline = Deadline { id, ..deadline(business, &computed) };
+            let deadline = Deadline { id, ..deadline(business, &computed).with(ground, owed_by) };
             let mut response = answer::json_response(StatusCode::CREATED, &deadline)?;
             if duplicate {
                 response.headers_mut().insert(answer::REPLAYED, HeaderValue::from_static("true"));
@@ -188,7 +291,7 @@ pub(super) async fn list(
     let item = |(view, computed): (DeadlineView, Computed)| Deadline {
         id: Some(id(view.id)),
         registered_at: Some(view.at.rfc3339(state.zone)),
-        ..deadline(view.case.business, &computed)
+        ..deadline(view.case.business, &computed).with(view.case.ground, view.case.owed_by)
     };
     let own: Result<Vec<_>, Fault> = found.items.into_iter().collect();
     let own = own.map_err(|fault| answer::faulty(&fault))?;
@@ -203,7 +306,9 @@ pub(super) async fn list(
     operation_id = "checkDeadline",
     params(
         ("business" = String, Query, description = "The business"),
-        ("original" = String, Query, description = "The date, yyyy-MM-dd"),
+        ("original" = Option<String>, Query, description = "A day or an instant"),
+        ("term" = Option<String>, Query, description = "Instead: how long after the event"),
+        ("event" = Option<String>, Query, description = "The day of the event"),
         ("received" = Option<String>, Query, description = "A day or an instant: was it in time?"),
     ),
     responses(
@@ -221,33 +326,26 @@ pub(super) async fn check(
     let (head, _) = request.into_parts();
     let (mut query, mut problems) = (Query::of(&head)?, Vec::new());
     let found = query.read("business", NO_BUSINESS, &mut problems, |b| known_business(&state, b));
-    let day = query.read("original", NO_DAY, &mut problems, parse_day);
+    let said = ["original", "term", "event"].map(|name| query.take(name));
+    let [original, term, event] = said.each_ref().map(Option::as_deref);
+    let asked = asked(original, term, event, &mut problems);
     let received = query.read("received", "expected a day or an instant", &mut problems, |text| {
-        parse_received(text, state.zone)
+        text.replace(' ', "+").parse::<term::Deadline>().ok()
     });
-    for (name, is_there) in [("business", found.is_some()), ("original", day.is_some())] {
-        if !is_there && !problems.iter().any(|p| p.pointer.ends_with(name)) {
-            missing(name, &mut problems);
-        }
+    if found.is_none() && !problems.iter().any(|p| p.pointer.ends_with("business")) {
+        missing("business", &mut problems);
     }
     query.end(problems)?;
-    let (Some(business), Some(original)) = (found, day) else {
+    let (Some(business), Some(asked)) = (found, asked) else {
         return Err(Problem::fields(Vec::new()));
     };
+    let (original, ground) = due(&state, asked).await?;
     match state.engine.check_deadline(business.clone(), original).await {
         Reply::Deadline { computed, .. } => {
-            let in_time = received.map(|day| day <= computed.date);
-            let deadline = Deadline { in_time, ..deadline(business, &computed) };
-            answer::json_response(StatusCode::OK, &deadline)
+            let in_time = received.map(|at| computed.date.is_met_by(at, state.zone));
+            let deadline = deadline(business, &computed).with(ground, None);
+            answer::json_response(StatusCode::OK, &Deadline { in_time, ..deadline })
         }
         other => Err(answer::problem_of(&state, other, state.clock.now().wall)),
     }
-}
-
-/// The civil day of what was received: a day, or an instant seen in the zone. A deadline's day
-/// ends at 24:00.
-fn parse_received(text: &str, zone: Zone) -> Option<CivilDate> {
-    // A `+` of an offset that was not encoded arrives as a space.
-    let instant = || text.replace(' ', "+").parse::<Timestamp>().ok();
-    parse_day(text).or_else(|| instant().map(|at| at.civil(zone).date()))
 }

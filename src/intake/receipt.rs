@@ -9,6 +9,7 @@ use crate::domain::deadline::Extension;
 use crate::domain::ids::{Business, InstitutionCode, TicketId, TransactionId};
 use crate::domain::money::Money;
 use crate::domain::policy::{Advice, Disposition, RowRef};
+use crate::domain::term::Deadline;
 use crate::domain::time::Zone;
 use crate::engine::change::{Accepted, Told, TurnedAway};
 use crate::web::problem::{DeadlineMention, Message, PolicyMention};
@@ -197,12 +198,12 @@ fn deadline(record: &Accepted) -> Option<DeadlineMention> {
         Some(moved) => {
             let mut mention = DeadlineMention::moved(moved, record.told.deadline_final);
             // The last move may begin at a date that an earlier stop had moved already.
-            mention.original = record.deadline.unwrap_or(mention.original);
+            mention.original = record.deadline.map_or(mention.original, Deadline::Day);
             Some(mention)
         }
         None => record.deadline.map(|day| DeadlineMention {
-            original: day,
-            effective: day,
+            original: day.into(),
+            effective: day.into(),
             is_final: record.told.deadline_final,
             rule: None,
             clause: None,

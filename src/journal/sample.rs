@@ -11,6 +11,7 @@ use crate::domain::money::Money;
 use crate::domain::outcome::{DoubtReason, TransientReason};
 use crate::domain::policy::{Advice, Disposition, RowRef};
 use crate::domain::state::State;
+use crate::domain::term::{Deadline, Ground, OwedBy, Term};
 use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Interval, Timestamp};
 use crate::domain::window::{Act, Notice, Proof, RestoreBy, Window};
@@ -83,6 +84,10 @@ impl Dice {
         CivilDate::from_num_days_from_ce_opt(self.0.i32(730_000..750_000)).unwrap_or_default()
     }
 
+    fn deadline(&mut self) -> Deadline {
+        if self.0.bool() { Deadline::Day(self.date()) } else { Deadline::Moment(self.at()) }
+    }
+
     fn seq(&mut self) -> Seq {
         let bits = self.0.u32(1..64);
         Seq(self.below(1 << bits) + 1)
@@ -121,13 +126,15 @@ fn cell(d: &mut Dice) -> Cell {
 
 fn extension(d: &mut Dice) -> Extension {
     Extension {
-        from: d.date(),
-        to: d.date(),
+        from: d.deadline(),
+        to: d.deadline(),
         rule: d.of(&[
             Rule::None,
             Rule::FirstFullWorkingDay,
             Rule::RestorePlusWorkingDays(3),
             Rule::ShiftByOutage,
+            Rule::RestorePlusDays(10),
+            Rule::FixedDate(CivilDate::MAX),
         ]),
         clause: d.text(),
         window: d.name(),
@@ -306,14 +313,16 @@ fn rare(d: &mut Dice, kind: u8, transaction: Seq, at: Timestamp) -> Change {
             case: Case {
                 institution: d.institution(),
                 business: d.name(),
-                original: d.date(),
+                original: d.deadline(),
                 reference: InsuredHash(d.0.u128(..)),
+                ground: d.0.bool().then(|| Ground { term: Term::Months(6), event: d.date() }),
+                owed_by: d.0.bool().then(|| d.of(OwedBy::ALL)),
             },
             at,
         },
         21 => Change::DeadlineTold {
             business: d.name(),
-            original: d.date(),
+            original: d.deadline(),
             extension: extension(d),
             cause: d.text(),
             at,

@@ -218,8 +218,14 @@ words!(
 );
 
 const OUTCOMES: &[&str] = &["applied", "refused", "transient", "in_doubt"];
-const RULES: &[&str] =
-    &["none", "first_full_working_day", "restore_plus_working_days", "shift_by_outage"];
+const RULES: &[&str] = &[
+    "none",
+    "first_full_working_day",
+    "restore_plus_working_days",
+    "shift_by_outage",
+    "restore_plus_days",
+    "fixed_date",
+];
 pub(super) const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 /// The label of a line that is not in the catalogue any more.
 const OTHER: &str = "other";
@@ -476,6 +482,8 @@ impl Series {
             Rule::FirstFullWorkingDay => 1,
             Rule::RestorePlusWorkingDays(_) => 2,
             Rule::ShiftByOutage => 3,
+            Rule::RestorePlusDays(_) => 4,
+            Rule::FixedDate(_) => 5,
         }]
     }
 

@@ -6,10 +6,10 @@
 //! identity number in a wrong field must not come back in an error, where it would be logged.
 
 use crate::domain::cell::words;
-use crate::domain::deadline::{Computed, Extension, Rule};
+use crate::domain::deadline::{Computed, Extension};
 use crate::domain::ids::WindowId;
 use crate::domain::policy::RowRef;
-use crate::domain::time::CivilDate;
+use crate::domain::term::Deadline;
 use crate::engine::event::Sought;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -222,11 +222,11 @@ impl From<&RowRef> for PolicyMention {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct DeadlineMention {
     /// The date given.
-    #[schema(value_type = String, format = Date)]
-    pub original: CivilDate,
+    #[schema(value_type = String)]
+    pub original: Deadline,
     /// The date that holds.
-    #[schema(value_type = String, format = Date)]
-    pub effective: CivilDate,
+    #[schema(value_type = String)]
+    pub effective: Deadline,
     /// Whether it can no longer move because of the stops known now.
     #[serde(rename = "final")]
     pub is_final: bool,
@@ -250,7 +250,7 @@ impl DeadlineMention {
             original: extension.from,
             effective: extension.to,
             is_final,
-            rule: Some(rule_word(extension.rule)),
+            rule: Some(extension.rule.to_string()),
             clause: Some(extension.clause.clone()),
             window: Some(extension.window.clone()),
         }
@@ -264,21 +264,10 @@ impl DeadlineMention {
             original: computed.original,
             effective: computed.date,
             is_final: computed.is_final,
-            rule: last.map(|m| rule_word(m.rule)),
+            rule: last.map(|m| m.rule.to_string()),
             clause: last.map(|m| m.clause.clone()),
             window: last.map(|m| m.window.clone()),
         }
-    }
-}
-
-/// A rule's word, with its number where it has one.
-#[must_use]
-pub fn rule_word(rule: Rule) -> String {
-    match rule {
-        Rule::None => "none".to_owned(),
-        Rule::FirstFullWorkingDay => "first_full_working_day".to_owned(),
-        Rule::RestorePlusWorkingDays(days) => format!("restore_plus_working_days({days})"),
-        Rule::ShiftByOutage => "shift_by_outage".to_owned(),
     }
 }
 

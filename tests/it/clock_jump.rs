@@ -65,6 +65,8 @@ fn two_hours_forward_open_nothing_early_and_the_rest_goes_on() {
             business: "filing.one".parse().unwrap(),
             original: "2022-08-14".parse().unwrap(),
             reference: InsuredHash(1),
+            ground: None,
+            owed_by: None,
         },
     });
     let told = |bench: &Bench| {
@@ -302,6 +304,8 @@ fn a_stop_that_a_wrong_clock_had_ended_is_on_again_and_a_date_told_stays() {
             business: "filing.one".parse().unwrap(),
             original: "2022-08-13".parse().unwrap(),
             reference: InsuredHash(1),
+            ground: None,
+            owed_by: None,
         },
     });
     let told = date(&bench);

@@ -7,6 +7,7 @@ use holdover::domain::cell::Selector;
 use holdover::domain::deadline::{Computed, Rule, effective, is_inside};
 use holdover::domain::ids::Business;
 use holdover::domain::policy::Disposition;
+use holdover::domain::term::Deadline;
 use holdover::domain::time::{CivilDate, Interval, Timestamp};
 use holdover::domain::window::{Act, Proof, Window};
 use proptest::prelude::*;
@@ -23,6 +24,10 @@ fn at(text: &str) -> Timestamp {
 }
 
 fn day(text: &str) -> CivilDate {
+    text.parse().unwrap()
+}
+
+fn due(text: &str) -> Deadline {
     text.parse().unwrap()
 }
 
@@ -57,7 +62,7 @@ fn agency() -> Selector {
 }
 
 fn computed(window: &Window, original: &str, now: &str) -> Computed {
-    effective(day(original), &manual(), [window], &calendar(), at(now)).unwrap()
+    effective(day(original).into(), &manual(), [window], &calendar(), at(now)).unwrap()
 }
 
 /// Asks for `original` long after the agency path was restored at `restored`.
@@ -144,21 +149,21 @@ fn s1_11_the_rule_moves_only_what_it_names_and_says_on_what_it_rests() {
     stop.restores.push(act(agency(), "2022-08-15T07:10:00+08:00"));
     let answer = computed(&stop, "2022-08-13", "2022-08-16T00:00:00+08:00");
     let [only] = answer.moves.as_slice() else { panic!("{:?}", answer.moves) };
-    assert_eq!((only.from, only.to), (day("2022-08-13"), day("2022-08-15")));
+    assert_eq!((only.from, only.to), (due("2022-08-13"), due("2022-08-15")));
     assert_eq!((only.clause.as_str(), only.rule), ("(三)3", FIRST));
     assert_eq!((only.window.as_str(), only.version), ("beijing-2022-08", 1));
     assert_eq!(only.calendar, "cn-2026.1");
     let other = "filing.out_of_area".parse().unwrap();
-    let stays = effective(day("2022-08-13"), &other, [&stop], &calendar(), at(END)).unwrap();
-    assert_eq!((stays.date, stays.moves.len()), (day("2022-08-13"), 0));
+    let stays = effective(day("2022-08-13").into(), &other, [&stop], &calendar(), at(END)).unwrap();
+    assert_eq!((stays.date, stays.moves.len()), (due("2022-08-13"), 0));
     let stays = computed(&window(Rule::None), "2022-08-13", END);
-    assert_eq!((stays.date, stays.is_final), (day("2022-08-13"), true));
+    assert_eq!((stays.date, stays.is_final), (due("2022-08-13"), true));
 }
 
 #[test]
 fn a_date_told_before_the_restart_is_not_final_and_only_grows() {
     let mut stop = window(FIRST);
-    let mut last = day("2022-08-14");
+    let mut last = due("2022-08-14");
     for (now, date) in [
         ("2022-08-10T00:00:00+08:00", "2022-08-15"),
         ("2022-08-13T10:00:00+08:00", "2022-08-15"),
@@ -168,7 +173,7 @@ fn a_date_told_before_the_restart_is_not_final_and_only_grows() {
         ("2022-08-19T12:00:00+08:00", "2022-08-22"),
     ] {
         let answer = computed(&stop, "2022-08-14", now);
-        assert_eq!(answer.date, day(date), "{now}");
+        assert_eq!(answer.date, due(date), "{now}");
         assert!(!answer.is_final && answer.date >= last, "{now}");
         last = answer.date;
     }
@@ -203,7 +208,7 @@ fn only_a_restore_of_the_businesss_own_part_of_the_core_ends_its_stop() {
         stop.restores.push(act(cells.clone(), "2022-08-15T07:00:00+08:00"));
         let answer = computed(&stop, "2022-08-14", late);
         assert_eq!(answer.is_final, ends, "{cells:?}");
-        assert_eq!(answer.date, day(if ends { "2022-08-15" } else { "2022-08-17" }), "{cells:?}");
+        assert_eq!(answer.date, due(if ends { "2022-08-15" } else { "2022-08-17" }), "{cells:?}");
     }
     // An act from before the stop proves nothing.
     let mut stop = window(FIRST);
@@ -216,7 +221,7 @@ fn cancelling_takes_back_nothing_that_was_published() {
     let mut stop = window(FIRST);
     stop.cancelled_at = Some(at("2022-08-11T00:00:00+08:00"));
     let answer = computed(&stop, "2022-08-14", "2022-08-11T00:00:00+08:00");
-    assert_eq!((answer.date, answer.is_final), (day("2022-08-15"), true));
+    assert_eq!((answer.date, answer.is_final), (due("2022-08-15"), true));
 }
 
 #[test]
@@ -224,9 +229,9 @@ fn an_extended_window_counts_with_its_published_end_and_a_shortened_one_too() {
     let mut stop = window(FIRST);
     stop.planned.end = at("2022-08-17T06:00:00+08:00");
     stop.published.end = stop.planned.end;
-    assert_eq!(computed(&stop, "2022-08-15", END).date, day("2022-08-17"));
+    assert_eq!(computed(&stop, "2022-08-15", END).date, due("2022-08-17"));
     stop.planned.end = at("2022-08-14T06:00:00+08:00");
-    assert_eq!(computed(&stop, "2022-08-15", END).date, day("2022-08-17"));
+    assert_eq!(computed(&stop, "2022-08-15", END).date, due("2022-08-17"));
 }
 
 #[test]
@@ -238,8 +243,8 @@ fn a_business_that_stops_longer_than_its_window_counts_with_its_own_stretch() {
             row.ends_at = Some(at("2022-08-16T06:00:00+08:00"));
         }
     }
-    assert_eq!(computed(&stop, "2022-08-11", END).date, day("2022-08-16"));
-    assert_eq!(computed(&stop, "2022-08-15", END).date, day("2022-08-16"));
+    assert_eq!(computed(&stop, "2022-08-11", END).date, due("2022-08-16"));
+    assert_eq!(computed(&stop, "2022-08-15", END).date, due("2022-08-16"));
 }
 
 #[test]
@@ -254,7 +259,8 @@ fn a_date_moved_into_another_stop_moves_again() {
     second.restores.push(act(agency(), "2022-08-17T06:00:00+08:00"));
     for order in [[&first, &second], [&second, &first]] {
         let now = at("2022-09-01T00:00:00+08:00");
-        let answer = effective(day("2022-08-13"), &manual(), order, &calendar(), now).unwrap();
+        let answer =
+            effective(day("2022-08-13").into(), &manual(), order, &calendar(), now).unwrap();
         let steps: Vec<String> =
             answer.moves.iter().map(|m| format!("{} {} {}", m.window, m.from, m.to)).collect();
         assert_eq!(
@@ -283,20 +289,26 @@ fn a_year_without_working_days_is_an_error_and_never_a_guess() {
         Interval::new(at("2026-12-31T19:00:00+08:00"), at("2027-01-02T06:00:00+08:00")).unwrap();
     (stop.planned, stop.published) = (planned, planned);
     let now = at("2026-12-31T20:00:00+08:00");
-    let answer = effective(day("2026-12-31"), &manual(), [&stop], &calendar(), now);
+    let answer = effective(day("2026-12-31").into(), &manual(), [&stop], &calendar(), now);
     assert_eq!(answer, Err(NoCalendar(2027)));
-    stop.deadlines.as_mut().unwrap().rule = SHIFT;
-    let answer = effective(day("2026-12-31"), &manual(), [&stop], &calendar(), now);
-    assert_eq!(answer.unwrap().date, day("2027-01-02"));
+    for rule in [SHIFT, Rule::RestorePlusDays(1), Rule::FixedDate(day("2027-01-31"))] {
+        stop.deadlines.as_mut().unwrap().rule = rule;
+        let answer = effective(day("2026-12-31").into(), &manual(), [&stop], &calendar(), now);
+        match rule {
+            // A day that is named stands as it is.
+            Rule::FixedDate(fixed) => assert_eq!(answer.unwrap().date, fixed.into()),
+            _ => assert_eq!(answer, Err(NoCalendar(2027)), "{rule}"),
+        }
+    }
 }
 
 #[test]
 fn a_shift_that_ends_at_midnight_stays_on_the_day_that_ends_there() {
     let mut stop = window(SHIFT);
     let planned =
-        Interval::new(at("2022-08-12T12:00:00+08:00"), at("2022-08-13T12:00:00+08:00")).unwrap();
+        Interval::new(at("2022-08-09T12:00:00+08:00"), at("2022-08-10T12:00:00+08:00")).unwrap();
     (stop.planned, stop.published) = (planned, planned);
-    assert_eq!(moved(stop, "2022-08-13T12:00:00+08:00", "2022-08-12"), "2022-08-13");
+    assert_eq!(moved(stop, "2022-08-10T12:00:00+08:00", "2022-08-09"), "2022-08-10");
 }
 
 #[test]
@@ -314,7 +326,11 @@ fn a_day_lies_inside_when_its_last_usable_instant_does() {
         ("2022-08-15", close("06:00:00"), true),
         ("2022-08-15", close("06:00:01"), false),
     ] {
-        assert_eq!(is_inside(day(date), &stop, zone, closes_at), inside, "{date} {closes_at:?}");
+        assert_eq!(
+            is_inside(day(date).into(), &stop, zone, closes_at),
+            inside,
+            "{date} {closes_at:?}"
+        );
     }
 }
 
@@ -368,9 +384,10 @@ proptest! {
         let now = at("2022-08-01T00:00:00+08:00")
             .after(Duration::from_secs(3600 * u64::from(now)));
         let ask = |windows: &[Window], now| {
-            effective(original, &manual(), windows, base_calendar(), now).unwrap()
+            effective(original.into(), &manual(), windows, base_calendar(), now).unwrap()
         };
         let answer = ask(&windows, now);
+        let original = Deadline::Day(original);
         prop_assert!(answer.date >= original);
         for window in &windows {
             let rule = window.deadlines.as_ref().unwrap();

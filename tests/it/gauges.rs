@@ -140,8 +140,9 @@ fn at_risk(stop: Window, now: &str) -> Option<Timestamp> {
     let mut bench = declared(stop);
     for original in ["2022-08-13", "2022-08-20"] {
         let business = "filing.one".parse().unwrap();
-        let original = original.parse().unwrap();
-        let reply = bench.ask(|reply| Event::CheckDeadline { reply, business, original });
+        let original: holdover::domain::time::CivilDate = original.parse().unwrap();
+        let reply =
+            bench.ask(|reply| Event::CheckDeadline { reply, business, original: original.into() });
         assert!(matches!(reply, Some(Reply::Deadline { .. })), "{reply:?}");
         // A transaction makes its date known.
         let mut one = submission(cell("b", "filing.one"), bench.journal.len() as u128 + 50, 50);

@@ -70,6 +70,13 @@ impl Stop {
             return Some(original);
         }
         let day_after = |date: CivilDate| date + Days::new(1);
+        let first_worked = |date: CivilDate| {
+            let mut day = date;
+            while !is_worked(day) {
+                day = day_after(day);
+            }
+            day
+        };
         let moved = match self.rule {
             Rule::None => original,
             Rule::FirstFullWorkingDay => {
@@ -87,8 +94,14 @@ impl Stop {
                 }
                 day
             }
+            Rule::RestorePlusDays(count) => {
+                first_worked(date_of(end) + Days::new(u64::from(count)))
+            }
             // A day ends when the next begins, so the last instant of the day counts.
-            Rule::ShiftByOutage => date_of(expires + (end - self.starts.as_millis()) - 1),
+            Rule::ShiftByOutage => {
+                first_worked(date_of(expires + (end - self.starts.as_millis()) - 1))
+            }
+            Rule::FixedDate(day) => day,
         };
         let moved = moved.max(original);
         in_august(moved).then_some(moved)

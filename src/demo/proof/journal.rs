@@ -169,7 +169,9 @@ impl Recount {
             }
             Change::DeadlineTold { business, original, extension, at, .. } => {
                 let business = business.to_string();
-                self.told.push(Told { business, original, to: extension.to, at });
+                // The demo speaks of days alone.
+                let [original, to] = [original, extension.to].map(|due| due.day(chrono_tz::UTC));
+                self.told.push(Told { business, original, to, at });
             }
             Change::StillInDoubt { .. }
             | Change::Forwarded { .. }

@@ -12,6 +12,7 @@ use crate::domain::deadline::{Extension, Rule};
 use crate::domain::ids::{Mark, Seq};
 use crate::domain::ledger::Entry;
 use crate::domain::policy::RowRef;
+use crate::domain::term::Deadline;
 use crate::domain::time::{CivilDate, Timestamp};
 use crate::engine::change::{Accepted, Change, Sealed, Settlement, TurnedAway};
 use crate::journal::keys::KeyRow;
@@ -72,6 +73,7 @@ pub(super) mod tag {
     pub(in super::super) const UP_TO: u8 = 51;
     pub(in super::super) const ID: u8 = 52;
     pub(in super::super) const INNER: u8 = 53;
+    pub(in super::super) const DUE_AT: u8 = 54;
     pub(in super::super) const STATE: u8 = 55;
     pub(in super::super) const CELLS: u8 = 56;
     pub(in super::super) const EXTRAS: u8 = 57;
@@ -355,11 +357,14 @@ fn encode_rare(w: &mut Writer<'_>, change: &Change) {
     } else if let Change::DeadlineRegistered { case, at: _ } = change {
         w.text(tag::INSTITUTION, case.institution.as_str());
         w.text(tag::BUSINESS, case.business.as_str());
-        w.int(tag::DEADLINE, days(case.original));
+        put_due(w, case.original);
         w.wide(tag::INSURED, case.reference.0);
+        if case.ground.is_some() || case.owed_by.is_some() {
+            w.json(tag::VALUE, &(&case.ground, case.owed_by));
+        }
     } else if let Change::DeadlineTold { business, original, extension, cause, at: _ } = change {
         w.text(tag::BUSINESS, business.as_str());
-        w.int(tag::DEADLINE, days(*original));
+        put_due(w, *original);
         put_extension(w, extension);
         w.text(tag::WORD, cause);
     }
@@ -405,6 +410,22 @@ pub(super) fn days(date: CivilDate) -> i64 {
     i64::from(date.num_days_from_ce())
 }
 
+/// A day is a number of days, an instant a number of milliseconds, each under a tag of its own.
+fn put_due(w: &mut Writer<'_>, due: Deadline) {
+    match due {
+        Deadline::Day(day) => w.int(tag::DEADLINE, days(day)),
+        Deadline::Moment(at) => w.int(tag::DUE_AT, at.as_millis()),
+    }
+}
+
+/// The same in a list, where the length tells them apart.
+fn due_bytes(due: Deadline) -> Vec<u8> {
+    match due {
+        Deadline::Day(day) => day.num_days_from_ce().to_le_bytes().to_vec(),
+        Deadline::Moment(at) => at.as_millis().to_le_bytes().to_vec(),
+    }
+}
+
 pub(super) fn millis(at: Option<Timestamp>) -> Option<i64> {
     at.map(Timestamp::as_millis)
 }
@@ -436,10 +457,13 @@ fn put_extension(w: &mut Writer<'_>, extension: &Extension) {
         Rule::FirstFullWorkingDay => (2, 0),
         Rule::RestorePlusWorkingDays(count) => (3, count),
         Rule::ShiftByOutage => (4, 0),
+        Rule::RestorePlusDays(count) => (5, count),
+        Rule::FixedDate(day) => (6, day.num_days_from_ce().cast_unsigned()),
     };
+    let (from, to) = (due_bytes(extension.from), due_bytes(extension.to));
     let parts: [&[u8]; 8] = [
-        &extension.from.num_days_from_ce().to_le_bytes(),
-        &extension.to.num_days_from_ce().to_le_bytes(),
+        &from,
+        &to,
         &[rule],
         &days_more.to_le_bytes(),
         extension.clause.as_bytes(),

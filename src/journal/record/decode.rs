@@ -16,6 +16,7 @@ use crate::domain::ids::{
 use crate::domain::ledger::Entry;
 use crate::domain::money::Money;
 use crate::domain::policy::RowRef;
+use crate::domain::term::Deadline;
 use crate::domain::time::{CivilDate, Timestamp};
 use crate::engine::change::{
     Accepted, AuditHead, Case, Change, Sealed, Settlement, Told, Totals, TurnedAway,
@@ -141,18 +142,21 @@ fn decode_rare(
         17 => Change::WindowSet(Arc::new(f.json(tag::VALUE)?)),
         18 => Change::OverridesSet(f.json(tag::VALUE)?),
         19 => Change::HealthSet { upstream: f.name(tag::UPSTREAM)?, health: f.json(tag::VALUE)? },
-        DEADLINE_REGISTERED => Change::DeadlineRegistered {
-            case: Case {
+        DEADLINE_REGISTERED => {
+            let (ground, owed_by) = f.opt_json(tag::VALUE)?.unwrap_or_default();
+            let case = Case {
                 institution: f.name(tag::INSTITUTION)?,
                 business: f.name(tag::BUSINESS)?,
-                original: get_date(f.int(tag::DEADLINE)?)?,
+                original: get_due(f)?,
                 reference: InsuredHash(f.wide(tag::INSURED)?),
-            },
-            at,
-        },
+                ground,
+                owed_by,
+            };
+            Change::DeadlineRegistered { case, at }
+        }
         21 => Change::DeadlineTold {
             business: f.name(tag::BUSINESS)?,
-            original: get_date(f.int(tag::DEADLINE)?)?,
+            original: get_due(f)?,
             extension: get_extension(f)?.ok_or(Malformed("a field is missing"))?,
             cause: f.string(tag::WORD)?,
             at,
@@ -305,6 +309,13 @@ fn get_sealed(f: &Fields<'_>, seal: Seal) -> Option<Sealed> {
     })
 }
 
+fn get_due(f: &Fields<'_>) -> Result<Deadline, Malformed> {
+    match f.opt_int(tag::DUE_AT)? {
+        Some(millis) => Ok(Deadline::Moment(Timestamp::from_millis(millis))),
+        None => get_date(f.int(tag::DEADLINE)?).map(Deadline::Day),
+    }
+}
+
 fn get_extension(f: &Fields<'_>) -> Result<Option<Extension>, Malformed> {
     const WRONG: Malformed = Malformed("a move of a date is not whole");
     let parts = f.list(tag::EXTENSION)?;
@@ -316,16 +327,22 @@ fn get_extension(f: &Fields<'_>) -> Result<Option<Extension>, Malformed> {
     };
     let number = |bytes: &[u8]| bytes.try_into().map(u32::from_le_bytes).map_err(|_| WRONG);
     let date = |bytes: &[u8]| get_date(i64::from(number(bytes)?.cast_signed()));
+    let due = |bytes: &[u8]| match bytes.try_into().map(i64::from_le_bytes) {
+        Ok(millis) => Ok(Deadline::Moment(Timestamp::from_millis(millis))),
+        Err(_) => date(bytes).map(Deadline::Day),
+    };
     let rule = match rule {
         [1] => Rule::None,
         [2] => Rule::FirstFullWorkingDay,
         [3] => Rule::RestorePlusWorkingDays(number(count)?),
         [4] => Rule::ShiftByOutage,
+        [5] => Rule::RestorePlusDays(number(count)?),
+        [6] => Rule::FixedDate(date(count)?),
         _ => return Err(Malformed("unknown code of a rule")),
     };
     Ok(Some(Extension {
-        from: date(from)?,
-        to: date(to)?,
+        from: due(from)?,
+        to: due(to)?,
         rule,
         clause: text(clause)?.to_owned(),
         window: text(window)?.parse::<WindowId>().map_err(|_| WRONG)?,
