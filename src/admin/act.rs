@@ -156,6 +156,7 @@ pub(super) fn unexpected() -> Refusal {
 fn shortly(done: &Done) -> Value {
     match done {
         Done::Window(window) => super::windows::shortly(window),
+        Done::Dates(told) => serde_json::json!({ "told": told }),
         Done::Gates(gates) => serde_json::json!({ "cells": gates.len() }),
         Done::Transaction(seq, state) => {
             serde_json::json!({ "transaction": seq.0, "state": state.as_str() })

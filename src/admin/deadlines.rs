@@ -1,24 +1,39 @@
 //! `/admin/v1/deadlines`: registered cases with the date that holds, and any date on demand.
 //!
+//! Explaining, previewing and the dates at risk tell nobody anything; `apply` tells what is computed
+//! and was not told, which the engine does by itself whenever a window changes.
+//!
 //! `check` counts as telling: a date that was shown to somebody is never moved earlier, so the
 //! engine journals it before this page shows it. The list tells nobody anything.
 
 use super::State;
+use super::act::{Act, carry_out, unexpected};
+use super::guard::Caller;
 use super::look::{self, Of};
 use super::refusal::Refusal;
-use super::types::{DeadlineChecked, DeadlineOut, Page};
-use crate::domain::ids::Business;
+use super::text;
+use super::types::{
+    Because, DeadlineChecked, DeadlineExplained, DeadlineOut, DeadlineRisk, DeadlinesApplied,
+    DeadlinesAtRisk, DeadlinesPreview, InversionOut, MoveOut, Page, ToldOut,
+};
+use crate::domain::deadline::Computed;
+use crate::domain::ids::{Business, DeadlineId, WindowId};
+use crate::domain::numbers::Numbers;
 use crate::domain::term::Deadline;
-use crate::domain::time::Now;
+use crate::domain::time::{Interval, Now, Timestamp};
 use crate::engine::change::Case;
-use crate::engine::event::Reply;
+use crate::engine::deadlines::Telling;
+use crate::engine::event::{Command, Done, Reply, Sought};
 use crate::engine::machine::Machine;
 use crate::engine::search::Among;
-use crate::engine::view::DeadlineView;
-use axum::Json;
-use axum::extract::State as Extract;
+use crate::engine::view::{Affected, DeadlineView, Explained, Preview};
+use crate::web::problem::Problem;
+use axum::body::Body;
+use axum::extract::{Path, State as Extract};
 use axum::http::Uri;
+use axum::{Extension, Json};
 use serde::Deserialize;
+use serde_json::Value;
 use std::sync::Arc;
 
 type Shared = Extract<Arc<State>>;
@@ -38,7 +53,12 @@ pub(super) async fn list(
         machine.search_deadlines(search, fits, computed)
     };
     let numbers = Arc::clone(&state.numbers);
-    let show = |(computed, view): (_, DeadlineView)| DeadlineOut {
+    let show = |(computed, view): (_, DeadlineView)| registered(&numbers, view, computed);
+    look::page(&state, search, look, show).await
+}
+
+fn registered(numbers: &Numbers, view: DeadlineView, computed: Option<Computed>) -> DeadlineOut {
+    DeadlineOut {
         id: numbers.deadline(view.id),
         institution: view.case.institution,
         business: view.case.business,
@@ -47,8 +67,22 @@ pub(super) async fn list(
         ground: view.case.ground,
         owed_by: view.case.owed_by,
         computed,
-    };
-    look::page(&state, search, look, show).await
+    }
+}
+
+pub(super) async fn show(
+    Extract(state): Shared,
+    Path(id): Path<String>,
+) -> Result<Json<DeadlineOut>, Refusal> {
+    let id = id.parse::<DeadlineId>().ok().and_then(|id| state.numbers.place(&id));
+    let id = id.ok_or_else(|| Problem::not_found(Sought::Deadline))?;
+    let looked = look::at(&state, move |machine, now| {
+        let view = machine.registered(id)?;
+        let computed = machine.deadline(&view.case.business, view.case.original, now.wall).ok();
+        Some((view, computed))
+    });
+    let (view, computed) = looked.await?.ok_or_else(|| Problem::not_found(Sought::Deadline))?;
+    Ok(Json(registered(&state.numbers, view, computed)))
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,6 +113,119 @@ pub(super) async fn check(
         Reply::Accepted { .. }
         | Reply::KeyReused { .. }
         | Reply::TurnedAway { .. }
-        | Reply::Done(_) => Err(super::act::unexpected()),
+        | Reply::Done(_) => Err(unexpected()),
     }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    business: Business,
+    original: Deadline,
+}
+
+pub(super) async fn explain(
+    Extract(state): Shared,
+    uri: Uri,
+) -> Result<Json<DeadlineExplained>, Refusal> {
+    let Which { business, original } = look::query(&uri)?;
+    let asked = business.clone();
+    let seen = look::at(&state, move |machine, now| machine.explain(&asked, original, now.wall));
+    let Explained { computed, words, told } = seen.await??;
+    let told =
+        told.into_iter().map(|Telling { extension, cause, at }| ToldOut { at, cause, extension });
+    Ok(Json(DeadlineExplained {
+        business,
+        original,
+        effective: computed.date,
+        is_final: computed.is_final,
+        words,
+        extensions: computed.moves,
+        told: told.collect(),
+    }))
+}
+
+pub(super) async fn at_risk(Extract(state): Shared) -> Result<Json<DeadlinesAtRisk>, Refusal> {
+    let found = look::at(&state, |machine, now| machine.dates_at_risk(now.wall)).await?;
+    let items = found.into_iter().map(|risk| DeadlineRisk {
+        business: risk.business,
+        original: risk.original,
+        effective: risk.holds,
+        ends_at: risk.ends_at,
+        window: risk.window,
+        cases: risk.cases,
+        transactions: risk.open,
+    });
+    Ok(Json(DeadlinesAtRisk { items: items.collect() }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IfSo {
+    window: WindowId,
+    /// The end that it would have.
+    ends_at: Option<Timestamp>,
+}
+
+pub(super) async fn preview(
+    Extract(state): Shared,
+    uri: Uri,
+) -> Result<Json<DeadlinesPreview>, Refusal> {
+    let IfSo { window, ends_at } = look::query(&uri)?;
+    let looked = look::at(&state, move |machine, now| {
+        let mut changed = (*machine.windows().into_iter().find(|w| w.id == window)?).clone();
+        if let Some(end) = ends_at {
+            changed.planned = Interval { end, ..changed.planned };
+            changed.published.end = changed.published.end.max(end);
+        }
+        Some(machine.preview(&changed, now.wall))
+    });
+    let preview = looked.await?.ok_or_else(|| Problem::not_found(Sought::Window))??;
+    Ok(Json(shown(preview)))
+}
+
+fn shown(preview: Preview) -> DeadlinesPreview {
+    let sum = |of: fn(&Affected) -> u64| preview.moves.iter().map(of).sum();
+    let (cases, transactions) = (sum(|one| one.cases), sum(|one| one.open));
+    let moves = preview.moves.into_iter().map(|one| MoveOut {
+        business: one.business,
+        original: one.original,
+        holds: one.holds,
+        becomes: one.becomes.date,
+        extensions: one.becomes.moves,
+        cases: one.cases,
+        transactions: one.open,
+    });
+    let inversions = preview.inversions.into_iter().map(|one| InversionOut {
+        business: one.business,
+        earlier: one.earlier.0,
+        earlier_becomes: one.earlier.1,
+        later: one.later.0,
+        later_becomes: one.later.1,
+    });
+    DeadlinesPreview {
+        moves: moves.collect(),
+        cases,
+        transactions,
+        inversions: inversions.collect(),
+    }
+}
+
+pub(super) async fn apply(
+    Extract(state): Shared,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Result<Json<DeadlinesApplied>, Refusal> {
+    let (_, reason): (Because, _) = text::read(&caller, body, state.body_limits).await?;
+    let act = Act {
+        action: "deadlines.apply",
+        object: "every known date".to_owned(),
+        before: Value::Null,
+        after: Value::Null,
+        reason,
+        command: Ok(Command::TellDates),
+    };
+    let (done, audit_head) = carry_out(&state, &caller, act).await?;
+    let Done::Dates(told) = done else { return Err(unexpected()) };
+    Ok(Json(DeadlinesApplied { told, audit_head }))
 }

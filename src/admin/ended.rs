@@ -27,7 +27,8 @@ pub(super) fn subject(command: &Command) -> Option<Seq> {
         | Command::CloseGate { .. }
         | Command::ExtendGate { .. }
         | Command::OpenGate { .. }
-        | Command::TrustClock => None,
+        | Command::TrustClock
+        | Command::TellDates => None,
     }
 }
 

@@ -156,6 +156,11 @@ pub const ROUTES: &[Route] = &[
     approve("/admin/v1/in-doubt/{id}/resolve"),
     look("/admin/v1/deadlines"),
     look("/admin/v1/deadlines/check"),
+    look("/admin/v1/deadlines/explain"),
+    look("/admin/v1/deadlines/at-risk"),
+    look("/admin/v1/deadlines/preview"),
+    operate("/admin/v1/deadlines/apply"),
+    look("/admin/v1/deadlines/{id}"),
     look("/admin/v1/ledger"),
     look("/admin/v1/upstreams"),
     look("/admin/v1/audit"),
@@ -193,6 +198,11 @@ pub fn router(state: State) -> axum::Router {
         .route("/admin/v1/in-doubt/{id}/resolve", post(in_doubt::resolve))
         .route("/admin/v1/deadlines", get(deadlines::list))
         .route("/admin/v1/deadlines/check", get(deadlines::check))
+        .route("/admin/v1/deadlines/explain", get(deadlines::explain))
+        .route("/admin/v1/deadlines/at-risk", get(deadlines::at_risk))
+        .route("/admin/v1/deadlines/preview", get(deadlines::preview))
+        .route("/admin/v1/deadlines/apply", post(deadlines::apply))
+        .route("/admin/v1/deadlines/{id}", get(deadlines::show))
         .route("/admin/v1/ledger", get(ledger::show))
         .route("/admin/v1/upstreams", get(upstreams::list))
         .route("/admin/v1/audit", get(audit_log::show))

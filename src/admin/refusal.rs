@@ -130,6 +130,7 @@ const fn how_to_find(sought: Sought) -> &'static str {
             "check the number; holdover ticket list shows the open tickets"
         }
         Sought::Window => "check the name; holdover window list shows every window there is",
+        Sought::Deadline => "check the number; holdover deadline list shows what is registered",
         Sought::Closing => {
             "nothing was changed; name exactly the cells that were closed: holdover gate list shows \
              every closing"

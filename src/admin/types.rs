@@ -4,8 +4,13 @@
 //! Answers are plain copies of what the engine shows; nothing here decides anything. Instants
 //! are RFC 3339 with an offset, amounts are decimal strings.
 
+mod deadlines;
 mod status;
 
+pub use deadlines::{
+    DeadlineChecked, DeadlineExplained, DeadlineOut, DeadlineRisk, DeadlinesApplied,
+    DeadlinesAtRisk, DeadlinesPreview, InversionOut, MoveOut, ToldOut,
+};
 pub use status::{
     BacklogOut, BooksOut, DiskOut, KafkaOut, LiveWindowOut, Need, NeedOut, NotOpenOut,
     PublishedOut, ReplayOut, StatusOut, StatusPhase,
@@ -13,16 +18,13 @@ pub use status::{
 
 use super::audit::Record;
 use crate::domain::cell::{Cell, Selector};
-use crate::domain::deadline::{Computed, DeadlineRule};
+use crate::domain::deadline::DeadlineRule;
 use crate::domain::gate::{GateState, HealthPhase, Override};
-use crate::domain::ids::{
-    Business, DeadlineId, InstitutionCode, TicketId, TransactionId, UpstreamName, WindowId,
-};
+use crate::domain::ids::{InstitutionCode, TicketId, TransactionId, UpstreamName, WindowId};
 use crate::domain::money::Money;
 use crate::domain::outcome::TransientReason;
 use crate::domain::policy::{Disposition, Row};
 use crate::domain::state::State;
-use crate::domain::term::{Deadline, Ground, OwedBy};
 use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Interval, Timestamp, Zone};
 use crate::domain::window::{Act, Notice, Phase, RestoreBy};
@@ -535,48 +537,6 @@ pub struct TicketOut {
     pub replaced_by: Option<TransactionId>,
     /// When its transaction was accepted.
     pub accepted_at: Timestamp,
-}
-
-/// A registered deadline, with the date that holds now.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DeadlineOut {
-    /// Its number.
-    pub id: DeadlineId,
-    /// Who registered it.
-    pub institution: InstitutionCode,
-    /// The business.
-    pub business: Business,
-    /// When it was registered.
-    pub registered_at: Timestamp,
-    /// What was given.
-    pub original: Deadline,
-    /// What it follows from, where it was not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ground: Option<Ground>,
-    /// Who has to act, where that was said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owed_by: Option<OwedBy>,
-    /// The date as it holds; absent where the calendar does not reach.
-    pub computed: Option<Computed>,
-}
-
-/// The answer to a question for a date. Asking counts as telling.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DeadlineChecked {
-    /// The business.
-    pub business: Business,
-    /// What was given.
-    pub original: Deadline,
-    /// What holds.
-    pub effective: Deadline,
-    /// Whether it can still move.
-    #[serde(rename = "final")]
-    pub is_final: bool,
-    /// Each move with its rule and clause.
-    pub extensions: Vec<crate::domain::deadline::Extension>,
-    /// For the day asked about: whether it is in time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub in_time: Option<bool>,
 }
 
 /// What submitters were answered since the process began.

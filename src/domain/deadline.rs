@@ -6,6 +6,10 @@
 //! Telling people and remembering what they were told is the machine's job; here a date is
 //! computed afresh each time.
 
+mod explain;
+
+pub use explain::in_words;
+
 use super::calendar::{Calendar, NoCalendar};
 use super::cell::{BusinessPattern, Channel, Selector};
 use super::ids::{Business, UpstreamName, WindowId};
@@ -70,21 +74,33 @@ pub struct Conditions {
 }
 
 impl Conditions {
-    /// Whether a stop of `business` by `window` moves dates. One that still lasts may do so later.
-    fn hold(&self, window: &Window, business: &Business, stop: &Interval) -> bool {
-        let minutes = |count: u32| Duration::from_secs(60 * u64::from(count));
-        let announced = |least: Duration| {
-            let notice = window.notice.as_ref();
-            notice.is_some_and(|notice| notice.published_at.after(least) <= stop.start)
-        };
-        let is_stopped = |channel: &Channel| {
-            window
+    /// What keeps a stop of `business` by `window` from moving dates, in words; nothing where it
+    /// moves them. One that still lasts may do so later.
+    fn unmet(&self, window: &Window, business: &Business, stop: &Interval) -> Option<String> {
+        let minutes = |time: Duration| time.as_secs() / 60;
+        if let Some(least) = self.stop_min_minutes.map(u64::from)
+            && minutes(stop.length()) < least
+        {
+            let lasts = minutes(stop.length());
+            return Some(format!("it lasts {lasts} minutes, at least {least} are needed"));
+        }
+        if let Some(least) = self.notice_min_minutes.map(u64::from) {
+            let published = window.notice.as_ref().map(|notice| notice.published_at);
+            let before = published.filter(|&at| at <= stop.start).map(|at| stop.start.since(at));
+            if before.is_none_or(|before| minutes(before) < least) {
+                let before = before.map(minutes).unwrap_or_default();
+                return Some(format!(
+                    "its notice came {before} minutes before it, at least {least} are needed"
+                ));
+            }
+        }
+        let goes_on = |channel: &&Channel| {
+            !window
                 .rows_that_stop(business)
                 .any(|row| row.cells.channel.is_empty() || row.cells.channel.contains(channel))
         };
-        self.stop_min_minutes.is_none_or(|least| minutes(least) <= stop.length())
-            && self.notice_min_minutes.is_none_or(|least| announced(minutes(least)))
-            && self.stopped_channels.iter().all(is_stopped)
+        let open = self.stopped_channels.iter().find(goes_on)?;
+        Some(format!("{business} goes on through the channel {open}"))
     }
 }
 
@@ -362,7 +378,7 @@ impl Window {
         let stop = self.stop_of(restart_of, business, now);
         let day_ends_at = rule.and_then(|rule| rule.day_ends_at);
         // A stop that moves nothing was decided too.
-        if rule.is_some_and(|rule| !rule.only_if.hold(self, business, &stop.interval)) {
+        if rule.is_some_and(|rule| rule.only_if.unmet(self, business, &stop.interval).is_some()) {
             return None;
         }
         (!stop.is_final).then_some(ByWindow { stop, day_ends_at })
@@ -419,7 +435,7 @@ pub fn effective<'a>(
     let of = |window: &'a Window| {
         let rule = window.deadlines.as_ref().filter(|rule| rule.speaks_of(business))?;
         let stop = window.stop_of(&rule.restart_of, business, now);
-        let moves = rule.only_if.hold(window, business, &stop.interval);
+        let moves = rule.only_if.unmet(window, business, &stop.interval).is_none();
         Some((window, rule, stop, moves))
     };
     let stops: Vec<_> = windows.into_iter().filter_map(of).collect();

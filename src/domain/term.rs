@@ -44,6 +44,12 @@ impl Deadline {
         }
     }
 
+    /// Whether it is a day.
+    #[must_use]
+    pub const fn is_day(self) -> bool {
+        matches!(self, Self::Day(_))
+    }
+
     /// Whether what was handed in at `received` was in time. Of two instants the times of day
     /// count too.
     #[must_use]

@@ -6,20 +6,40 @@ use super::machine::Machine;
 use super::settings::sabotaged;
 use super::step::Decision;
 use super::view::DeadlineView;
+use super::view::{Affected, Explained, Inversion, Preview};
 use crate::domain::deadline::{self, Computed, Extension};
 use crate::domain::ids::{Business, Seq};
 use crate::domain::term::{Deadline, Ground};
 use crate::domain::time::{CivilDate, Timestamp};
+use crate::domain::window::Window;
 
 /// A move of a date that somebody was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Telling {
+pub struct Telling {
     /// The move, from what was given.
-    pub(super) extension: Extension,
+    pub extension: Extension,
     /// What caused the computation: `accepted`, `turned_away`, `check`, `window`, `overrun`.
-    pub(super) cause: String,
+    pub cause: String,
     /// When.
-    pub(super) at: Timestamp,
+    pub at: Timestamp,
+}
+
+/// A date that is known: why, and what was told of it.
+#[derive(Debug, Default)]
+pub(super) struct Dated {
+    /// The moves told, each later than the one before.
+    pub(super) told: Vec<Telling>,
+    /// Cases that are registered for it.
+    pub(super) cases: u64,
+    /// Transactions that carry it and are not final.
+    pub(super) open: u64,
+}
+
+impl Dated {
+    /// What was told last, of a date that was given as `original`.
+    pub(super) fn holds(&self, original: Deadline) -> Deadline {
+        self.told.last().map_or(original, |told| told.extension.to.max(original))
+    }
 }
 
 /// The moves of a date as one: from the original to the date that holds, resting on the last
@@ -31,7 +51,7 @@ pub(super) fn as_one_move(computed: &Computed) -> Option<Extension> {
 
 impl Machine {
     pub(super) fn apply_registered(&mut self, id: Seq, case: &Case, at: Timestamp) {
-        self.dates.entry((case.business.clone(), case.original)).or_default();
+        self.dates.entry((case.business.clone(), case.original)).or_default().cases += 1;
         self.dates_dirty = true;
         self.registered.insert(id, DeadlineView { id, case: case.clone(), at });
         self.cases.entry(case.clone()).or_insert(id);
@@ -63,16 +83,25 @@ impl Machine {
         cause: &str,
         at: Timestamp,
     ) {
-        let told = self.dates.entry((business.clone(), extension.from)).or_default();
+        let told = &mut self.dates.entry((business.clone(), extension.from)).or_default().told;
         if told.last().is_none_or(|old| old.extension.to < extension.to) {
             told.push(Telling { extension: extension.clone(), cause: cause.to_owned(), at });
         }
     }
 
+    /// A transaction that carried a deadline is final.
+    pub(super) fn note_closed(&mut self, cell: u32, deadline: Option<CivilDate>) {
+        let business = &self.cells[cell as usize].cell.business;
+        let key = deadline.map(|day| (business.clone(), day.into()));
+        if let Some(known) = key.and_then(|key| self.dates.get_mut(&key)) {
+            known.open = known.open.saturating_sub(1);
+        }
+    }
+
     /// The move of a date that was told last, where any was.
     pub(super) fn told(&self, business: &Business, original: Deadline) -> Option<&Extension> {
-        let told = self.dates.get(&(business.clone(), original))?;
-        told.last().map(|telling| &telling.extension)
+        let known = self.dates.get(&(business.clone(), original))?;
+        known.told.last().map(|telling| &telling.extension)
     }
 
     /// The last day of a term.
@@ -93,7 +122,17 @@ impl Machine {
         original: Deadline,
         now: Timestamp,
     ) -> Result<Computed, Fault> {
-        let windows = self.windows.iter().map(AsRef::as_ref);
+        self.deadline_by(self.windows.iter().map(AsRef::as_ref), business, original, now)
+    }
+
+    /// The same, if `windows` were those that are known.
+    fn deadline_by<'w>(
+        &self,
+        windows: impl Iterator<Item = &'w Window>,
+        business: &Business,
+        original: Deadline,
+        now: Timestamp,
+    ) -> Result<Computed, Fault> {
         let mut computed = if sabotaged!(self.settings, SkipExtension) {
             Computed { original, date: original, is_final: true, moves: Vec::new() }
         } else {
@@ -128,6 +167,79 @@ impl Machine {
             }
             Err(fault) => Reply::Invalid(fault),
         }
+    }
+
+    /// A registered case.
+    #[must_use]
+    pub fn registered(&self, id: Seq) -> Option<DeadlineView> {
+        self.registered.get(&id).cloned()
+    }
+
+    /// How a date came about, in words, with everything that was told of it. Tells nobody
+    /// anything.
+    ///
+    /// # Errors
+    /// [`Fault::NoCalendar`] where the calendar does not reach.
+    pub fn explain(
+        &self,
+        business: &Business,
+        original: Deadline,
+        now: Timestamp,
+    ) -> Result<Explained, Fault> {
+        let computed = self.deadline(business, original, now)?;
+        let windows = self.windows.iter().map(AsRef::as_ref);
+        let zone = self.settings.zone;
+        let words = deadline::in_words(&computed, business, windows, now, zone);
+        let known = self.dates.get(&(business.clone(), original));
+        let told = known.map(|known| known.told.clone()).unwrap_or_default();
+        Ok(Explained { computed, words, told })
+    }
+
+    /// Which known dates would move, and whom they concern, if `changed` took the place of the
+    /// window of its name or came to those that are known.
+    ///
+    /// # Errors
+    /// [`Fault::NoCalendar`] where the calendar does not reach.
+    pub fn preview(&self, changed: &Window, now: Timestamp) -> Result<Preview, Fault> {
+        let others = || self.windows.iter().map(AsRef::as_ref).filter(|w| w.id != changed.id);
+        let mut preview = Preview::default();
+        let mut farthest: Option<(&Business, Deadline, Deadline)> = None;
+        for ((business, original), known) in &self.dates {
+            let windows = others().chain([changed]);
+            let becomes = self.deadline_by(windows, business, *original, now)?;
+            let date = becomes.date;
+            let overtakes = farthest.filter(|(of, earlier, far)| {
+                *of == business && date < *far && earlier.is_day() == original.is_day()
+            });
+            if let Some((_, earlier, far)) = overtakes {
+                preview.inversions.push(Inversion {
+                    business: business.clone(),
+                    earlier: (earlier, far),
+                    later: (*original, date),
+                });
+            } else {
+                farthest = Some((business, *original, date));
+            }
+            let holds = known.holds(*original);
+            if holds < date {
+                preview.moves.push(Affected {
+                    business: business.clone(),
+                    original: *original,
+                    holds,
+                    becomes,
+                    cases: known.cases,
+                    open: known.open,
+                });
+            }
+        }
+        Ok(preview)
+    }
+
+    /// Commits every move that is computed and was not told, and says how many those were.
+    pub(super) fn apply_dates(&mut self, now: Timestamp, out: &mut Decision) -> u64 {
+        let before = out.changes.len();
+        self.tell_dates("apply", now, out);
+        (out.changes.len() - before) as u64
     }
 
     /// Computes every known date again and commits the moves that are new.

@@ -174,6 +174,8 @@ pub enum Command {
     },
     /// Believe the clock as it is, after it was set.
     TrustClock,
+    /// Tell every known date that is computed and was not told.
+    TellDates,
     /// Put a dead letter back.
     Redrive(Seq),
     /// Skip a dead letter for good.
@@ -367,6 +369,8 @@ pub enum Done {
     Transaction(Seq, State),
     /// A ticket, as it stands now.
     Ticket(Seq, TicketState),
+    /// So many dates were told.
+    Dates(u64),
 }
 
 /// What somebody named and what is not there, or not theirs.
@@ -388,6 +392,8 @@ pub enum Sought {
     Window,
     /// An operator's closing of gates.
     Closing,
+    /// A registered deadline.
+    Deadline,
 }
 
 impl fmt::Display for Sought {
@@ -401,6 +407,7 @@ impl fmt::Display for Sought {
             Self::OpenTicket => "open ticket of that name",
             Self::Window => "window of that name",
             Self::Closing => "override of exactly these cells",
+            Self::Deadline => "registered deadline of that name",
         })
     }
 }

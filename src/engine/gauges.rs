@@ -5,13 +5,14 @@
 //! and, while something is stopped, the dates that somebody was told of. An order violation has no
 //! gauge: the machine asserts the order of a key before each start and stops instead.
 
+use super::deadlines::Dated;
 use super::machine::{CellSlot, Machine};
 use super::settings::Limits;
-use super::view::{DeadlinesView, ReplayView};
+use super::view::{AtRisk, DeadlinesView, ReplayView};
 use crate::domain::cell::Cell;
 use crate::domain::deadline::taken_by;
 use crate::domain::gate::HealthPhase;
-use crate::domain::ids::{Seq, UpstreamName};
+use crate::domain::ids::{Business, Seq, UpstreamName};
 use crate::domain::state::State;
 use crate::domain::term::Deadline;
 use crate::domain::time::Timestamp;
@@ -114,6 +115,40 @@ impl Machine {
     /// When the next known date ends that a stop of now takes away and that was not moved out of it.
     fn at_risk(&self, now: Timestamp) -> Option<Timestamp> {
         let mut next = None::<Timestamp>;
+        self.each_at_risk(now, |_, _, _, ends_at| {
+            next = next.into_iter().chain([ends_at]).min();
+        });
+        next
+    }
+
+    /// Every known date that a stop of now takes away and that was not moved out of it, the next
+    /// to end first.
+    #[must_use]
+    pub fn dates_at_risk(&self, now: Timestamp) -> Vec<AtRisk> {
+        let mut found = Vec::new();
+        self.each_at_risk(now, |window, (business, original), known, ends_at| {
+            found.push(AtRisk {
+                business: business.clone(),
+                original: *original,
+                holds: known.holds(*original),
+                ends_at,
+                window: window.id.clone(),
+                cases: known.cases,
+                open: known.open,
+            });
+        });
+        found.sort_by(|one, other| {
+            let by = |risk: &AtRisk| (risk.ends_at, risk.business.clone(), risk.original);
+            by(one).cmp(&by(other))
+        });
+        found
+    }
+
+    fn each_at_risk(
+        &self,
+        now: Timestamp,
+        mut note: impl FnMut(&Window, &(Business, Deadline), &Dated, Timestamp),
+    ) {
         let begun = |w: &&Arc<Window>| w.cancelled_at.is_none() && w.stretch().start <= now;
         for window in self.windows.iter().filter(begun) {
             // From business to business: of a stop that is over no date is looked at.
@@ -123,16 +158,14 @@ impl Machine {
                 let last = (business.clone(), Deadline::MAX);
                 if let Some(stop) = window.takes_days_of(business, now) {
                     let dates = self.dates.range((business.clone(), Deadline::MIN)..=last.clone());
-                    let holds = dates.map(|((_, original), told)| {
-                        told.last().map_or(*original, |told| told.extension.to.max(*original))
-                    });
-                    let taken = holds.filter_map(|date| taken_by(date, window.zone, &stop)).min();
-                    next = next.into_iter().chain(taken).min();
+                    for (date, known) in dates {
+                        let taken = taken_by(known.holds(date.1), window.zone, &stop);
+                        taken.into_iter().for_each(|ends_at| note(window, date, known, ends_at));
+                    }
                 }
                 after = Bound::Excluded(last);
             }
         }
-        next
     }
 
     /// The moves into final states and dead letters since this was last called.

@@ -7,7 +7,7 @@
 
 use super::change::{Accepted, AuditHead, Carried, Case, Change, Facts, Settlement, Totals};
 use super::clock::Watch;
-use super::deadlines::Telling;
+use super::deadlines::Dated;
 use super::event::ReplyTo;
 use super::flow::Closing;
 use super::live::{
@@ -140,8 +140,8 @@ pub struct Machine {
     /// For each window what it stops, as far as the catalogue tells, and nobody has restored.
     pub(super) unrestored: BTreeMap<WindowId, Vec<Cell>>,
     pub(super) overrides: Vec<Override>,
-    /// Dates that somebody was told of or waits for, and the moves told, each later than before.
-    pub(super) dates: BTreeMap<(Business, Deadline), Vec<Telling>>,
+    /// Dates that somebody was told of or waits for.
+    pub(super) dates: BTreeMap<(Business, Deadline), Dated>,
     pub(super) registered: BTreeMap<Seq, super::view::DeadlineView>,
     /// The same cases, to know one that is registered again.
     pub(super) cases: HashMap<Case, Seq>,
@@ -460,7 +460,7 @@ impl Machine {
             extra.ticket_after = facts.ticket_after;
         }
         if let Some(date) = facts.deadline {
-            self.dates.entry((facts.cell.business.clone(), date.into())).or_default();
+            self.dates.entry((facts.cell.business.clone(), date.into())).or_default().open += 1;
         }
         if let Some(old) = facts.replaces.and_then(|old| self.live.find(old)) {
             self.live.extra_mut(old).replaced_by = Some(seq);
@@ -710,6 +710,7 @@ impl Machine {
         self.ticketed.remove(&transaction);
         self.dead.remove(&transaction);
         if let Some(extra) = self.live.extra(slot).cloned() {
+            self.note_closed(live.cell, extra.deadline);
             // A replacement that did not come about leaves the ticket open for another one.
             if let Some(old) = extra.replaces.and_then(|old| self.live.find(old))
                 && self.live.extra(old).is_some_and(|e| e.replaced_by == Some(transaction))

@@ -25,7 +25,7 @@
 pub mod adjust;
 pub mod change;
 pub mod clock;
-mod deadlines;
+pub mod deadlines;
 pub mod event;
 mod flow;
 mod gauges;

@@ -57,8 +57,8 @@ impl Machine {
             id: d.id,
             registered: Box::new(Change::DeadlineRegistered { case: d.case.clone(), at: d.at }),
         }));
-        changes.extend(self.dates.iter().flat_map(|((business, original), told)| {
-            told.iter().map(|telling| Change::DeadlineTold {
+        changes.extend(self.dates.iter().flat_map(|((business, original), known)| {
+            known.told.iter().map(|telling| Change::DeadlineTold {
                 business: business.clone(),
                 original: *original,
                 extension: telling.extension.clone(),

@@ -1,16 +1,19 @@
 //! What the edges may see of the state: plain values, copied out while the engine stands still.
 
 use crate::domain::cell::{Cell, Selector};
+use crate::domain::deadline::Computed;
 use crate::domain::gate::{GateState, Health};
-use crate::domain::ids::{InstitutionCode, OrderingKey, Seq, UpstreamName, WindowId};
+use crate::domain::ids::{Business, InstitutionCode, OrderingKey, Seq, UpstreamName, WindowId};
 use crate::domain::money::Money;
 use crate::domain::outcome::TransientReason;
 use crate::domain::policy::Disposition;
 use crate::domain::state::State;
+use crate::domain::term::Deadline;
 use crate::domain::ticket::TicketState;
 use crate::domain::time::{Interval, Timestamp, Zone};
 use crate::domain::window::Phase;
 use crate::engine::change::Case;
+use crate::engine::deadlines::Telling;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,6 +148,73 @@ pub struct DeadlinesView {
     pub registered: u64,
     /// When the next known date ends that lies in a stop of now and was not moved out of it.
     pub at_risk: Option<Timestamp>,
+}
+
+/// A date with all that can be said of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explained {
+    /// As it holds.
+    pub computed: Computed,
+    /// How it came about, sentence by sentence.
+    pub words: Vec<String>,
+    /// What was told of it, in order.
+    pub told: Vec<Telling>,
+}
+
+/// A known date that a stop takes away and that was not moved out of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AtRisk {
+    /// The business.
+    pub business: Business,
+    /// What was given.
+    pub original: Deadline,
+    /// What holds.
+    pub holds: Deadline,
+    /// When that ends.
+    pub ends_at: Timestamp,
+    /// The window that takes it away.
+    pub window: WindowId,
+    /// Cases that are registered for it.
+    pub cases: u64,
+    /// Transactions that carry it and are not final.
+    pub open: u64,
+}
+
+/// What a change of a window would do to the known dates.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Preview {
+    /// The dates that would move.
+    pub moves: Vec<Affected>,
+    /// The dates that would be overtaken.
+    pub inversions: Vec<Inversion>,
+}
+
+/// A date that would move.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Affected {
+    /// The business.
+    pub business: Business,
+    /// What was given.
+    pub original: Deadline,
+    /// What holds now.
+    pub holds: Deadline,
+    /// What would hold, and why.
+    pub becomes: Computed,
+    /// Cases that are registered for it.
+    pub cases: u64,
+    /// Transactions that carry it and are not final.
+    pub open: u64,
+}
+
+/// Two dates of a business that would change places: given and effective of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inversion {
+    /// The business.
+    pub business: Business,
+    /// The one that was given as the earlier.
+    pub earlier: (Deadline, Deadline),
+    /// The one that was given as the later.
+    pub later: (Deadline, Deadline),
 }
 
 /// A registered deadline.

@@ -408,6 +408,7 @@ impl Problem {
                 "check the number; GET /v1/tickets lists those of your institution"
             }
             Sought::Window => "check the name; GET /v1/windows lists what is planned",
+            Sought::Deadline => "check the number; GET /v1/deadlines lists what is registered",
             Sought::Closing => "name exactly the cells that were closed",
         };
         problem

@@ -158,6 +158,8 @@ async fn call(
 fn path_of(route: &Route) -> String {
     let id = if route.path.contains("/windows/") {
         "stop".to_owned()
+    } else if route.path.contains("/deadlines/") {
+        Numbers::default().deadline(Seq(7)).to_string()
     } else {
         Numbers::default().transaction(Seq(7)).to_string()
     };
@@ -178,7 +180,7 @@ fn body_of(route: &Route) -> Value {
         }
         "told" => json!({"how": "telephone"}),
         "resolve" => json!({"verdict": "not_applied"}),
-        "end" | "cancel" | "redrive" | "skip" | "ask" | "trust-clock" => json!({}),
+        "apply" | "end" | "cancel" | "redrive" | "skip" | "ask" | "trust-clock" => json!({}),
         other => panic!("no body for {other}"),
     }
 }
@@ -376,6 +378,7 @@ async fn every_act_that_needs_no_look_reaches_the_engine_as_its_own_command() {
             | Command::ExtendGate { .. }
             | Command::OpenGate { .. }
             | Command::TrustClock => Done::Gates(Vec::new()),
+            Command::TellDates => Done::Dates(0),
             _ => Done::Transaction(Seq(7), Standing::Waiting),
         })
     });
@@ -399,6 +402,7 @@ async fn every_act_that_needs_no_look_reaches_the_engine_as_its_own_command() {
             "redrive" => "Redrive",
             "skip" => "Skip",
             "ask" => "AskNow",
+            "apply" => "TellDates",
             "resolve" => "ResolveDoubt",
             other => panic!("{other}"),
         };

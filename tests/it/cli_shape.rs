@@ -29,16 +29,20 @@ const BOUND: Duration = Duration::from_secs(20);
 
 /// Every verb means the same under every noun.
 const VERBS: &[&str] = &[
+    "apply",
     "ask",
+    "at-risk",
     "cancel",
     "check",
     "close",
     "create",
     "declare",
     "end",
+    "explain",
     "extend",
     "list",
     "open",
+    "preview",
     "redrive",
     "release",
     "resolve",
@@ -93,6 +97,7 @@ const CONFIRMED: &[(&str, &str)] = &[
 
 /// What plans, puts off, asks or notes.
 const UNCONFIRMED: &[&str] = &[
+    "holdover deadline apply",
     "holdover in-doubt ask",
     "holdover transaction told",
     "holdover window declare",

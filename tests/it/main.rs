@@ -20,6 +20,7 @@ mod clock_jump;
 mod clocks;
 mod config_files;
 mod damaged_record;
+mod deadline_answers;
 mod deadline_rules;
 mod deadlines;
 mod ended;
