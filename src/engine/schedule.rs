@@ -95,11 +95,14 @@ impl Machine {
         self.windows_in_play().iter().map(AsRef::as_ref)
     }
 
-    /// Sorts out the windows that are over. One that is stays so until it, time or the cells that
-    /// are known change, which is when all are looked at again.
+    /// Sorts out the windows that say nothing any more. One that does stays so until it, time or
+    /// the cells that are known change, which is when all are looked at again. Where everything
+    /// that was stopped is back, what lets other cells through is in force until the planned end.
     pub(super) fn sort_windows(&mut self, now: Timestamp) {
+        let says_something =
+            |w: &Window| self.cells.iter().any(|one| w.row_in_force(&one.cell, now).is_some());
         let over = |window: &Window| match self.phase(window, now) {
-            Phase::Completed | Phase::Cancelled => true,
+            Phase::Completed | Phase::Cancelled => !says_something(window),
             Phase::Scheduled | Phase::Active | Phase::Verifying | Phase::Replaying => false,
         };
         let in_play = self.windows_in_play().iter().filter(|w| !over(w)).cloned().collect();

@@ -46,6 +46,7 @@ mod notice_policy;
 mod openapi;
 mod probes;
 mod recurring;
+mod reference;
 mod registered;
 mod runbooks;
 mod schedules;
