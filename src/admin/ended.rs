@@ -20,6 +20,7 @@ pub(super) fn subject(command: &Command) -> Option<Seq> {
         | Command::AskNow(transaction)
         | Command::ResultTold { transaction, .. } => Some(*transaction),
         Command::DeclareWindow(_)
+        | Command::ChangeWindow { .. }
         | Command::MoveWindowEnd { .. }
         | Command::CancelWindow { .. }
         | Command::Restore { .. }

@@ -40,6 +40,7 @@ mod tickets;
 mod transactions;
 pub mod types;
 mod upstreams;
+mod versions;
 mod windows;
 
 pub use text::fault_in_reason;
@@ -134,6 +135,9 @@ pub const ROUTES: &[Route] = &[
     look("/admin/v1/windows"),
     operate("/admin/v1/windows"),
     look("/admin/v1/windows/{id}"),
+    look("/admin/v1/windows/{id}/versions"),
+    look("/admin/v1/windows/{id}/versions/{version}"),
+    operate("/admin/v1/windows/{id}/change"),
     operate("/admin/v1/windows/{id}/extend"),
     operate("/admin/v1/windows/{id}/end"),
     operate("/admin/v1/windows/{id}/cancel"),
@@ -171,6 +175,9 @@ pub fn router(state: State) -> axum::Router {
         .route("/admin/v1/configuration", get(configuration::show))
         .route("/admin/v1/windows", get(windows::list).post(windows::declare))
         .route("/admin/v1/windows/{id}", get(windows::show))
+        .route("/admin/v1/windows/{id}/versions", get(versions::list))
+        .route("/admin/v1/windows/{id}/versions/{version}", get(versions::show))
+        .route("/admin/v1/windows/{id}/change", post(windows::change))
         .route("/admin/v1/windows/{id}/extend", post(windows::extend))
         .route("/admin/v1/windows/{id}/end", post(windows::end))
         .route("/admin/v1/windows/{id}/cancel", post(windows::cancel))

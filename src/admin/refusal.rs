@@ -130,6 +130,9 @@ const fn how_to_find(sought: Sought) -> &'static str {
             "check the number; holdover ticket list shows the open tickets"
         }
         Sought::Window => "check the name; holdover window list shows every window there is",
+        Sought::Version => {
+            "the last 100 versions of a window are kept: holdover window diff shows which there are"
+        }
         Sought::Closing => {
             "nothing was changed; name exactly the cells that were closed: holdover gate list shows \
              every closing"

@@ -5,11 +5,13 @@
 //! are RFC 3339 with an offset, amounts are decimal strings.
 
 mod status;
+mod versions;
 
 pub use status::{
     BacklogOut, BooksOut, DiskOut, KafkaOut, LiveWindowOut, Need, NeedOut, NotOpenOut,
     PublishedOut, ReplayOut, StatusOut, StatusPhase,
 };
+pub use versions::{VersionOut, VersionShown, VersionsOut};
 
 use super::audit::Record;
 use crate::domain::cell::{Cell, Selector};
@@ -21,6 +23,7 @@ use crate::domain::ids::{
 use crate::domain::money::Money;
 use crate::domain::outcome::TransientReason;
 use crate::domain::policy::{Disposition, Row};
+use crate::domain::revision::ToldStop;
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Interval, Timestamp, Zone};
@@ -135,13 +138,52 @@ fn signed() -> RestoreBy {
     RestoreBy::Signed
 }
 
-/// Moves a window's planned end.
+/// Gives a window a new whole. What of the times is left out stays as it is planned; anything else
+/// that is left out is not part of the window any more.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeWindow {
+    /// The zone that its times are meant in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Zone>,
+    /// Its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_at: Option<Timestamp>,
+    /// Its planned end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Timestamp>,
+    /// The sentence of the notice that names the stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The day on which the notice was published, which gives `text` its year.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<CivilDate>,
+    /// The notice it rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<Notice>,
+    /// What it says, cell by cell.
+    pub policy: Vec<Row>,
+    /// How it moves deadlines, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadlines: Option<DeadlineRule>,
+    /// How its parts are proved to be back; only a signed act where it is left out.
+    #[serde(default = "signed")]
+    pub restore_by: RestoreBy,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Moves a window's planned end, or that of one row.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MoveEnd {
     /// The new planned end. `end` without it means now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Timestamp>,
+    /// The row's place in `policy`, from 0, where only that is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row: Option<u32>,
     /// Why.
     #[serde(default)]
     pub reason: String,
@@ -234,7 +276,7 @@ pub struct WindowOut {
     pub next_edge_at: Option<Timestamp>,
     /// Who made this version.
     pub author: String,
-    /// Why it was made; the audit log has the reasons of the versions before.
+    /// Why it was made.
     pub reason: String,
     /// When this version was made.
     pub changed_at: Timestamp,
@@ -248,6 +290,9 @@ pub struct WindowOut {
     pub deadlines: Option<DeadlineRule>,
     /// What it says, cell by cell.
     pub policy: Vec<Row>,
+    /// What rows of earlier versions told the public, where the rows of now say less.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<ToldStop>,
     /// What has been restored.
     pub restores: Vec<Act>,
     /// What has been released.

@@ -674,6 +674,7 @@ fn read_window(name: &str, mut r: Reader<'_>, zone: Zone, limits: &Limits) -> Op
         zone: zone?,
         planned,
         published: planned,
+        told: Vec::new(),
         author,
         reason,
         changed_at: published_at(notice.as_ref()).unwrap_or(planned.start),

@@ -77,6 +77,7 @@ impl Recurring {
             zone: self.recurrence.zone,
             planned,
             published: planned,
+            told: Vec::new(),
             author: format!("schedule {} ({})", self.name, self.author),
             reason: self.reason.clone(),
             changed_at: now,

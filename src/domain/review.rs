@@ -50,11 +50,19 @@ pub fn review(window: &Window, catalogue: &Catalogue, calendar: &Calendar) -> Ve
     faults.0
 }
 
+impl WindowFault {
+    /// One that keeps the window from being in force.
+    #[must_use]
+    pub fn error(field: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { field: field.into(), why: why.into(), is_warning: false }
+    }
+}
+
 struct Faults(Vec<WindowFault>);
 
 impl Faults {
     fn error(&mut self, field: impl Into<String>, why: impl Into<String>) {
-        self.0.push(WindowFault { field: field.into(), why: why.into(), is_warning: false });
+        self.0.push(WindowFault::error(field, why));
     }
 
     fn warning(&mut self, field: impl Into<String>, why: impl Into<String>) {

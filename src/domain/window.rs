@@ -9,6 +9,7 @@ use super::cell::{Cell, Selector, words};
 use super::deadline::DeadlineRule;
 use super::ids::WindowId;
 use super::policy::{Advice, Disposition, Row, RowRef};
+use super::revision::ToldStop;
 use super::time::{CivilDate, Interval, Timestamp, Zone};
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +78,9 @@ pub struct Window {
     /// What the public was ever told: from the earliest start to the latest end. Deadlines
     /// count on this; ending early or cancelling shrinks nothing.
     pub published: Interval,
+    /// What rows of earlier versions told the public, where the rows of now say less.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<ToldStop>,
     /// Who made this version.
     pub author: String,
     /// Why.
@@ -237,9 +241,15 @@ impl Window {
     #[must_use]
     pub fn covers_day(&self, day: CivilDate, cell: &Cell, now: Timestamp) -> bool {
         let own = self.row_for(cell).map(|(_, row)| row);
-        let start = own.and_then(|row| row.starts_at).unwrap_or(self.published.start);
-        let end = own.and_then(|row| row.ends_at).unwrap_or(self.published.end);
-        let stops = own.and_then(|row| row.disposition).is_some_and(|d| !d.passes());
+        let before = self.told.iter().filter(|told| told.cells.matches(cell));
+        let (start, end) = own
+            .map(|row| self.told_by(row))
+            .into_iter()
+            .chain(before.map(|told| told.stretch))
+            .map(|told| (told.start, told.end))
+            .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+            .unwrap_or((self.published.start, self.published.end));
+        let stops = own.is_some_and(Row::stops);
         let over = self.cancelled_at.is_some() || !stops;
         let restart = if over { end } else { self.restored_at(cell).map_or(now, |at| at.min(now)) };
         let last = end.max(restart).civil(self.zone).date();

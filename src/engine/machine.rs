@@ -16,6 +16,7 @@ use super::ports::{Answer, KeyEntry, KeyRuns};
 use super::schedule::Plan;
 use super::settings::{Settings, sabotaged};
 use super::view::Untold;
+use super::windows::Earlier;
 use crate::domain::cell::Cell;
 use crate::domain::deadline::Extension;
 use crate::domain::gate::{GateState, Health, Override};
@@ -24,7 +25,6 @@ use crate::domain::ledger::Books;
 use crate::domain::numbers::Numbers;
 use crate::domain::outcome::TransientReason;
 use crate::domain::pacing::Pacer;
-use crate::domain::review;
 use crate::domain::state::{Move, State};
 use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Timestamp};
@@ -136,6 +136,7 @@ pub struct Machine {
     pub(super) institution_ids: HashMap<InstitutionCode, u32>,
     pub(super) upstreams: Vec<UpstreamSlot>,
     pub(super) windows: Vec<Arc<Window>>,
+    pub(super) earlier: Earlier,
     /// For each window what it stops, as far as the catalogue tells, and nobody has restored.
     pub(super) unrestored: BTreeMap<WindowId, Vec<Cell>>,
     pub(super) overrides: Vec<Override>,
@@ -212,6 +213,7 @@ impl Machine {
             institution_ids: HashMap::new(),
             upstreams,
             windows: Vec::new(),
+            earlier: Earlier::new(),
             unrestored: BTreeMap::new(),
             overrides: Vec::new(),
             dates: BTreeMap::new(),
@@ -612,18 +614,6 @@ impl Machine {
                 self.wake(slot);
             }
         }
-    }
-
-    fn apply_window(&mut self, window: &Arc<Window>) {
-        let unrestored = review::unrestored(window, &self.settings.catalogue);
-        self.unrestored.insert(window.id.clone(), unrestored);
-        match self.windows.iter_mut().find(|w| w.id == window.id) {
-            Some(known) => *known = window.clone(),
-            None => self.windows.push(window.clone()),
-        }
-        self.plan.sorted = false;
-        self.gates_dirty = true;
-        self.dates_dirty = true;
     }
 
     /// The attempt of `transaction` is no longer out.

@@ -44,3 +44,4 @@ mod snapshot;
 pub mod step;
 pub(crate) mod subject;
 pub mod view;
+pub mod windows;

@@ -13,6 +13,7 @@ use crate::domain::gate::Override;
 use crate::domain::ids::{Seq, WindowId};
 use crate::domain::outcome::{Outcome, TransientReason};
 use crate::domain::review::review;
+use crate::domain::revision::Revision;
 use crate::domain::state::State;
 use crate::domain::time::{Interval, Timestamp};
 use crate::domain::window::{Act, Phase, Proof, Window};
@@ -35,8 +36,11 @@ impl Machine {
         }
         let done = match o.command.clone() {
             Command::DeclareWindow(window) => self.declare(*window, &o, now, out),
-            Command::MoveWindowEnd { window, ends_at, if_version } => {
-                self.move_end(&window, ends_at, if_version, &o, now, out)
+            Command::ChangeWindow { window, to, if_version } => {
+                self.change(&window, &to, if_version, &o, now, out)
+            }
+            Command::MoveWindowEnd { window, row, ends_at, if_version } => {
+                self.move_end(&window, (row, ends_at), if_version, &o, now, out)
             }
             Command::CancelWindow { window, if_version } => {
                 self.cancel(&window, if_version, &o, now, out)
@@ -101,7 +105,7 @@ impl Machine {
         if Interval::new(window.planned.start, window.planned.end).is_none() {
             return Err(Fault::Invalid("the window ends before it starts".to_owned()));
         }
-        self.not_too_long(window.planned)?;
+        self.not_too_long(window.stretch())?;
         if window.planned.end <= now {
             return Err(Fault::Invalid("the window is over already".to_owned()));
         }
@@ -113,6 +117,7 @@ impl Machine {
         window.reason.clone_from(&o.reason);
         window.changed_at = now;
         window.published = window.planned;
+        window.told = Vec::new();
         window.cancelled_at = None;
         window.restores = Vec::new();
         window.releases = Vec::new();
@@ -127,8 +132,8 @@ impl Machine {
         if errors.is_empty() { Ok(()) } else { Err(Fault::WrongWindow(errors)) }
     }
 
-    fn not_too_long(&self, planned: Interval) -> Result<(), Fault> {
-        if planned.length() > self.settings.limits.window_length_max {
+    fn not_too_long(&self, stretch: Interval) -> Result<(), Fault> {
+        if stretch.length() > self.settings.limits.window_length_max {
             return Err(Fault::Invalid("the window is longer than one may be".to_owned()));
         }
         Ok(())
@@ -178,10 +183,33 @@ impl Machine {
         }
     }
 
+    fn change(
+        &mut self,
+        id: &WindowId,
+        to: &Revision,
+        if_version: Option<u32>,
+        o: &Order,
+        now: Timestamp,
+        out: &mut Decision,
+    ) -> Result<Done, Fault> {
+        let known = self.next_version(id, if_version, o, now)?;
+        self.not_over(&known, now)?;
+        if Interval::new(to.planned.start, to.planned.end).is_none() {
+            return Err(Fault::Invalid("the window ends before it starts".to_owned()));
+        }
+        let next = known.revised(to, now).map_err(Fault::WrongWindow)?;
+        if next == known {
+            return Err(Fault::Invalid("it says all of this already".to_owned()));
+        }
+        self.not_too_long(next.stretch())?;
+        self.passes_review(&next)?;
+        Ok(self.set_window(next, out))
+    }
+
     fn move_end(
         &mut self,
         id: &WindowId,
-        ends_at: Timestamp,
+        (row, ends_at): (Option<u32>, Timestamp),
         if_version: Option<u32>,
         o: &Order,
         now: Timestamp,
@@ -189,15 +217,19 @@ impl Machine {
     ) -> Result<Done, Fault> {
         let mut next = self.next_version(id, if_version, o, now)?;
         self.not_over(&next, now)?;
-        let planned = Interval::new(next.planned.start, ends_at)
-            .ok_or_else(|| Fault::Invalid("the new end is not after the start".to_owned()))?;
-        self.not_too_long(planned)?;
-        next.planned = planned;
-        next.published.end = next.published.end.max(ends_at);
-        if now < ends_at {
-            // The stop goes on: what probes proved before is proved no longer.
-            next.restores.retain(|act| act.proof != Proof::Probes);
+        match row {
+            Some(index) => {
+                let moved = next.with_row_end(index, ends_at, now);
+                next = moved.ok_or_else(|| Fault::Invalid(format!("there is no row {index}")))?;
+            }
+            None => {
+                next.planned = Interval::new(next.planned.start, ends_at)
+                    .ok_or_else(|| Fault::Invalid("the new end is not after the start".into()))?;
+                next.published.end = next.published.end.max(ends_at);
+                next.forget_disproved(now);
+            }
         }
+        self.not_too_long(next.stretch())?;
         self.passes_review(&next)?;
         Ok(self.set_window(next, out))
     }

@@ -199,6 +199,7 @@ fn window(d: &mut Dice) -> Window {
         zone: chrono_tz::Asia::Shanghai,
         planned: stretch,
         published: stretch,
+        told: Vec::new(),
         author: d.text(),
         reason: d.text(),
         changed_at: d.at(),

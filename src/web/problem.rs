@@ -418,7 +418,9 @@ impl Problem {
             Sought::Ticket | Sought::OpenTicket => {
                 "check the number; GET /v1/tickets lists those of your institution"
             }
-            Sought::Window => "check the name; GET /v1/windows lists what is planned",
+            Sought::Window | Sought::Version => {
+                "check the name; GET /v1/windows lists what is planned"
+            }
             Sought::Closing => "name exactly the cells that were closed",
         };
         problem

@@ -88,6 +88,7 @@ fn window(id: &str) -> Window {
         zone: chrono_tz::Asia::Shanghai,
         planned,
         published: planned,
+        told: Vec::new(),
         author: String::new(),
         reason: String::new(),
         changed_at: at(TODAY),
@@ -212,7 +213,7 @@ async fn a_stop_that_is_extended_or_cancelled_replaces_its_event() {
     }
     let before = feed(&rig).await;
     let (window, ends_at) = ("first".parse().unwrap(), at("2022-08-16T00:00:00+08:00"));
-    let moved = Command::MoveWindowEnd { window, ends_at, if_version: None };
+    let moved = Command::MoveWindowEnd { window, row: None, ends_at, if_version: None };
     assert_eq!(order(&engine, moved).await, 2);
     let window = "second".parse().unwrap();
     assert_eq!(order(&engine, Command::CancelWindow { window, if_version: None }).await, 2);

@@ -105,6 +105,7 @@ fn window() -> Window {
         zone: "Asia/Shanghai".parse().unwrap(),
         planned,
         published: planned,
+        told: Vec::new(),
         author: "somebody".to_owned(),
         reason: "a text that somebody wrote".to_owned(),
         changed_at: start,

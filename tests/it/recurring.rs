@@ -183,7 +183,7 @@ fn an_order_upon_one_occurrence_concerns_no_other() {
     let mut bench = begun("2022-08-10T12:00:00+08:00");
     let ends_at = at("2022-08-11T03:00:00+08:00");
     let window = night(10).parse().unwrap();
-    let extend = Command::MoveWindowEnd { window, ends_at, if_version: None };
+    let extend = Command::MoveWindowEnd { window, row: None, ends_at, if_version: None };
     assert!(matches!(bench.order(extend), Some(Reply::Done(Done::Window(_)))));
     bench.set("2022-08-11T02:59:59+08:00");
     bench.accepted(submission(filing(), 1, 1));

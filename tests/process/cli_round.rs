@@ -199,6 +199,21 @@ fn window_round(site: &Site, daemon: &Daemon, cli: &Cli) {
     let extended =
         cli.does(&["window", "extend", "move", "--until", &later, "--reason", "it takes longer"]);
     assert_eq!(extended["version"], 2, "{extended}");
+    let change = ["window", "change", "move", "--file", file];
+    let starts = ["--starts-at", &start, "--ends-at", &end];
+    cli.fails(2, "--confirm move", &[change.as_slice(), &starts, &because].concat());
+    let confirmed = ["--confirm", "move"];
+    let changed = cli.does(&[change.as_slice(), &starts, &confirmed, &because].concat());
+    assert_eq!(changed["version"], 3, "{changed}");
+    let told = cli.tells(&["window", "diff", "move"]);
+    assert!(told.contains("version 3 by Li Na") && told.contains("  /ends_at: "), "{told}");
+    assert_eq!(cli.does(&["window", "diff", "move", "--from", "1"])["since"], 1);
+    assert_eq!(cli.does(&["window", "show", "move", "--version", "1"])["version"], 1);
+    let row = ["--row", "0", "--until", &later, "--reason", "filings take longer"];
+    let extended = cli.does(&[["window", "extend", "move"].as_slice(), &row].concat());
+    assert_eq!(extended["version"], 4, "{extended}");
+    let ended = ["--row", "0", "--at", &end, "--confirm", "move", "--reason", "it takes longer"];
+    cli.does(&[["window", "end", "move"].as_slice(), &ended].concat());
     cli.does(&["window", "check"]);
     let told = cli.tells(&["window", "check"]);
     assert_eq!(told, "no window needs a person; known: 1\n");

@@ -64,6 +64,7 @@ fn window(restore_by: RestoreBy) -> Window {
         zone: chrono_tz::Asia::Shanghai,
         planned,
         published: planned,
+        told: Vec::new(),
         author: "Li Na".to_owned(),
         reason: "why".to_owned(),
         changed_at: planned.start,
