@@ -26,6 +26,7 @@ mod configuration;
 mod dead_letters;
 mod deadlines;
 mod ended;
+mod forecast;
 mod gates;
 mod guard;
 mod health;
@@ -135,6 +136,7 @@ pub const ROUTES: &[Route] = &[
     look("/admin/v1/windows"),
     operate("/admin/v1/windows"),
     look("/admin/v1/windows/{id}"),
+    look("/admin/v1/windows/{id}/forecast"),
     look("/admin/v1/windows/{id}/versions"),
     look("/admin/v1/windows/{id}/versions/{version}"),
     operate("/admin/v1/windows/{id}/change"),
@@ -175,6 +177,7 @@ pub fn router(state: State) -> axum::Router {
         .route("/admin/v1/configuration", get(configuration::show))
         .route("/admin/v1/windows", get(windows::list).post(windows::declare))
         .route("/admin/v1/windows/{id}", get(windows::show))
+        .route("/admin/v1/windows/{id}/forecast", get(forecast::show))
         .route("/admin/v1/windows/{id}/versions", get(versions::list))
         .route("/admin/v1/windows/{id}/versions/{version}", get(versions::show))
         .route("/admin/v1/windows/{id}/change", post(windows::change))

@@ -4,9 +4,11 @@
 //! Answers are plain copies of what the engine shows; nothing here decides anything. Instants
 //! are RFC 3339 with an offset, amounts are decimal strings.
 
+mod forecast;
 mod status;
 mod versions;
 
+pub use forecast::{FaultOut, ForecastOut, ReplayForecastOut, WindowChecked};
 pub use status::{
     BacklogOut, BooksOut, DiskOut, KafkaOut, LiveWindowOut, Need, NeedOut, NotOpenOut,
     PublishedOut, ReplayOut, StatusOut, StatusPhase,
@@ -772,6 +774,9 @@ pub struct WindowChanged {
     /// The window.
     #[serde(flatten)]
     pub window: WindowOut,
+    /// What is odd about it, and was no reason to refuse it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<FaultOut>,
     /// The head of the audit log after this act.
     pub audit_head: AuditHead,
 }

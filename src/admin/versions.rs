@@ -112,7 +112,7 @@ impl Known {
 }
 
 /// What the version `to` says otherwise than `from`.
-fn differences(from: &WindowOut, to: &WindowOut) -> Vec<Difference> {
+pub(super) fn differences(from: &WindowOut, to: &WindowOut) -> Vec<Difference> {
     let words = |window: &WindowOut| {
         let mut words = serde_json::to_value(window).unwrap_or(Value::Null);
         if let Some(fields) = words.as_object_mut() {

@@ -7,6 +7,7 @@
 
 use super::State;
 use super::act::{Act, carry_out, unexpected};
+use super::forecast;
 use super::guard::Caller;
 use super::look;
 use super::refusal::Refusal;
@@ -17,9 +18,7 @@ use super::types::{
     RecurringOut, ScheduleOut, StretchOut, WindowChanged, WindowOut, WindowsOut,
 };
 use crate::domain::cell::Selector;
-use crate::domain::deadline::DeadlineRule;
 use crate::domain::ids::WindowId;
-use crate::domain::policy::{Advice, Row};
 use crate::domain::revision::Revision;
 use crate::domain::time::{CivilDate, Interval, Timestamp, Zone};
 use crate::domain::window::{Phase, Proof, Window};
@@ -27,7 +26,7 @@ use crate::engine::change::AuditHead;
 use crate::engine::event::{Command, Done, Fault, Sought};
 use crate::engine::machine::Machine;
 use crate::engine::view::OccurrenceView;
-use crate::web::problem::{FieldError, Problem};
+use crate::web::problem::Problem;
 use axum::body::Body;
 use axum::extract::{Path, State as Extract};
 use axum::http::{StatusCode, Uri, header};
@@ -108,6 +107,7 @@ pub(super) async fn show(
 pub(super) async fn declare(
     Extract(state): Shared,
     Extension(caller): Extension<Caller>,
+    uri: Uri,
     body: Body,
 ) -> Result<Response, Refusal> {
     let (body, reason): (DeclareWindow, _) = text::read(&caller, body, state.body_limits).await?;
@@ -116,10 +116,6 @@ pub(super) async fn declare(
     let zone = body.zone.unwrap_or(state.zone);
     let told = Told::new(body.starts_at, body.ends_at, body.text.as_deref(), body.published);
     let planned = planned(told, zone)?;
-    if planned.end <= now {
-        return Err(Refusal::field("/ends_at", "the stop is already over"));
-    }
-    check_policy(&body.policy, body.deadlines.as_ref(), planned)?;
     let window = Window {
         id: body.id,
         version: 1,
@@ -138,6 +134,9 @@ pub(super) async fn declare(
         restores: Vec::new(),
         releases: Vec::new(),
     };
+    if forecast::is_trial(&uri)? {
+        return Ok(forecast::of_new(&state, window).await?.into_response());
+    }
     let act = Act {
         action: "window.declare",
         object: format!("window {}", window.id),
@@ -160,12 +159,18 @@ pub(super) async fn change(
     state: Shared,
     caller: Extension<Caller>,
     id: Path<String>,
+    uri: Uri,
     body: Body,
 ) -> Result<Response, Refusal> {
+    if forecast::is_trial(&uri)? {
+        let (body, _): (ChangeWindow, _) = text::read(&caller, body, state.body_limits).await?;
+        let seen = see(&state, &id).await?;
+        let to = seen.revision(body)?;
+        let next = seen.window.revised(&to, seen.now);
+        return Ok(forecast::of_change(&state, seen.window, next).await?.into_response());
+    }
     let decide = |body: ChangeWindow, seen: &Seen| {
-        text::no_personal_data(&body)?;
-        seen.is_not_over()?;
-        let to = revision(body, &seen.window)?;
+        let to = seen.revision(body)?;
         let after = json!({
             "starts_at": to.planned.start, "ends_at": to.planned.end, "rows": to.policy.len(),
         });
@@ -177,6 +182,7 @@ pub(super) async fn change(
 
 /// What `body` makes of `window`.
 fn revision(body: ChangeWindow, window: &Window) -> Result<Revision, Refusal> {
+    text::no_personal_data(&body)?;
     let zone = body.zone.unwrap_or(window.zone);
     let mut told = Told::new(body.starts_at, body.ends_at, body.text.as_deref(), body.published);
     if told.text.is_none() {
@@ -184,7 +190,6 @@ fn revision(body: ChangeWindow, window: &Window) -> Result<Revision, Refusal> {
         told.ends_at = told.ends_at.or(Some(window.planned.end));
     }
     let planned = planned(told, zone)?;
-    check_policy(&body.policy, body.deadlines.as_ref(), planned)?;
     let (notice, policy, deadlines) = (body.notice, body.policy, body.deadlines);
     Ok(Revision { zone, planned, notice, policy, deadlines, restore_by: body.restore_by })
 }
@@ -324,6 +329,11 @@ impl Seen {
         Ok(())
     }
 
+    fn revision(&self, body: ChangeWindow) -> Result<Revision, Refusal> {
+        self.is_not_over()?;
+        revision(body, &self.window)
+    }
+
     /// The planned end, or that of one row.
     fn end_of(&self, row: Option<u32>) -> Result<Timestamp, Refusal> {
         let Some(index) = row else { return Ok(self.window.planned.end) };
@@ -378,9 +388,11 @@ async fn changed(
     let phase = look::at(state, move |machine, now| machine.phase(&known, now.wall)).await;
     // The act took effect; where the engine has ended since, nobody knows which cells it has seen.
     let phase = phase.unwrap_or_else(|_| window.phase([], now));
+    let warnings = forecast::warnings(state, window.clone()).await;
     let window = shown(&window, phase, now);
     let (version, id) = (window.version, window.id.clone());
-    let mut response = with_etag(status, version, Json(WindowChanged { window, audit_head }));
+    let changed = WindowChanged { window, warnings, audit_head };
+    let mut response = with_etag(status, version, Json(changed));
     response.extensions_mut().insert(id);
     Ok(response)
 }
@@ -410,8 +422,8 @@ impl<'a> Told<'a> {
 
 fn planned(told: Told<'_>, zone: Zone) -> Result<Interval, Refusal> {
     match (told.starts_at, told.ends_at, told.text, told.published) {
-        (Some(start), Some(end), None, _) => Interval::new(start, end)
-            .ok_or_else(|| Refusal::field("/ends_at", "expected an instant after starts_at")),
+        // Whether that is a stop at all is for the review to say.
+        (Some(start), Some(end), None, _) => Ok(Interval { start, end }),
         (None, None, Some(text), Some(published)) => text::stop(text, published, zone),
         (None, None, Some(_), None) => Err(Refusal::field(
             "/published",
@@ -423,52 +435,6 @@ fn planned(told: Told<'_>, zone: Zone) -> Result<Interval, Refusal> {
         (Some(_), _, Some(_), _) | (None, Some(_), Some(_), _) => {
             Err(Refusal::field("/text", "expected either instants or a text, not both"))
         }
-    }
-}
-
-/// What can be said about a window without knowing the catalogue.
-fn check_policy(
-    policy: &[Row],
-    deadlines: Option<&DeadlineRule>,
-    planned: Interval,
-) -> Result<(), Refusal> {
-    if policy.is_empty() {
-        return Err(Refusal::field("/policy", "expected at least one row"));
-    }
-    let rows = policy.iter().enumerate();
-    let wrong = rows.filter_map(|(index, row)| {
-        let (field, detail) = wrong_in(row, planned)?;
-        Some(FieldError { pointer: format!("/policy/{index}/{field}"), detail: detail.into() })
-    });
-    let wrong: Vec<FieldError> = wrong.collect();
-    if !wrong.is_empty() {
-        return Err(Problem::fields(wrong).into());
-    }
-    match deadlines {
-        Some(rule) if rule.legal_basis.trim().is_empty() => Err(Refusal::field(
-            "/deadlines/legal_basis",
-            "expected what the rule rests on; without it no deadline may be moved",
-        )),
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn wrong_in(row: &Row, planned: Interval) -> Option<(&'static str, &'static str)> {
-    let start = row.starts_at.unwrap_or(planned.start);
-    let end = row.ends_at.unwrap_or(planned.end);
-    let silent = |text: &Option<String>| text.as_deref().is_none_or(|t| t.trim().is_empty());
-    if row.clause.trim().is_empty() {
-        Some(("clause", "expected the notice's clause, or not_in_notice"))
-    } else if row.disposition.is_none() {
-        Some(("disposition", "the notice is silent here: a person must decide"))
-    } else if row.clause == "not_in_notice" && silent(&row.decided_because) {
-        Some(("decided_because", "expected why it was decided so"))
-    } else if row.advice == Advice::GoElsewhere && silent(&row.alternative) {
-        Some(("alternative", "expected where to go"))
-    } else if Interval::new(start, end).is_none() {
-        Some(("ends_at", "the row ends before it starts"))
-    } else {
-        None
     }
 }
 
@@ -532,27 +498,24 @@ mod tests {
     fn verdict(change: impl FnOnce(&mut Value)) -> Result<Interval, String> {
         let body = body(change);
         let told = Told::new(body.starts_at, body.ends_at, body.text.as_deref(), body.published);
-        planned(told, chrono_tz::Asia::Shanghai)
-            .and_then(|planned| {
-                check_policy(&body.policy, body.deadlines.as_ref(), planned).map(|()| planned)
-            })
-            .map_err(pointer_of)
+        planned(told, chrono_tz::Asia::Shanghai).map_err(pointer_of)
     }
 
     #[test]
-    fn a_declaration_that_leaves_something_open_is_refused_where_it_does() {
+    fn a_stop_is_told_by_instants_or_by_a_sentence_and_not_by_both_or_half() {
         assert_eq!(verdict(|_| {}).unwrap().length().as_secs(), 59 * 3600);
+        let sentence = |b: &mut Value| {
+            *b = json!({
+                "id": "stop", "policy": [], "text": "8月12日19：00至8月15日6：00",
+                "published": "2022-08-09",
+            });
+        };
+        assert_eq!(verdict(sentence).unwrap(), verdict(|_| {}).unwrap());
         type Change = fn(&mut Value);
         let table: &[(Change, &str)] = &[
-            (|b| b["ends_at"] = json!("2022-08-12T11:00:00Z"), "/ends_at"),
-            (|b| b["policy"] = json!([]), "/policy"),
-            (|b| b["policy"][0]["clause"] = json!(" "), "/policy/0/clause"),
-            (|b| b["policy"][0]["disposition"] = Value::Null, "/policy/0/disposition"),
-            (|b| b["policy"][0]["clause"] = json!("not_in_notice"), "/policy/0/decided_because"),
-            (|b| b["policy"][0]["advice"] = json!("go_elsewhere"), "/policy/0/alternative"),
-            (|b| b["policy"][0]["ends_at"] = json!("2022-08-12T11:00:00Z"), "/policy/0/ends_at"),
             (|b| b["text"] = json!("8月12日"), "/text"),
             (|b| b["ends_at"] = Value::Null, "/starts_at"),
+            (|b| b["starts_at"] = Value::Null, "/starts_at"),
         ];
         for (change, pointer) in table {
             assert_eq!(verdict(change), Err((*pointer).to_owned()));

@@ -34,6 +34,7 @@ Examples:
   holdover window check
   holdover window declare move-2026-06 --file config/window.example.toml \\
       --reason \"the agency moves\"
+  holdover window forecast move-2026-06
   holdover window diff move-2026-06";
 
 pub(super) const GATE: &str = "\

@@ -1,5 +1,7 @@
 //! `holdover window`: planned stops of the core.
 
+mod trial;
+
 use super::Run;
 use super::args::{Cells, Reason, instant, touched};
 use super::client::segment;
@@ -49,6 +51,21 @@ pub(super) enum Verb {
     },
     /// Say whether any window needs a person; exit code 5 when one is past its end, not proved back
     Check,
+    /// Say what a window is expected to keep by what came in lately, whether it fits, and how long
+    /// the replay takes; exit code 5 when it does not fit
+    Forecast {
+        /// Its name
+        id: WindowId,
+        /// Of a window that this file would declare, instead of one that is known
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// Its start, where the file has none
+        #[arg(long, value_name = "INSTANT", value_parser = instant, requires = "file")]
+        starts_at: Option<Timestamp>,
+        /// Its planned end, where the file has none
+        #[arg(long, value_name = "INSTANT", value_parser = instant, requires = "file")]
+        ends_at: Option<Timestamp>,
+    },
     /// Declare a window from a file of policy rows
     Declare(Box<Declare>),
     /// Give a window a new whole from a file, as far as it can still be changed; the times stay as
@@ -122,6 +139,9 @@ pub(super) struct Declare {
     id: WindowId,
     #[command(flatten)]
     stop: Stop,
+    /// Say what is wrong with it and what it is expected to keep, and declare nothing
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     reason: Reason,
 }
@@ -132,6 +152,9 @@ pub(super) struct Change {
     id: WindowId,
     #[command(flatten)]
     stop: Stop,
+    /// Say what would be others and what is wrong with it, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     confirm: Confirm,
     #[command(flatten)]
@@ -178,6 +201,15 @@ impl Verb {
                 Ok(Exit::Success)
             }
             Self::Check => check(run).await,
+            Self::Forecast { id, file, starts_at, ends_at } => {
+                let body = file.map(|file| {
+                    let reason = Reason { reason: "a forecast".to_owned() };
+                    let (text, published, zone) = (None, None, None);
+                    let stop = Stop { file, starts_at, ends_at, text, published, zone };
+                    stop.body::<DeclareWindow>(Some(&id), &reason)
+                });
+                trial::forecast(run, &id, body.transpose()?).await
+            }
             Self::Declare(declare) => self::declare(run, *declare).await,
             Self::Change(change) => self::change(run, *change).await,
             Self::Extend { id, row, until, reason } => {
@@ -352,6 +384,9 @@ async fn check(run: &Run) -> Result<Exit, Failure> {
 
 async fn declare(run: &Run, args: Declare) -> Result<Exit, Failure> {
     let body: DeclareWindow = args.stop.body(Some(&args.id), &args.reason)?;
+    if args.dry_run {
+        return trial::trial(run, "/admin/v1/windows", &body).await;
+    }
     let changed: WindowChanged = run.client.post("/admin/v1/windows", &body, None).await?;
     report(run, &changed, "declared");
     Ok(Exit::Success)
@@ -387,7 +422,14 @@ impl Stop {
 
 async fn change(run: &Run, args: Change) -> Result<Exit, Failure> {
     let body: ChangeWindow = args.stop.body(None, &args.reason)?;
+    let path = format!("/admin/v1/windows/{}/change", segment(args.id.as_str()));
+    if args.dry_run {
+        return trial::trial(run, &path, &body).await;
+    }
     let seen = get(run, &args.id).await?;
+    if args.confirm.confirm.is_none() {
+        run.out.note(trial::text(&trial::checked(run, &path, &body).await?).trim_end());
+    }
     args.confirm.check(run, &seen, &brief(&seen))?;
     act(run, &seen, "change", &body, "changed").await
 }
@@ -475,6 +517,9 @@ fn awaiting_release(window: &WindowOut, gates: &GatesOut) -> Option<String> {
 fn report(run: &Run, changed: &WindowChanged, done: &str) {
     let window = &changed.window;
     run.out.data(changed, || format!("{}: {done}\n", brief(window)));
+    for warning in &changed.warnings {
+        run.out.note(trial::fault_line(warning).trim_end());
+    }
     let head = &changed.audit_head;
     run.out.note(&format!("audit record {}, head {}", head.records, head.hash));
     run.out.next(&format!("holdover window show {}", window.id));

@@ -15,7 +15,7 @@ use super::cell::Selector;
 use super::deadline::DeadlineRule;
 use super::ids::Business;
 use super::policy::Row;
-use super::review::WindowFault;
+use super::review::{FaultCode, WindowFault};
 use super::time::{Interval, Timestamp, Zone};
 use super::window::{Notice, Proof, RestoreBy, Window};
 use serde::{Deserialize, Serialize};
@@ -95,7 +95,7 @@ impl Window {
         next.keep_told(self);
         if next.told.len() > TOLD_MAX {
             let why = format!("{TOLD_MAX} stretches that earlier versions told are remembered");
-            faults.push(WindowFault::error("row", why));
+            faults.push(WindowFault::error(FaultCode::TooLong, "row", why));
         }
         if !faults.is_empty() {
             return Err(faults);
@@ -148,7 +148,9 @@ impl Window {
     }
 
     fn refuse_what_has_begun(&self, to: &Revision, now: Timestamp, faults: &mut Vec<WindowFault>) {
-        let mut error = |field: String, why: &str| faults.push(WindowFault::error(field, why));
+        let mut error = |field: String, why: &str| {
+            faults.push(WindowFault::error(FaultCode::Fixed, field, why))
+        };
         let stays = "it has begun, and this stays as it is";
         for (field, differs) in [
             ("zone", self.zone != to.zone),
@@ -201,12 +203,13 @@ impl Window {
     fn refuse_past_ends(&self, next: &Self, now: Timestamp, faults: &mut Vec<WindowFault>) {
         let why = "is in the past; end a stop by window end";
         if next.planned.end <= now && next.planned.end != self.planned.end {
-            faults.push(WindowFault::error("ends_at", why));
+            faults.push(WindowFault::error(FaultCode::Past, "ends_at", why));
         }
         for (index, row) in next.policy.iter().enumerate() {
             let Some(end) = row.ends_at.filter(|&end| end <= now) else { continue };
             if self.policy.get(index).and_then(|old| old.ends_at) != Some(end) {
-                faults.push(WindowFault::error(format!("row[{index}].ends_at"), why));
+                let field = format!("row[{index}].ends_at");
+                faults.push(WindowFault::error(FaultCode::Past, field, why));
             }
         }
     }

@@ -19,6 +19,7 @@ use super::view::Untold;
 use super::windows::Earlier;
 use crate::domain::cell::Cell;
 use crate::domain::deadline::Extension;
+use crate::domain::forecast::Arrivals;
 use crate::domain::gate::{GateState, Health, Override};
 use crate::domain::ids::{Business, InstitutionCode, KeyHash, Seq, UpstreamName, WindowId};
 use crate::domain::ledger::Books;
@@ -55,6 +56,8 @@ pub(super) struct CellSlot {
     /// back to waiting. So the oldest is known without looking at all of them.
     pub(super) came: VecDeque<Seq>,
     pub(super) came_back: BTreeSet<Seq>,
+    /// What was accepted here lately, for forecasts.
+    pub(super) arrivals: Arrivals,
     pub(super) out: u64,
 }
 
@@ -181,6 +184,8 @@ pub struct Machine {
     /// Records are lost: what is left is looked at, and nothing is decided.
     pub(super) quarantined: bool,
     pub(super) passed_over: u64,
+    /// Since when cells have counted what was accepted.
+    pub(super) watched_since: Option<Timestamp>,
     /// Moves into final states and dead letters since they were last taken, for metrics.
     pub(super) arrivals: Vec<(Seq, Arc<Cell>, State)>,
 }
@@ -244,6 +249,7 @@ impl Machine {
             stopping: false,
             quarantined: false,
             passed_over: 0,
+            watched_since: None,
             arrivals: Vec::new(),
         }
     }
@@ -360,6 +366,7 @@ impl Machine {
         self.epoch = totals.epoch;
         self.numbers = Numbers::new(self.settings.partition, totals.starts.clone());
         self.last_at = totals.last_at;
+        self.watched_since = Some(totals.last_at);
         self.next = totals.up_to.next();
     }
 
@@ -424,7 +431,8 @@ impl Machine {
         if let Some(extension) = &accepted.told.deadline {
             self.note_told(&accepted.cell.business, extension);
         }
-        self.enter(seq, &accepted.facts(), State::Waiting, accepted.at);
+        let slot = self.enter(seq, &accepted.facts(), State::Waiting, accepted.at);
+        self.watch(slot, accepted);
     }
 
     /// Puts a transaction among the live ones.
@@ -756,6 +764,7 @@ impl Machine {
             waiting: 0,
             came: VecDeque::new(),
             came_back: BTreeSet::new(),
+            arrivals: Arrivals::default(),
             out: 0,
         });
         self.cell_ids.insert(cell, id);

@@ -28,6 +28,7 @@ pub mod clock;
 mod deadlines;
 pub mod event;
 mod flow;
+pub mod forecast;
 mod gauges;
 mod live;
 mod look;

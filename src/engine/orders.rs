@@ -12,7 +12,8 @@ use crate::domain::cell::{Cell, Selector};
 use crate::domain::gate::Override;
 use crate::domain::ids::{Seq, WindowId};
 use crate::domain::outcome::{Outcome, TransientReason};
-use crate::domain::review::review;
+use crate::domain::plan_review::too_long;
+use crate::domain::review::{WindowFault, review};
 use crate::domain::revision::Revision;
 use crate::domain::state::State;
 use crate::domain::time::{Interval, Timestamp};
@@ -102,16 +103,6 @@ impl Machine {
             let state = "declared already".to_owned();
             return Err(Fault::WrongState { what: "the window", state });
         }
-        if Interval::new(window.planned.start, window.planned.end).is_none() {
-            return Err(Fault::Invalid("the window ends before it starts".to_owned()));
-        }
-        self.not_too_long(window.stretch())?;
-        if window.planned.end <= now {
-            return Err(Fault::Invalid("the window is over already".to_owned()));
-        }
-        if window.policy.is_empty() {
-            return Err(Fault::PolicyDemands("a window needs at least one policy row"));
-        }
         window.version = 1;
         window.author.clone_from(&o.by);
         window.reason.clone_from(&o.reason);
@@ -121,22 +112,15 @@ impl Machine {
         window.cancelled_at = None;
         window.restores = Vec::new();
         window.releases = Vec::new();
-        self.passes_review(&window)?;
+        without_errors(self.faults_of(&window, now))?;
         Ok(self.set_window(window, out))
     }
 
     /// Whether a window may be in force as it is.
     fn passes_review(&self, window: &Window) -> Result<(), Fault> {
-        let faults = review(window, &self.settings.catalogue, &self.settings.calendar);
-        let errors: Vec<_> = faults.into_iter().filter(|fault| !fault.is_warning).collect();
-        if errors.is_empty() { Ok(()) } else { Err(Fault::WrongWindow(errors)) }
-    }
-
-    fn not_too_long(&self, stretch: Interval) -> Result<(), Fault> {
-        if stretch.length() > self.settings.limits.window_length_max {
-            return Err(Fault::Invalid("the window is longer than one may be".to_owned()));
-        }
-        Ok(())
+        let mut faults = review(window, &self.settings.catalogue, &self.settings.calendar);
+        faults.extend(too_long(window, self.settings.limits.window_length_max));
+        without_errors(faults)
     }
 
     fn set_window(&mut self, window: Window, out: &mut Decision) -> Done {
@@ -194,14 +178,10 @@ impl Machine {
     ) -> Result<Done, Fault> {
         let known = self.next_version(id, if_version, o, now)?;
         self.not_over(&known, now)?;
-        if Interval::new(to.planned.start, to.planned.end).is_none() {
-            return Err(Fault::Invalid("the window ends before it starts".to_owned()));
-        }
         let next = known.revised(to, now).map_err(Fault::WrongWindow)?;
         if next == known {
             return Err(Fault::Invalid("it says all of this already".to_owned()));
         }
-        self.not_too_long(next.stretch())?;
         self.passes_review(&next)?;
         Ok(self.set_window(next, out))
     }
@@ -229,7 +209,6 @@ impl Machine {
                 next.forget_disproved(now);
             }
         }
-        self.not_too_long(next.stretch())?;
         self.passes_review(&next)?;
         Ok(self.set_window(next, out))
     }
@@ -493,4 +472,10 @@ impl Machine {
         self.push(out, Change::ResultTold { transaction, how, by: o.by.clone(), at: now });
         Ok(Done::Transaction(transaction, state))
     }
+}
+
+/// Nothing but warnings may be left.
+fn without_errors(faults: Vec<WindowFault>) -> Result<(), Fault> {
+    let errors: Vec<_> = faults.into_iter().filter(|fault| !fault.is_warning).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Fault::WrongWindow(errors)) }
 }

@@ -9,7 +9,8 @@
 use super::change::Change;
 use super::machine::Machine;
 use crate::domain::ids::WindowId;
-use crate::domain::review;
+use crate::domain::plan_review::review_plan;
+use crate::domain::review::{self, WindowFault};
 use crate::domain::time::Timestamp;
 use crate::domain::window::{self, Window};
 use std::collections::{BTreeMap, VecDeque};
@@ -60,6 +61,17 @@ impl Machine {
     pub fn versions(&self, id: &WindowId) -> Vec<Arc<Window>> {
         let before = self.earlier.get(id).into_iter().flatten();
         before.chain(self.windows.iter().filter(|window| window.id == *id)).cloned().collect()
+    }
+
+    /// Everything that is wrong with declaring `window` now, beside those that are known.
+    #[must_use]
+    pub fn faults_of(&self, window: &Window, now: Timestamp) -> Vec<WindowFault> {
+        let (catalogue, calendar) = (&self.settings.catalogue, &self.settings.calendar);
+        let longest = self.settings.limits.window_length_max;
+        let others = self.in_play();
+        let mut faults = review_plan(window, others, catalogue, calendar, longest, now);
+        faults.extend(review::review(window, catalogue, calendar));
+        faults
     }
 
     /// Where a window that is known stands.

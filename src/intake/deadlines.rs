@@ -122,7 +122,11 @@ pub(super) async fn register(
     let original = parse_day(&asked.original);
     let (Some(business), Some(original)) = (business.clone(), original) else {
         let wrong = |bad: bool, pointer: &str, detail: &'static str| {
-            bad.then(|| FieldError { pointer: pointer.to_owned(), detail: detail.into() })
+            bad.then(|| FieldError {
+                pointer: pointer.to_owned(),
+                detail: detail.into(),
+                code: None,
+            })
         };
         let problems = [
             wrong(business.is_none(), "/business", NO_BUSINESS),

@@ -186,6 +186,10 @@ pub struct FieldError {
     pub pointer: String,
     /// What is wrong with it. Never repeats the value.
     pub detail: Cow<'static, str>,
+    /// What kind of mistake it is, where it has a word of its own: in windows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
+    pub code: Option<&'static str>,
 }
 
 /// One sentence in two languages.

@@ -39,6 +39,7 @@ const VERBS: &[&str] = &[
     "diff",
     "end",
     "extend",
+    "forecast",
     "list",
     "open",
     "redrive",

@@ -52,4 +52,5 @@ mod service_hours;
 mod tidy;
 mod untold;
 mod upstream_http;
+mod window_checks;
 mod windows;
