@@ -31,8 +31,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long after its planned end a stop is still about to be proved over (HoldoverWindowOverrun).
-const PROOF_TAKES: Duration = Duration::from_secs(300);
 /// How long a core may be away by itself (HoldoverCoreUnavailable).
 const CORE_AWAY: Duration = Duration::from_secs(300);
 /// How long something may be due while the backlog does not shrink (HoldoverOldestOverdue).
@@ -170,13 +168,21 @@ fn live_windows(seen: &Seen) -> Vec<LiveWindowOut> {
         let stretch = window.stretch();
         let phase = match phase {
             Phase::Scheduled => StatusPhase::Scheduled,
+            Phase::Closing => StatusPhase::Closing,
             Phase::Active => StatusPhase::Active,
-            Phase::Verifying if seen.at.since(stretch.end) >= PROOF_TAKES => StatusPhase::Overrun,
             Phase::Verifying => StatusPhase::Verifying,
+            Phase::Overrun => StatusPhase::Overrun,
             Phase::Replaying => StatusPhase::Replaying,
             Phase::Completed | Phase::Cancelled => return None,
         };
-        let to = if phase == StatusPhase::Scheduled { stretch.start } else { stretch.end };
+        let to = match phase {
+            StatusPhase::Scheduled | StatusPhase::Closing => stretch.start,
+            StatusPhase::Open
+            | StatusPhase::Active
+            | StatusPhase::Verifying
+            | StatusPhase::Overrun
+            | StatusPhase::Replaying => stretch.end,
+        };
         let waits = |gate: &&GateView| {
             gate.state == GateState::AwaitingRelease && gate.window.as_ref() == Some(&window.id)
         };
@@ -203,8 +209,9 @@ const fn gravity(phase: StatusPhase) -> u8 {
         StatusPhase::Active => 1,
         StatusPhase::Verifying => 2,
         StatusPhase::Replaying => 3,
-        StatusPhase::Scheduled => 4,
-        StatusPhase::Open => 5,
+        StatusPhase::Closing => 4,
+        StatusPhase::Scheduled => 5,
+        StatusPhase::Open => 6,
     }
 }
 
@@ -263,6 +270,7 @@ fn why(gate: &GateView, seen: &Seen, zone: Zone) -> String {
     let window = gate.window.as_ref().map_or("a window", WindowId::as_str);
     match gate.state {
         GateState::Open | GateState::Reopening => "open".to_owned(),
+        GateState::Closing => format!("about to be stopped by {window}: long work waits"),
         GateState::ClosedByWindow => format!("stopped by {window}"),
         GateState::AwaitingRelease => format!("back after {window}, not released by a person yet"),
         GateState::Verifying => "not proved to be back yet".to_owned(),
@@ -426,6 +434,7 @@ fn of_time(found: &mut Needs, seen: &Seen, out: &StatusOut) {
             StatusPhase::Verifying => signed,
             StatusPhase::Open
             | StatusPhase::Scheduled
+            | StatusPhase::Closing
             | StatusPhase::Active
             | StatusPhase::Replaying => false,
         };

@@ -130,6 +130,7 @@ pub(super) async fn declare(
         policy: body.policy,
         deadlines: body.deadlines,
         restore_by: body.restore_by,
+        cutoff_minutes: body.cutoff_minutes,
         cancelled_at: None,
         restores: Vec::new(),
         releases: Vec::new(),
@@ -190,8 +191,15 @@ fn revision(body: ChangeWindow, window: &Window) -> Result<Revision, Refusal> {
         told.ends_at = told.ends_at.or(Some(window.planned.end));
     }
     let planned = planned(told, zone)?;
-    let (notice, policy, deadlines) = (body.notice, body.policy, body.deadlines);
-    Ok(Revision { zone, planned, notice, policy, deadlines, restore_by: body.restore_by })
+    Ok(Revision {
+        zone,
+        planned,
+        notice: body.notice,
+        policy: body.policy,
+        deadlines: body.deadlines,
+        restore_by: body.restore_by,
+        cutoff_minutes: body.cutoff_minutes,
+    })
 }
 
 pub(super) async fn extend(
@@ -455,6 +463,7 @@ pub(super) fn shown(window: &Window, phase: Phase, now: Timestamp) -> WindowOut 
         changed_at: window.changed_at,
         cancelled_at: window.cancelled_at,
         restore_by: window.restore_by,
+        cutoff_minutes: window.cutoff_minutes,
         notice: window.notice.clone(),
         deadlines: window.deadlines.clone(),
         policy: window.policy.clone(),

@@ -360,7 +360,7 @@ fn coming(schedule: &ScheduleOut) -> Table {
 
 async fn check(run: &Run) -> Result<Exit, Failure> {
     let page: WindowsOut = run.client.get("/admin/v1/windows?next=0").await?;
-    let red = |w: &&WindowOut| w.phase == Phase::Verifying;
+    let red = |w: &&WindowOut| matches!(w.phase, Phase::Verifying | Phase::Overrun);
     let overdue: Vec<&WindowOut> = page.items.iter().filter(red).collect();
     run.out.data(&json!({ "green": overdue.is_empty(), "overdue": overdue }), || {
         let line =
@@ -549,6 +549,9 @@ fn describe(window: &WindowOut) -> String {
     line("phase", window.phase.as_str());
     line("starts", &window.starts_at.rfc3339(window.zone));
     line("ends", &window.ends_at.rfc3339(window.zone));
+    if let Some(minutes) = window.cutoff_minutes {
+        line("cutoff", &format!("{minutes} min before it, long work is not begun any more"));
+    }
     if let Some(notice) = &window.notice {
         line("notice", &notice.source);
     }

@@ -493,6 +493,7 @@ fn read_line(
         self_contained: r.flag("self_contained"),
         needs_credential: r.flag("needs_credential"),
         queued: r.flag("queued"),
+        long: r.flag("long"),
         live_limit: r.duration("live_limit", 100 * MS..=30 * MINUTE),
         needs_amount: r.flag("needs_amount"),
         business: halves.as_ref()?.0.clone(),
@@ -650,13 +651,14 @@ fn read_window(name: &str, mut r: Reader<'_>, zone: Zone, limits: &Limits) -> Op
     let starts_at: Option<Timestamp> = r.parsed("starts_at");
     let ends_at: Option<Timestamp> = r.parsed("ends_at");
     let restore_by: Option<RestoreBy> = r.parsed("restore_by");
+    let cutoff_minutes = read_cutoff(&mut r);
     let notice = r.has("notice").then(|| r.section("notice").whole());
     let deadlines = r.has("deadlines").then(|| r.section("deadlines").whole());
     let rows = r.rows("row");
     let count = rows.len();
     let policy: Vec<Row> = rows.into_iter().filter_map(Reader::whole).collect();
     let (author, reason) = (r.text("author"), r.text("reason"));
-    r.expect(&["zone", "notice", "deadlines"]);
+    r.expect(&["zone", "cutoff_minutes", "notice", "deadlines"]);
     let planned = Interval { start: starts_at?, end: ends_at? };
     if planned.length() > limits.window_length_max {
         let why = format!("lasts longer than {}", show_duration(limits.window_length_max));
@@ -682,11 +684,17 @@ fn read_window(name: &str, mut r: Reader<'_>, zone: Zone, limits: &Limits) -> Op
         policy,
         deadlines,
         restore_by: restore_by?,
+        cutoff_minutes,
         cancelled_at: None,
         restores: Vec::new(),
         releases: Vec::new(),
     };
     complete.then_some(window)
+}
+
+/// For how many minutes before a stop long work is not begun, where that is said.
+pub(super) fn read_cutoff(r: &mut Reader<'_>) -> Option<u32> {
+    r.has("cutoff_minutes").then(|| r.number("cutoff_minutes", 1..=24 * 60))
 }
 
 fn published_at(notice: Option<&crate::domain::window::Notice>) -> Option<Timestamp> {

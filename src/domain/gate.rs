@@ -44,6 +44,8 @@ words!(
     GateState, "gate state", {
         /// Effects may start.
         Open = "open",
+        /// A window is about to close it: long work is not begun, what was begun goes on.
+        Closing = "closing",
         /// Closed by a window.
         ClosedByWindow = "closed_by_window",
         /// Closed until a named person releases it.
@@ -64,12 +66,22 @@ words!(
 );
 
 impl GateState {
+    /// Whether an effect may start that finishes what one before it began.
+    #[must_use]
+    pub const fn lets_finish(self) -> bool {
+        match self {
+            Self::Closing => true,
+            other => other.lets_through(),
+        }
+    }
+
     /// Whether an effect may start.
     #[must_use]
     pub const fn lets_through(self) -> bool {
         match self {
             Self::Open | Self::Reopening => true,
-            Self::ClosedByWindow
+            Self::Closing
+            | Self::ClosedByWindow
             | Self::AwaitingRelease
             | Self::ClosedByOperator
             | Self::ClosedByProbe

@@ -5,11 +5,15 @@
 
 use super::calendar::Calendar;
 use super::catalogue::Catalogue;
-use super::review::{FaultCode, WindowFault, overlap};
+use super::cell::Cell;
+use super::review::{FaultCode, WindowFault, overlap, unrestored};
 use super::time::{CivilDate, Timestamp};
 use super::window::Window;
 use chrono::Datelike;
 use std::time::Duration;
+
+/// The longest time before a stop in which long work is not begun.
+const CUTOFF_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Lines of the catalogue that are named of one overlap; the others are counted.
 const LINES_SHOWN: usize = 3;
@@ -49,6 +53,7 @@ pub fn review_plan<'a>(
         let why = "every row lets through: nothing is held";
         faults.push(WindowFault::warning(FaultCode::StopsNothing, "row", why));
     }
+    review_cutoff(window, catalogue, &mut faults);
     review_days(window, calendar, &mut faults);
     let meets =
         |other: &&Window| other.id != window.id && window.stretch().overlaps(&other.stretch());
@@ -74,6 +79,23 @@ pub fn review_plan<'a>(
         }
     }
     faults
+}
+
+/// What is not begun before the stop.
+fn review_cutoff(window: &Window, catalogue: &Catalogue, faults: &mut Vec<WindowFault>) {
+    if window.cutoff_minutes.is_none() {
+        return;
+    }
+    if CUTOFF_MAX < window.cutoff() {
+        let why = "long work is held back for a day before a stop at the most";
+        faults.push(WindowFault::error(FaultCode::TooLong, "cutoff_minutes", why));
+    }
+    let stopped = unrestored(window, catalogue);
+    let long = |cell: &Cell| catalogue.line(&cell.business, cell.operation).is_some_and(|l| l.long);
+    if !stopped.iter().any(long) {
+        let why = "no line that it stops is long in the catalogue: nothing is held back";
+        faults.push(WindowFault::warning(FaultCode::Unmet, "cutoff_minutes", why));
+    }
 }
 
 /// Holidays in the stop, and years without a calendar where no rule has asked for one.

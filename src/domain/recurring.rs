@@ -44,6 +44,8 @@ pub struct Recurring {
     pub deadlines: Option<DeadlineRule>,
     /// How its parts are proved to be back.
     pub restore_by: RestoreBy,
+    /// For how many minutes before a part stops its long work is not begun any more.
+    pub cutoff_minutes: Option<u32>,
 }
 
 impl Recurring {
@@ -85,6 +87,7 @@ impl Recurring {
             policy: self.policy.clone(),
             deadlines: self.deadlines.clone(),
             restore_by: self.restore_by,
+            cutoff_minutes: self.cutoff_minutes,
             cancelled_at: None,
             restores: Vec::new(),
             releases: Vec::new(),
@@ -122,6 +125,7 @@ mod tests {
             policy: Vec::new(),
             deadlines: None,
             restore_by: RestoreBy::Probes,
+            cutoff_minutes: None,
         }
     }
 

@@ -287,13 +287,8 @@ fn describe(cell: &Cell) -> String {
     text
 }
 
-fn review_deadlines(
-    window: &Window,
-    rule: &DeadlineRule,
-    catalogue: &Catalogue,
-    calendar: &Calendar,
-    faults: &mut Faults,
-) {
+/// What a rule says of itself.
+fn review_rule(rule: &DeadlineRule, catalogue: &Catalogue, faults: &mut Faults) {
     if rule.legal_basis.trim().is_empty() {
         faults.error(FaultCode::Unsaid, "deadlines.legal_basis", "say what the rule rests on");
     }
@@ -330,6 +325,16 @@ fn review_deadlines(
             );
         }
     }
+}
+
+fn review_deadlines(
+    window: &Window,
+    rule: &DeadlineRule,
+    catalogue: &Catalogue,
+    calendar: &Calendar,
+    faults: &mut Faults,
+) {
+    review_rule(rule, catalogue, faults);
     if rule.rule == Rule::None {
         return;
     }

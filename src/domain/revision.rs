@@ -47,6 +47,8 @@ pub struct Revision {
     pub deadlines: Option<DeadlineRule>,
     /// How its parts are proved to be back.
     pub restore_by: RestoreBy,
+    /// See [`Window::cutoff_minutes`].
+    pub cutoff_minutes: Option<u32>,
 }
 
 impl Window {
@@ -89,6 +91,7 @@ impl Window {
             policy: to.policy.clone(),
             deadlines: to.deadlines.clone(),
             restore_by: to.restore_by,
+            cutoff_minutes: to.cutoff_minutes,
             ..self.clone()
         };
         self.refuse_past_ends(&next, now, &mut faults);
@@ -258,6 +261,7 @@ mod tests {
             policy: vec![row("filing.*", "hold"), row("service.*", "hold_for_release")],
             deadlines: None,
             restore_by: RestoreBy::Probes,
+            cutoff_minutes: None,
             cancelled_at: None,
             restores: Vec::new(),
             releases: Vec::new(),
@@ -272,6 +276,7 @@ mod tests {
             policy: window.policy.clone(),
             deadlines: window.deadlines.clone(),
             restore_by: window.restore_by,
+            cutoff_minutes: window.cutoff_minutes,
         }
     }
 

@@ -8,15 +8,22 @@
 use super::machine::{CellSlot, Machine};
 use super::settings::Limits;
 use super::view::{DeadlinesView, ReplayView};
+use crate::domain::cell::Cell;
 use crate::domain::deadline::taken_by;
 use crate::domain::gate::HealthPhase;
-use crate::domain::ids::UpstreamName;
+use crate::domain::ids::{Seq, UpstreamName};
+use crate::domain::state::State;
 use crate::domain::time::{CivilDate, Timestamp};
 use crate::domain::window::{Lock, Window};
 use std::ops::Bound;
 use std::sync::Arc;
 
 impl Machine {
+    /// The moves into final states and dead letters since this was last called.
+    pub fn take_arrivals(&mut self) -> Vec<(Seq, Arc<Cell>, State)> {
+        std::mem::take(&mut self.arrivals)
+    }
+
     /// How much there may be of anything.
     #[must_use]
     pub fn limits(&self) -> &Limits {
@@ -68,7 +75,7 @@ impl Machine {
     ///
     /// Of those never tried the first in the queue stands for all: it has been there longest.
     fn due_since(&self, id: u32, cell: &CellSlot, now: Timestamp) -> Option<Timestamp> {
-        let untried = [&cell.live, &cell.backlog].map(|queue| {
+        let untried = [&cell.chained, &cell.live, &cell.backlog].map(|queue| {
             let first = queue.iter().copied().find(|&slot| self.is_ready(slot, id));
             first.map(|slot| self.live.get(slot).at)
         });

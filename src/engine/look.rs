@@ -94,7 +94,11 @@ impl Machine {
             .map(|slot| GateView {
                 cell: slot.cell.clone(),
                 state: slot.gate,
-                window: self.lock_of(&slot.cell, now).map(|(id, _)| id.clone()),
+                window: self
+                    .lock_of(&slot.cell, now)
+                    .map(|(id, _)| id)
+                    .or_else(|| self.closing_by(slot, now))
+                    .cloned(),
                 waiting: slot.waiting,
                 in_flight: slot.out,
                 epoch: slot.epoch.load(Ordering::SeqCst),

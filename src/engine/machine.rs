@@ -10,7 +10,8 @@ use super::clock::Watch;
 use super::event::ReplyTo;
 use super::flow::Closing;
 use super::live::{
-    Live, LiveSet, NEEDS_CREDENTIAL, NOT_SELF_CONTAINED, PRE_ACCEPTED, READY, Slot, UNQUEUED,
+    CHAINED, Live, LiveSet, NEEDS_CREDENTIAL, NOT_SELF_CONTAINED, PRE_ACCEPTED, READY, Slot,
+    UNQUEUED,
 };
 use super::ports::{Answer, KeyEntry, KeyRuns};
 use super::schedule::Plan;
@@ -47,6 +48,10 @@ pub(super) struct CellSlot {
     /// Heads of their keys that somebody waits for, and the others.
     pub(super) live: VecDeque<Slot>,
     pub(super) backlog: VecDeque<Slot>,
+    /// Heads of their keys that finish what another transaction began.
+    pub(super) chained: VecDeque<Slot>,
+    /// Whether its work takes long, so that it is not begun shortly before a stop.
+    pub(super) long: bool,
     /// Sends in a row of what somebody waits for.
     pub(super) live_in_a_row: u32,
     /// Whether the cell stands in its upstream's `turn`.
@@ -76,7 +81,7 @@ pub(super) struct UpstreamSlot {
 }
 
 impl UpstreamSlot {
-    fn new(name: UpstreamName, health: Health) -> Self {
+    pub(super) fn new(name: UpstreamName, health: Health) -> Self {
         Self {
             name,
             health,
@@ -720,6 +725,7 @@ impl Machine {
         for dependent in self.dependents.remove(&transaction).unwrap_or_default() {
             if let Some(slot) = self.live.find(dependent) {
                 self.live.extra_mut(slot).depends_on = None;
+                self.live.get_mut(slot).flags |= CHAINED;
                 self.wake(slot);
             }
         }
@@ -730,62 +736,6 @@ impl Machine {
         self.live
             .find(transaction)
             .unwrap_or_else(|| panic!("a change names {transaction}, which is not live"))
-    }
-
-    pub(super) fn upstream(&mut self, name: &UpstreamName) -> usize {
-        if let Some(index) = self.upstreams.iter().position(|u| u.name == *name) {
-            return index;
-        }
-        // An upstream that configuration no longer has: its cells stay, its gate never opens.
-        let mut health = Health::open(self.last_at);
-        health.phase = crate::domain::gate::HealthPhase::Down;
-        self.upstreams.push(UpstreamSlot::new(name.clone(), health));
-        self.upstreams.len() - 1
-    }
-
-    pub(super) fn intern_cell(&mut self, cell: &Cell) -> u32 {
-        if let Some(&id) = self.cell_ids.get(cell) {
-            return id;
-        }
-        let upstream = self.upstream(&cell.upstream);
-        self.met(cell);
-        let cell = Arc::new(cell.clone());
-        let id = u32::try_from(self.cells.len()).unwrap_or(u32::MAX);
-        self.cells.push(CellSlot {
-            cell: cell.clone(),
-            upstream,
-            gate: GateState::Open,
-            opened_at: None,
-            epoch: Arc::new(AtomicU64::new(0)),
-            live: VecDeque::new(),
-            backlog: VecDeque::new(),
-            live_in_a_row: 0,
-            in_turn: false,
-            waiting: 0,
-            came: VecDeque::new(),
-            came_back: BTreeSet::new(),
-            arrivals: Arrivals::default(),
-            out: 0,
-        });
-        self.cell_ids.insert(cell, id);
-        let gate = self.gate_of(id, self.last_at);
-        self.cells[id as usize].gate = gate;
-        id
-    }
-
-    fn intern_institution(&mut self, code: &InstitutionCode) -> u32 {
-        if let Some(&id) = self.institution_ids.get(code) {
-            return id;
-        }
-        let id = u32::try_from(self.institutions.len()).unwrap_or(u32::MAX);
-        self.institutions.push(code.clone());
-        self.institution_ids.insert(code.clone(), id);
-        id
-    }
-
-    /// The moves into final states and dead letters since this was last called.
-    pub fn take_arrivals(&mut self) -> Vec<(Seq, Arc<Cell>, State)> {
-        std::mem::take(&mut self.arrivals)
     }
 
     /// Forgets the keys that stand in sealed runs by now.

@@ -23,6 +23,7 @@
 #![warn(missing_docs)]
 
 pub mod adjust;
+mod cells;
 pub mod change;
 pub mod clock;
 mod deadlines;

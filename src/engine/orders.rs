@@ -160,8 +160,10 @@ impl Machine {
         match self.phase(window, now) {
             Phase::Completed => Err(Fault::WindowCompleted(window.id.clone())),
             Phase::Scheduled
+            | Phase::Closing
             | Phase::Active
             | Phase::Verifying
+            | Phase::Overrun
             | Phase::Replaying
             | Phase::Cancelled => Ok(()),
         }

@@ -212,6 +212,7 @@ fn window(d: &mut Dice) -> Window {
         policy: Vec::new(),
         deadlines: None,
         restore_by: d.of(&[RestoreBy::Probes, RestoreBy::Signed]),
+        cutoff_minutes: d.maybe(|d| d.0.u32(1..60)),
         cancelled_at: d.maybe(Dice::at),
         restores: vec![Act {
             cells: selector(d),

@@ -619,12 +619,13 @@ fn windows_stand(series: &Series, windows: &[(Phase, Interval)]) {
         series.windows(phase).set(number(here as u64));
     }
     let of = |phase| windows.iter().filter(move |(known, _)| *known == phase).map(|(_, at)| *at);
-    let next = of(Phase::Scheduled).min_by_key(|at| at.start);
+    let next = of(Phase::Scheduled).chain(of(Phase::Closing)).min_by_key(|at| at.start);
     let starts = |phase| of(phase).map(|at| at.start).min();
+    let late = || of(Phase::Verifying).chain(of(Phase::Overrun));
     for (which, start, end) in [
         // Several may be active: everything is over when the last one is.
         (Which::Current, starts(Phase::Active), of(Phase::Active).map(|at| at.end).max()),
-        (Which::Overrun, starts(Phase::Verifying), of(Phase::Verifying).map(|at| at.end).min()),
+        (Which::Overrun, late().map(|at| at.start).min(), late().map(|at| at.end).min()),
         (Which::Next, next.map(|at| at.start), next.map(|at| at.end)),
     ] {
         let (start_gauge, end_gauge) = series.window(which);

@@ -105,6 +105,7 @@ fn window(id: &str) -> Window {
         ],
         deadlines: None,
         restore_by: RestoreBy::Signed,
+        cutoff_minutes: None,
         cancelled_at: None,
         restores: Vec::new(),
         releases: Vec::new(),

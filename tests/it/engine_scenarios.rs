@@ -181,6 +181,7 @@ pub(crate) fn window(disposition: Disposition) -> Window {
                 .unwrap()
         }),
         restore_by: RestoreBy::Probes,
+        cutoff_minutes: None,
         cancelled_at: None,
         restores: Vec::new(),
         releases: Vec::new(),

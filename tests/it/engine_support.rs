@@ -173,6 +173,7 @@ fn line() -> Line {
         self_contained: true,
         needs_credential: false,
         queued: true,
+        long: false,
         normal: Disposition::Pass,
         live_limit: Duration::from_secs(20),
         needs_amount: false,

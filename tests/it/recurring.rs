@@ -47,6 +47,7 @@ pub(crate) fn nightly(cron: &str) -> Settings {
         policy: like.policy,
         deadlines: None,
         restore_by: RestoreBy::Probes,
+        cutoff_minutes: None,
     });
     settings.limits.recurring_ahead = Duration::from_secs(3 * 24 * 3600);
     settings
@@ -153,7 +154,7 @@ fn one_that_was_declared_lasts_until_it_is_proved_back_however_long_the_daemon_w
     let held = bench.accepted(submission(filing(), 1, 1));
     assert_eq!(gate(&bench), Some(GateState::Verifying));
     for night in [10, 11, 12].map(night) {
-        assert_eq!(phase(&bench, &night), Phase::Verifying, "{night}");
+        assert_eq!(phase(&bench, &night), Phase::Overrun, "{night}");
     }
     // Those from the 13th to the 19th were never declared: nothing was sent in their time.
     assert_eq!(names(&bench)[3..], [night(20), night(21), night(22)]);

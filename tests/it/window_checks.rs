@@ -4,13 +4,16 @@
 use crate::engine_scenarios::at;
 use crate::engine_support::{NoRuns, cell, settings, submission};
 use crate::house::{House, NOW, Says, Shelf};
+use holdover::domain::cell::Selector;
 use holdover::domain::review::FaultCode;
+use holdover::engine::event::{Command, Order};
 use holdover::engine::machine::Machine;
 use holdover::engine::ports::IndexUnavailable;
 use holdover::engine::step::Decision;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A daemon with a holiday, room for two hundred transactions, and one that has come in.
 async fn house() -> House {
@@ -22,6 +25,11 @@ async fn house() -> House {
     let journal = Box::new(shelf.clone());
     let says = Says(Err(IndexUnavailable));
     let house = House::over(machine, Decision::default(), journal, Arc::new(shelf), says);
+    // What is on its way would be waited for by each act that closes its gate.
+    let (cells, until) = (Selector::default(), at(NOW).after(Duration::from_secs(3600)));
+    let command = Command::CloseGate { cells, until };
+    let (by, reason) = ("operator".to_owned(), "because".to_owned());
+    house.engine.order(Order { by, reason, command }).await;
     house.accepted(submission(cell("b", "filing.one"), 1, 1)).await;
     house
 }
@@ -96,6 +104,8 @@ const BAD: &[(Change, &str)] = &[
         "/ contradicts stops_nothing",
     ),
     (|b| set(b, "2022-08-20", "2022-08-21"), "/ over_capacity"),
+    (|b| b["cutoff_minutes"] = json!(2000), "too_long / unmet"),
+    (|b| b["cutoff_minutes"] = json!(20), "/ unmet"),
 ];
 
 #[tokio::test]
@@ -161,10 +171,7 @@ async fn a_forecast_is_what_came_in_times_the_hours_that_it_is_kept() {
     let (_, _, told) = house.send("POST", path, &key, &good()).await;
     let forecast = &told["forecast"];
     assert_eq!(forecast["watched_seconds"], 60, "one came in just now, of a minute at least");
-    assert_eq!(
-        forecast["watched_since"],
-        at(NOW).before(std::time::Duration::from_secs(1800)).to_string()
-    );
+    assert_eq!(forecast["watched_since"], at(NOW).before(Duration::from_secs(1800)).to_string());
     assert_eq!(forecast["transactions"], 60, "one a minute for an hour: {forecast}");
     assert_eq!(forecast["bytes"], 60 * (1024 + 6), "and six sealed bytes each");
     assert_eq!((&forecast["open"], &forecast["open_max"]), (&json!(1), &json!(200)));

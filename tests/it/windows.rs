@@ -5,6 +5,7 @@ use crate::engine_scenarios::{Bench, at, row, upstream, window};
 use crate::engine_support::{NoRuns, answer, cell, submission};
 use crate::house::{Says, house};
 use holdover::domain::cell::Selector;
+use holdover::domain::gate::GateState;
 use holdover::domain::ids::Seq;
 use holdover::domain::outcome::Outcome;
 use holdover::domain::policy::Disposition;
@@ -162,6 +163,7 @@ fn changed(bench: &mut Bench, to: &Window, if_version: Option<u32>) -> Option<Re
         policy: to.policy.clone(),
         deadlines: to.deadlines.clone(),
         restore_by: to.restore_by,
+        cutoff_minutes: to.cutoff_minutes,
     });
     let window = "stop".parse().unwrap();
     bench.order(Command::ChangeWindow { window, to, if_version })
@@ -325,4 +327,96 @@ async fn over_http_a_window_is_changed_by_who_saw_it_and_every_version_is_told()
         let path = format!("/admin/v1/windows{path}");
         assert_eq!(house.send("GET", &path, &key, &Value::Null).await.0, status, "{path}");
     }
+}
+
+/// A window with a cutoff of ten minutes, before work that takes long or does not.
+fn cutting_off(long: bool) -> Bench {
+    let mut settings = crate::engine_support::settings();
+    settings.catalogue.lines[0].long = long;
+    let mut bench = Bench::with(settings, "2022-08-12T17:00:00+08:00");
+    let mut stop = window(Disposition::Hold);
+    stop.cutoff_minutes = Some(10);
+    let reply = bench.order(Command::DeclareWindow(Box::new(stop)));
+    assert!(matches!(reply, Some(Reply::Done(_))), "{reply:?}");
+    bench
+}
+
+#[test]
+fn long_work_is_not_begun_shortly_before_a_stop_and_what_was_begun_goes_on() {
+    let mut bench = cutting_off(true);
+    let filing = || cell("b", "filing.one");
+    bench.set("2022-08-12T18:45:00+08:00");
+    let behind = |first: Seq, number: u128| {
+        let mut next = submission(cell("b", "filing.one"), number, number);
+        next.depends_on = Some(first);
+        next
+    };
+    let first = bench.accepted(submission(filing(), 1, 1));
+    let slow = bench.accepted(submission(filing(), 2, 2));
+    assert_eq!(bench.out[0].not_after, Some(at("2022-08-12T18:50:00+08:00")));
+    let second = bench.accepted(behind(first, 3));
+    let late = bench.accepted(behind(slow, 4));
+    assert_eq!(bench.sent(), [first.0, slow.0]);
+    bench.set("2022-08-12T18:50:00+08:00");
+    assert_eq!(
+        (bench.machine.gate(&filing()), phase(&bench)),
+        (Some(GateState::Closing), Phase::Closing)
+    );
+    let view = bench.machine.gates(bench.now).remove(0);
+    assert_eq!(view.window.unwrap().as_str(), "stop");
+    let held = bench.accepted(submission(filing(), 5, 5));
+    assert_eq!(bench.sent(), [first.0, slow.0], "nothing is begun any more");
+    bench.settle(Outcome::Applied(answer("ok")));
+    assert_eq!(bench.sent(), [slow.0, second.0], "what was begun is finished");
+    let order = &bench.out[1];
+    assert_eq!((order.not_after, order.is_closed), (Some(at("2022-08-12T19:00:00+08:00")), false));
+    let (gate, epoch) = (order.gate.clone(), order.epoch);
+    assert_eq!(gate.load(std::sync::atomic::Ordering::SeqCst), epoch);
+    bench.set("2022-08-12T19:00:00+08:00");
+    assert_ne!(
+        gate.load(std::sync::atomic::Ordering::SeqCst),
+        epoch,
+        "also that ends at the start"
+    );
+    assert_eq!(phase(&bench), Phase::Active);
+    bench.settle(Outcome::Applied(answer("ok")));
+    bench.settle(Outcome::Applied(answer("ok")));
+    assert!(bench.sent().is_empty(), "the stop is on: {late}");
+    bench.set("2022-08-15T06:00:00+08:00");
+    (0..3).for_each(|_| bench.probe("b", true));
+    let mut sent = bench.sent();
+    sent.sort_unstable();
+    assert_eq!(sent, [late.0, held.0], "all of it afterwards");
+}
+
+#[test]
+fn short_work_goes_on_until_the_stop_and_a_later_start_opens_the_gate_again() {
+    let mut bench = cutting_off(false);
+    bench.set("2022-08-12T18:55:00+08:00");
+    bench.accepted(submission(cell("b", "filing.one"), 1, 1));
+    assert_eq!(bench.sent().len(), 1);
+    let mut bench = cutting_off(true);
+    bench.set("2022-08-12T18:55:00+08:00");
+    bench.accepted(submission(cell("b", "filing.one"), 1, 1));
+    assert!(bench.sent().is_empty());
+    let mut to = window(Disposition::Hold);
+    to.cutoff_minutes = Some(10);
+    to.planned.start = at("2022-08-12T20:00:00+08:00");
+    assert!(matches!(changed(&mut bench, &to, None), Some(Reply::Done(_))));
+    assert_eq!((bench.sent().len(), phase(&bench)), (1, Phase::Scheduled));
+}
+
+#[test]
+fn a_window_overruns_when_the_proof_takes_longer_than_it_should() {
+    let mut bench = declared(window(Disposition::Hold));
+    for (now, expected) in [
+        ("2022-08-15T06:00:00+08:00", Phase::Verifying),
+        ("2022-08-15T06:04:59+08:00", Phase::Verifying),
+        ("2022-08-15T06:05:00+08:00", Phase::Overrun),
+    ] {
+        bench.set(now);
+        assert_eq!(phase(&bench), expected, "{now}");
+    }
+    restore(&mut bench, upstream("b"));
+    assert_eq!(phase(&bench), Phase::Completed);
 }

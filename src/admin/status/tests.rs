@@ -4,6 +4,7 @@ use super::*;
 use crate::domain::cell::{Cell, Selector};
 use crate::domain::gate::Health;
 use crate::domain::time::Interval;
+use crate::domain::window::PROOF_TAKES;
 
 const NOW: &str = "2022-08-15T06:10:00+08:00";
 
@@ -72,6 +73,7 @@ fn window(restore_by: RestoreBy) -> Window {
         policy: Vec::new(),
         deadlines: None,
         restore_by,
+        cutoff_minutes: None,
         cancelled_at: None,
         restores: Vec::new(),
         releases: Vec::new(),
@@ -165,7 +167,8 @@ fn a_stop_that_is_over_by_plan_needs_whoever_signs_at_once_and_others_after_five
         let window = window(restore_by);
         let mut late = quiet();
         late.at = window.planned.end.after(Duration::from_secs(minutes * 60));
-        late.windows = vec![(Arc::new(window), Phase::Verifying)];
+        let phase = if minutes < 5 { Phase::Verifying } else { Phase::Overrun };
+        late.windows = vec![(Arc::new(window), phase)];
         let out = status(late, beside());
         (out.phase, out.needs.iter().map(|need| need.code).collect::<Vec<_>>())
     };

@@ -92,6 +92,8 @@ words!(
         Open = "open",
         /// Its start is still to come.
         Scheduled = "scheduled",
+        /// Its start is so near that long work is not begun any more.
+        Closing = "closing",
         /// Between start and planned end.
         Active = "active",
         /// Past its planned end, waiting for proof that its parts are back.
