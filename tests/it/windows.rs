@@ -420,3 +420,33 @@ fn a_window_overruns_when_the_proof_takes_longer_than_it_should() {
     restore(&mut bench, upstream("b"));
     assert_eq!(phase(&bench), Phase::Completed);
 }
+
+#[test]
+fn what_finishes_a_chain_leaves_room_for_whom_somebody_waits_for() {
+    let mut settings = crate::engine_support::settings();
+    settings.upstreams.values_mut().for_each(|upstream| upstream.concurrency = 1);
+    let mut bench = Bench::with(settings, "2022-08-12T17:00:00+08:00");
+    bench.order(Command::DeclareWindow(Box::new(window(Disposition::Hold))));
+    bench.set("2022-08-13T10:00:00+08:00");
+    let mut chained = Vec::new();
+    for number in 1..=3 {
+        let first = bench.accepted(submission(cell("a", "filing.one"), number, number));
+        let mut next = submission(cell("b", "filing.one"), number + 10, number + 10);
+        next.depends_on = Some(first);
+        chained.push(bench.accepted(next));
+        bench.settle(Outcome::Applied(answer("ok")));
+    }
+    assert!(bench.sent().is_empty(), "their own part is stopped");
+    restore(&mut bench, upstream("b"));
+    assert_eq!(bench.sent(), [chained[0].0]);
+    let mut waited_for = submission(cell("b", "filing.one"), 20, 20);
+    waited_for.wait = Some(Duration::from_secs(10));
+    bench.submit(waited_for);
+    let waited_for = bench.machine.last();
+    bench.set("2022-08-13T10:00:01+08:00");
+    bench.settle(Outcome::Applied(answer("ok")));
+    assert_eq!(bench.sent(), [waited_for.0]);
+    bench.set("2022-08-13T10:00:02+08:00");
+    bench.settle(Outcome::Applied(answer("ok")));
+    assert_eq!(bench.sent(), [chained[1].0]);
+}
