@@ -23,6 +23,8 @@ pub(super) fn subject(command: &Command) -> Option<Seq> {
         | Command::ChangeWindow { .. }
         | Command::MoveWindowEnd { .. }
         | Command::CancelWindow { .. }
+        | Command::ConfirmOutage { .. }
+        | Command::DismissOutage { .. }
         | Command::Restore { .. }
         | Command::Release { .. }
         | Command::CloseGate { .. }

@@ -34,6 +34,7 @@ pub mod history;
 mod in_doubt;
 mod ledger;
 mod look;
+mod outages;
 mod refusal;
 pub mod status;
 mod text;
@@ -140,6 +141,8 @@ pub const ROUTES: &[Route] = &[
     look("/admin/v1/windows/{id}/versions"),
     look("/admin/v1/windows/{id}/versions/{version}"),
     operate("/admin/v1/windows/{id}/change"),
+    operate("/admin/v1/windows/{id}/confirm"),
+    operate("/admin/v1/windows/{id}/dismiss"),
     operate("/admin/v1/windows/{id}/extend"),
     operate("/admin/v1/windows/{id}/end"),
     operate("/admin/v1/windows/{id}/cancel"),
@@ -181,6 +184,8 @@ pub fn router(state: State) -> axum::Router {
         .route("/admin/v1/windows/{id}/versions", get(versions::list))
         .route("/admin/v1/windows/{id}/versions/{version}", get(versions::show))
         .route("/admin/v1/windows/{id}/change", post(windows::change))
+        .route("/admin/v1/windows/{id}/confirm", post(outages::confirm))
+        .route("/admin/v1/windows/{id}/dismiss", post(outages::dismiss))
         .route("/admin/v1/windows/{id}/extend", post(windows::extend))
         .route("/admin/v1/windows/{id}/end", post(windows::end))
         .route("/admin/v1/windows/{id}/cancel", post(windows::cancel))

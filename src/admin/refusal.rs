@@ -134,6 +134,9 @@ const fn how_to_find(sought: Sought) -> &'static str {
             "check the number; holdover ticket list shows the open tickets"
         }
         Sought::Window => "check the name; holdover window list shows every window there is",
+        Sought::Draft => {
+            "it has lapsed, or was confirmed or dismissed: holdover window list shows drafts and windows"
+        }
         Sought::Version => {
             "the last 100 versions of a window are kept: holdover window diff shows which there are"
         }

@@ -24,7 +24,7 @@ use crate::domain::time::{Timestamp, Zone};
 use crate::domain::window::{Phase, RestoreBy, Window};
 use crate::engine::clock::Doubt;
 use crate::engine::machine::Machine;
-use crate::engine::view::{AT_RISK_WITHIN, GateView, ReplayView, UpstreamView};
+use crate::engine::view::{AT_RISK_WITHIN, DraftView, GateView, ReplayView, UpstreamView};
 use axum::Json;
 use axum::extract::State as Extract;
 use std::collections::BTreeMap;
@@ -80,6 +80,7 @@ struct Seen {
     overrides: Vec<Override>,
     upstreams: Vec<UpstreamView>,
     replays: Vec<ReplayView>,
+    drafts: Vec<DraftView>,
     oldest: (Option<Timestamp>, Option<Timestamp>),
     at_risk: Option<Timestamp>,
     open_max: u64,
@@ -97,6 +98,7 @@ impl Seen {
             overrides: machine.overrides().to_vec(),
             upstreams: machine.upstreams(at),
             replays: machine.replays(at),
+            drafts: machine.drafts(at),
             oldest: machine.oldest(),
             at_risk: machine.deadlines(at).at_risk,
             open_max: machine.limits().open_transactions_max as u64,
@@ -471,6 +473,16 @@ fn of_delivery(found: &mut Needs, seen: &Seen, out: &StatusOut) {
                 format!("call whoever runs {name}; transactions are held"),
             );
         }
+    }
+    for draft in &seen.drafts {
+        let (id, name) = (&draft.id, &draft.upstream);
+        let lasted = length(draft.ended.unwrap_or(seen.at).since(draft.began));
+        let what = match draft.ended {
+            None => format!("{name} has been away for {lasted}, and nobody planned it"),
+            Some(_) => format!("{name} was away for {lasted}, and nobody planned it"),
+        };
+        let next = format!("holdover window confirm {id} …, or let it lapse");
+        found.add(Need::OutageUnconfirmed, what, next);
     }
     for replay in &out.replays {
         let due = replay.due_since.map(|at| seen.at.since(at)).unwrap_or_default();

@@ -15,7 +15,9 @@ pub use status::{
     PublishedOut, ReplayOut, StatusOut, StatusPhase,
 };
 pub use versions::{VersionOut, VersionShown, VersionsOut};
-pub use windows::{ChangeWindow, DeclareWindow, MoveEnd, WindowOut};
+pub use windows::{
+    ChangeWindow, ConfirmOutage, DeclareWindow, DraftDismissed, DraftOut, MoveEnd, WindowOut,
+};
 
 use super::audit::Record;
 use crate::domain::cell::{Cell, Selector};
@@ -171,6 +173,9 @@ pub const NEXT_MAX: usize = 50;
 pub struct WindowsOut {
     /// The windows.
     pub items: Vec<WindowOut>,
+    /// Outages that nobody planned, to be confirmed as windows or dismissed.
+    #[serde(default)]
+    pub drafts: Vec<DraftOut>,
     /// What comes by schedule.
     pub schedule: ScheduleOut,
 }

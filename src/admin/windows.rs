@@ -10,6 +10,7 @@ use super::act::{Act, carry_out, unexpected};
 use super::forecast;
 use super::guard::Caller;
 use super::look;
+use super::outages::draft_out;
 use super::refusal::Refusal;
 use super::text::{self, Reasoned};
 use super::types::OperatorCode;
@@ -21,7 +22,7 @@ use crate::domain::cell::Selector;
 use crate::domain::ids::WindowId;
 use crate::domain::revision::Revision;
 use crate::domain::time::{CivilDate, Interval, Timestamp, Zone};
-use crate::domain::window::{Phase, Proof, Window};
+use crate::domain::window::{Cause, Phase, Proof, Window};
 use crate::engine::change::AuditHead;
 use crate::engine::event::{Command, Done, Fault, Sought};
 use crate::engine::machine::Machine;
@@ -59,7 +60,8 @@ pub(super) async fn list(Extract(state): Shared, uri: Uri) -> Result<Json<Window
         let now = now.wall;
         let windows = machine.windows_and_phases(now);
         let items = windows.iter().map(|(window, phase)| shown(window, *phase, now)).collect();
-        WindowsOut { items, schedule: schedule(machine, now, next) }
+        let drafts = machine.drafts(now).into_iter().map(draft_out).collect();
+        WindowsOut { items, drafts, schedule: schedule(machine, now, next) }
     });
     Ok(Json(seen.await?))
 }
@@ -130,6 +132,7 @@ pub(super) async fn declare(
         policy: body.policy,
         deadlines: body.deadlines,
         restore_by: body.restore_by,
+        cause: Cause::Planned,
         cutoff_minutes: body.cutoff_minutes,
         cancelled_at: None,
         restores: Vec::new(),
@@ -384,7 +387,7 @@ async fn see(state: &State, id: &str) -> Result<Seen, Refusal> {
     .ok_or_else(|| Problem::not_found(Sought::Window).into())
 }
 
-async fn changed(
+pub(super) async fn changed(
     state: &State,
     done: Done,
     audit_head: AuditHead,
@@ -463,6 +466,7 @@ pub(super) fn shown(window: &Window, phase: Phase, now: Timestamp) -> WindowOut 
         changed_at: window.changed_at,
         cancelled_at: window.cancelled_at,
         restore_by: window.restore_by,
+        cause: window.cause,
         cutoff_minutes: window.cutoff_minutes,
         notice: window.notice.clone(),
         deadlines: window.deadlines.clone(),

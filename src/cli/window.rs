@@ -8,8 +8,9 @@ use super::client::segment;
 use super::exit::{Exit, Failure};
 use super::out::{Table, plain};
 use crate::admin::types::{
-    Because, ChangeWindow, DeclareWindow, ForCells, GateOut, GatesOut, MoveEnd, ScheduleOut,
-    StretchOut, VersionOut, VersionShown, VersionsOut, WindowChanged, WindowOut, WindowsOut,
+    Because, ChangeWindow, ConfirmOutage, DeclareWindow, DraftDismissed, DraftOut, ForCells,
+    GateOut, GatesOut, MoveEnd, ScheduleOut, StretchOut, VersionOut, VersionShown, VersionsOut,
+    WindowChanged, WindowOut, WindowsOut,
 };
 use crate::domain::difference::Difference;
 use crate::domain::gate::GateState;
@@ -96,6 +97,23 @@ pub(super) enum Verb {
         at: Option<Timestamp>,
         #[command(flatten)]
         confirm: Confirm,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// Make a window of an outage that nobody planned, from when it began
+    Confirm {
+        /// The draft's name, as window list shows it
+        id: WindowId,
+        /// When it is expected to be over, where somebody knows
+        #[arg(long, value_name = "INSTANT", value_parser = instant)]
+        until: Option<Timestamp>,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// Say that an outage is no window; its draft goes away
+    Dismiss {
+        /// The draft's name
+        id: WindowId,
         #[command(flatten)]
         reason: Reason,
     },
@@ -229,6 +247,20 @@ impl Verb {
                 let body = MoveEnd { ends_at: at, row, reason: reason.reason };
                 act(run, &seen, "end", &body, "ended early").await
             }
+            Self::Confirm { id, until, reason } => {
+                let path = format!("/admin/v1/windows/{}/confirm", segment(id.as_str()));
+                let body = ConfirmOutage { ends_at: until, reason: reason.reason };
+                let changed: WindowChanged = run.client.post(&path, &body, None).await?;
+                report(run, &changed, "confirmed");
+                Ok(Exit::Success)
+            }
+            Self::Dismiss { id, reason } => {
+                let path = format!("/admin/v1/windows/{}/dismiss", segment(id.as_str()));
+                let body = Because { reason: reason.reason };
+                let dismissed: DraftDismissed = run.client.post(&path, &body, None).await?;
+                run.out.data(&dismissed, || format!("{}: dismissed\n", dismissed.id));
+                Ok(Exit::Success)
+            }
             Self::Cancel { id, confirm, reason } => {
                 let seen = get(run, &id).await?;
                 confirm.check(run, &seen, &brief(&seen))?;
@@ -317,8 +349,14 @@ async fn list(run: &Run, next: usize) -> Result<Exit, Failure> {
                 plain(&w.author),
             ]);
         }
-        [table, coming(&seen.schedule)]
+        [table, drafts(&seen.drafts, run.client.zone()), coming(&seen.schedule)]
     });
+    if let Some(draft) = seen.drafts.first() {
+        run.out.next(&format!(
+            "holdover window confirm {} …, or holdover window dismiss {} …",
+            draft.id, draft.id
+        ));
+    }
     for left in &seen.schedule.left_alone {
         run.out.note(&format!(
             "{left} was declared by a schedule that would not declare it now; it stands until \
@@ -327,6 +365,21 @@ async fn list(run: &Run, next: usize) -> Result<Exit, Failure> {
         run.out.next(&format!("holdover window cancel {left} …"));
     }
     Ok(Exit::Success)
+}
+
+/// Outages that nobody planned.
+fn drafts(drafts: &[DraftOut], zone: Zone) -> Table {
+    let mut table = Table::new(&["draft", "away", "since", "until", "waiting"]);
+    for draft in drafts {
+        table.row([
+            draft.id.to_string(),
+            draft.upstream.to_string(),
+            draft.began_at.rfc3339(zone),
+            draft.ended_at.map_or("now".to_owned(), |at| at.rfc3339(zone)),
+            draft.waiting.to_string(),
+        ]);
+    }
+    table
 }
 
 /// What comes by schedule, row by row.

@@ -10,12 +10,12 @@ use super::{CALENDAR, DEFAULTS, Problem};
 use crate::domain::calendar::Calendar;
 use crate::domain::catalogue::{Attribute, AttributeKind, Catalogue, Line};
 use crate::domain::cell::{Channel, Class, Operation};
-use crate::domain::gate::HealthPolicy;
+use crate::domain::gate::{HealthPolicy, OutagePolicy};
 use crate::domain::ids::{Business, UpstreamName, WindowId};
 use crate::domain::policy::{Disposition, Row};
 use crate::domain::retry::RetryPolicy;
 use crate::domain::time::{CivilDate, Interval, Timestamp, Zone};
-use crate::domain::window::{RestoreBy, Window};
+use crate::domain::window::{Cause, RestoreBy, Window};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -66,6 +66,7 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
     let (kafka_brokers, intake_kafka) = read_kafka(&mut root);
     let publish_kafka = read_publishing(&mut root, &kafka_brokers, intake_kafka.as_ref());
     let retry = read_retry(root.section("retry"));
+    let outages = read_outages(root.section("unplanned"));
     let (fallback_path, fallback) = root.table("upstream_default");
     let mut upstreams = BTreeMap::new();
     for (name, reader) in root.sections("upstream") {
@@ -104,6 +105,7 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
         intake_kafka,
         publish_kafka,
         retry,
+        outages,
         upstreams,
         catalogue,
         calendar: calendar?,
@@ -209,6 +211,15 @@ fn read_institutions(mut r: Reader<'_>) -> Institutions {
     }
     r.finish();
     institutions
+}
+
+fn read_outages(mut r: Reader<'_>) -> OutagePolicy {
+    let outages = OutagePolicy {
+        proposed_after: r.duration("proposed_after", 10 * SECOND..=DAY),
+        lapses_after: r.duration("lapses_after", MINUTE..=7 * DAY),
+    };
+    r.finish();
+    outages
 }
 
 fn read_retry(mut r: Reader<'_>) -> RetryPolicy {
@@ -684,6 +695,7 @@ fn read_window(name: &str, mut r: Reader<'_>, zone: Zone, limits: &Limits) -> Op
         policy,
         deadlines,
         restore_by: restore_by?,
+        cause: Cause::Planned,
         cutoff_minutes,
         cancelled_at: None,
         restores: Vec::new(),

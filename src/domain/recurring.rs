@@ -12,7 +12,7 @@ use super::ids::WindowId;
 use super::policy::Row;
 use super::schedule::Recurrence;
 use super::time::{Interval, Timestamp};
-use super::window::{Notice, RestoreBy, Window};
+use super::window::{Cause, Notice, RestoreBy, Window};
 use chrono::NaiveDateTime;
 use std::time::Duration;
 
@@ -87,6 +87,7 @@ impl Recurring {
             policy: self.policy.clone(),
             deadlines: self.deadlines.clone(),
             restore_by: self.restore_by,
+            cause: Cause::Planned,
             cutoff_minutes: self.cutoff_minutes,
             cancelled_at: None,
             restores: Vec::new(),

@@ -14,7 +14,7 @@ use super::deadline::{DeadlineRule, Rule, effective};
 use super::hours::ServiceHours;
 use super::ids::District;
 use super::policy::{Disposition, Row};
-use super::window::{Act, Proof, Window};
+use super::window::{Act, Cause, Proof, Window};
 use crate::domain::cell::Selector;
 use chrono::Datelike;
 use std::collections::{BTreeMap, BTreeSet};
@@ -135,7 +135,7 @@ fn review_times(window: &Window, faults: &mut Faults) {
 
 fn review_notice(window: &Window, faults: &mut Faults) {
     match &window.notice {
-        None if window.policy.is_empty() => {}
+        None if window.policy.is_empty() || window.cause == Cause::Unplanned => {}
         None => {
             faults.error(
                 FaultCode::Unsaid,

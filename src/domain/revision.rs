@@ -158,7 +158,8 @@ impl Window {
         for (field, differs) in [
             ("zone", self.zone != to.zone),
             ("starts_at", self.planned.start != to.planned.start),
-            ("deadlines", self.deadlines != to.deadlines),
+            // One that comes later moves nobody's date earlier.
+            ("deadlines", self.deadlines.is_some() && self.deadlines != to.deadlines),
             ("restore_by", self.restore_by != to.restore_by),
         ] {
             if differs {
@@ -227,6 +228,7 @@ fn hull(one: Interval, other: Interval) -> Interval {
 mod tests {
     use super::*;
     use crate::domain::policy::Disposition;
+    use crate::domain::window::Cause;
 
     const STOP: (&str, &str) = ("2022-08-12T19:00:00+08:00", "2022-08-15T06:00:00+08:00");
 
@@ -261,6 +263,7 @@ mod tests {
             policy: vec![row("filing.*", "hold"), row("service.*", "hold_for_release")],
             deadlines: None,
             restore_by: RestoreBy::Probes,
+            cause: Cause::Planned,
             cutoff_minutes: None,
             cancelled_at: None,
             restores: Vec::new(),

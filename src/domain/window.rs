@@ -45,6 +45,30 @@ words!(
 );
 
 words!(
+    /// Why there is a stop.
+    Cause, "cause of a window", {
+        /// Somebody planned it.
+        Planned = "planned",
+        /// A part of the core was away, and a person confirmed it.
+        Unplanned = "unplanned",
+    }
+);
+
+impl Default for Cause {
+    fn default() -> Self {
+        Self::Planned
+    }
+}
+
+impl Cause {
+    /// Whether somebody planned it.
+    #[must_use]
+    pub fn is_planned(&self) -> bool {
+        *self == Self::Planned
+    }
+}
+
+words!(
     /// How a restore came about.
     Proof, "proof", {
         /// A named person signed for it.
@@ -100,6 +124,9 @@ pub struct Window {
     pub deadlines: Option<DeadlineRule>,
     /// How its parts are proved to be back.
     pub restore_by: RestoreBy,
+    /// Whether it was planned.
+    #[serde(default, skip_serializing_if = "Cause::is_planned")]
+    pub cause: Cause,
     /// For how many minutes before a part stops its long work is not begun any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cutoff_minutes: Option<u32>,

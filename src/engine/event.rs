@@ -149,6 +149,18 @@ pub enum Command {
         /// The version that the operator saw.
         if_version: Option<u32>,
     },
+    /// Make a window of an outage that nobody planned.
+    ConfirmOutage {
+        /// The draft.
+        window: WindowId,
+        /// When it is expected to be over, where somebody knows.
+        ends_at: Option<Timestamp>,
+    },
+    /// Say that an outage is no window.
+    DismissOutage {
+        /// The draft.
+        window: WindowId,
+    },
     /// Certify that cells are back.
     Restore {
         /// The window.
@@ -400,6 +412,8 @@ pub enum Sought {
     Window,
     /// A version of a window.
     Version,
+    /// An outage that may be confirmed as a window.
+    Draft,
     /// An operator's closing of gates.
     Closing,
 }
@@ -414,6 +428,7 @@ impl fmt::Display for Sought {
             Self::Ticket => "ticket of that name",
             Self::OpenTicket => "open ticket of that name",
             Self::Window => "window of that name",
+            Self::Draft => "draft of that name",
             Self::Version => "version of that number that is still known",
             Self::Closing => "override of exactly these cells",
         })

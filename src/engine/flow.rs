@@ -637,6 +637,8 @@ impl Machine {
         let upstream = &self.upstreams[index];
         let mut health = upstream.health.clone();
         if health.turn(HealthPhase::Reopening, now).is_some() {
+            // It was away for the window that is restored, whoever declared it.
+            health.outage = None;
             let upstream = upstream.name.clone();
             self.push(out, Change::HealthSet { upstream, health });
         }

@@ -42,6 +42,7 @@ impl Machine {
                 held: 0,
                 due_since: None,
                 stopped: false,
+                unconfirmed: false,
             })
             .collect();
         for (id, cell) in (0_u32..).zip(&self.cells) {
@@ -54,8 +55,10 @@ impl Machine {
                 view.held += cell.waiting;
             }
         }
+        let drafts = self.drafts(now);
         for view in &mut views {
             view.stopped = self.is_stopped(&view.upstream, now);
+            view.unconfirmed = drafts.iter().any(|draft| draft.upstream == view.upstream);
         }
         views
     }

@@ -35,6 +35,7 @@ mod live;
 mod look;
 pub mod machine;
 mod orders;
+pub mod outages;
 pub mod ports;
 mod quarantine;
 pub mod recovery;

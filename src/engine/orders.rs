@@ -46,6 +46,10 @@ impl Machine {
             Command::CancelWindow { window, if_version } => {
                 self.cancel(&window, if_version, &o, now, out)
             }
+            Command::ConfirmOutage { window, ends_at } => {
+                self.confirm(&window, ends_at, &o, now, out)
+            }
+            Command::DismissOutage { window } => self.dismiss(&window, now, out),
             Command::Restore { window, cells, proof } => {
                 self.restore(&window, cells, proof, &o, now, out)
             }
@@ -123,7 +127,7 @@ impl Machine {
         without_errors(faults)
     }
 
-    fn set_window(&mut self, window: Window, out: &mut Decision) -> Done {
+    pub(super) fn set_window(&mut self, window: Window, out: &mut Decision) -> Done {
         let window = Arc::new(window);
         self.push(out, Change::WindowSet(window.clone()));
         Done::Window(window)
@@ -477,7 +481,7 @@ impl Machine {
 }
 
 /// Nothing but warnings may be left.
-fn without_errors(faults: Vec<WindowFault>) -> Result<(), Fault> {
+pub(super) fn without_errors(faults: Vec<WindowFault>) -> Result<(), Fault> {
     let errors: Vec<_> = faults.into_iter().filter(|fault| !fault.is_warning).collect();
     if errors.is_empty() { Ok(()) } else { Err(Fault::WrongWindow(errors)) }
 }

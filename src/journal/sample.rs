@@ -13,7 +13,7 @@ use crate::domain::policy::{Advice, Disposition, RowRef};
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Interval, Timestamp};
-use crate::domain::window::{Act, Notice, Proof, RestoreBy, Window};
+use crate::domain::window::{Act, Cause, Notice, Proof, RestoreBy, Window};
 use crate::engine::change::{
     Accepted, AuditHead, Carried, Case, Change, ResolvedBy, Sealed, Settlement, Told, Totals,
     TurnedAway,
@@ -212,7 +212,8 @@ fn window(d: &mut Dice) -> Window {
         policy: Vec::new(),
         deadlines: None,
         restore_by: d.of(&[RestoreBy::Probes, RestoreBy::Signed]),
-        cutoff_minutes: d.maybe(|d| d.0.u32(1..60)),
+        cause: Cause::Planned,
+        cutoff_minutes: None,
         cancelled_at: d.maybe(Dice::at),
         restores: vec![Act {
             cells: selector(d),

@@ -522,6 +522,8 @@ pub struct Replay {
     pub due_since: Option<Timestamp>,
     /// Whether a window stops a part of it.
     pub stopped: bool,
+    /// Whether an outage of it waits to be confirmed as a window or dismissed.
+    pub unconfirmed: bool,
     /// Sends a second; `None` where only concurrency limits.
     pub rate: Option<u32>,
 }
@@ -603,6 +605,7 @@ pub fn stands(standing: &Standing, at: Timestamp) {
                 numbers.remaining.set(number(replay.remaining));
                 numbers.due.set(seconds(replay.due_since));
                 numbers.stopped.set(f64::from(u8::from(replay.stopped)));
+                numbers.unconfirmed.set(f64::from(u8::from(replay.unconfirmed)));
                 numbers.rate_limit.set(replay.rate.map_or(f64::INFINITY, f64::from));
             }
             for &state in GateState::ALL {

@@ -422,7 +422,7 @@ impl Problem {
             Sought::Ticket | Sought::OpenTicket => {
                 "check the number; GET /v1/tickets lists those of your institution"
             }
-            Sought::Window | Sought::Version => {
+            Sought::Window | Sought::Version | Sought::Draft => {
                 "check the name; GET /v1/windows lists what is planned"
             }
             Sought::Closing => "name exactly the cells that were closed",

@@ -171,6 +171,7 @@ fn body_of(route: &Route) -> Value {
             "id": "stop", "starts_at": "2022-08-13T03:00:00Z", "ends_at": "2022-08-14T22:00:00Z",
             "policy": [{"clause": "1", "disposition": "hold"}],
         }),
+        "confirm" | "dismiss" => json!({}),
         "change" => json!({"policy": [{"clause": "1", "disposition": "hold"}]}),
         "extend" if route.path.contains("windows") => json!({"ends_at": "2022-08-16T00:00:00Z"}),
         "restore" | "release" | "open" => json!({"cells": {"upstream": ["agency"]}}),

@@ -9,7 +9,7 @@ use holdover::domain::cell::Selector;
 use holdover::domain::policy::{Advice, Disposition, Row};
 use holdover::domain::revision::Revision;
 use holdover::domain::time::{Interval, Monotonic, Now, Timestamp};
-use holdover::domain::window::{Notice, RestoreBy, Window};
+use holdover::domain::window::{Cause, Notice, RestoreBy, Window};
 use holdover::engine::event::{Command, Done, Order, Reply};
 use holdover::engine::machine::Machine;
 use holdover::engine::run::{Handle, Input};
@@ -106,6 +106,7 @@ fn window(id: &str) -> Window {
         ],
         deadlines: None,
         restore_by: RestoreBy::Signed,
+        cause: Cause::Planned,
         cutoff_minutes: None,
         cancelled_at: None,
         restores: Vec::new(),

@@ -34,9 +34,11 @@ const VERBS: &[&str] = &[
     "change",
     "check",
     "close",
+    "confirm",
     "create",
     "declare",
     "diff",
+    "dismiss",
     "end",
     "extend",
     "forecast",
@@ -99,7 +101,9 @@ const CONFIRMED: &[(&str, &str)] = &[
 const UNCONFIRMED: &[&str] = &[
     "holdover in-doubt ask",
     "holdover transaction told",
+    "holdover window confirm",
     "holdover window declare",
+    "holdover window dismiss",
     "holdover window extend",
 ];
 

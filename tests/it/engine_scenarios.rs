@@ -11,7 +11,7 @@ use holdover::domain::policy::{Advice, Disposition, Row};
 use holdover::domain::state::State;
 use holdover::domain::ticket::TicketState;
 use holdover::domain::time::{Interval, Monotonic, Now, Timestamp};
-use holdover::domain::window::{Notice, Phase, RestoreBy, Window};
+use holdover::domain::window::{Cause, Notice, Phase, RestoreBy, Window};
 use holdover::engine::change::Change;
 use holdover::engine::event::{
     Command, Done, Event, Fault, Live, Order, Reply, ReplyTo, Submission,
@@ -181,6 +181,7 @@ pub(crate) fn window(disposition: Disposition) -> Window {
                 .unwrap()
         }),
         restore_by: RestoreBy::Probes,
+        cause: Cause::Planned,
         cutoff_minutes: None,
         cancelled_at: None,
         restores: Vec::new(),

@@ -42,6 +42,7 @@ mod metrics;
 mod monitoring;
 mod notice_policy;
 mod openapi;
+mod outages;
 mod probes;
 mod recurring;
 mod registered;

@@ -181,6 +181,9 @@ fn change_round(cli: &Cli, file: &str, start: &str, end: &str) {
     assert_eq!(extended["version"], 4, "{extended}");
     let ended = ["--row", "0", "--at", end, "--confirm", "move", "--reason", "it takes longer"];
     cli.does(&[["window", "end", "move"].as_slice(), &ended].concat());
+    // The row ends with the others again.
+    let changed = cli.does(&[change.as_slice(), &times, &confirmed, &because].concat());
+    assert!(changed["policy"][0].get("ends_at").is_none(), "{changed}");
 }
 
 /// Declares a window that keeps filings for a person's word, and takes it through its life.

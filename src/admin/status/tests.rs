@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::cell::{Cell, Selector};
 use crate::domain::gate::Health;
 use crate::domain::time::Interval;
-use crate::domain::window::PROOF_TAKES;
+use crate::domain::window::{Cause, PROOF_TAKES};
 
 const NOW: &str = "2022-08-15T06:10:00+08:00";
 
@@ -20,6 +20,8 @@ fn quiet() -> Seen {
         bad: 0,
         counted: None,
         refusals: None,
+        failing_since: None,
+        outage: None,
     };
     let name: UpstreamName = "agency".parse().unwrap();
     Seen {
@@ -28,6 +30,7 @@ fn quiet() -> Seen {
         quarantined: false,
         windows: Vec::new(),
         gates: Vec::new(),
+        drafts: Vec::new(),
         overrides: Vec::new(),
         upstreams: vec![UpstreamView { name: name.clone(), health, rate: None, in_flight: 0 }],
         replays: vec![ReplayView {
@@ -36,6 +39,7 @@ fn quiet() -> Seen {
             held: 0,
             due_since: None,
             stopped: false,
+            unconfirmed: false,
         }],
         oldest: (None, None),
         at_risk: None,
@@ -73,6 +77,7 @@ fn window(restore_by: RestoreBy) -> Window {
         policy: Vec::new(),
         deadlines: None,
         restore_by,
+        cause: Cause::Planned,
         cutoff_minutes: None,
         cancelled_at: None,
         restores: Vec::new(),

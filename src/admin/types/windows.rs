@@ -1,11 +1,12 @@
 //! The bodies that declare, change and show a window.
 
 use crate::domain::deadline::DeadlineRule;
-use crate::domain::ids::WindowId;
+use crate::domain::ids::{UpstreamName, WindowId};
 use crate::domain::policy::Row;
 use crate::domain::revision::ToldStop;
 use crate::domain::time::{CivilDate, Timestamp, Zone};
-use crate::domain::window::{Act, Notice, Phase, RestoreBy};
+use crate::domain::window::{Act, Cause, Notice, Phase, RestoreBy};
+use crate::engine::change::AuditHead;
 use serde::{Deserialize, Serialize};
 
 /// Declares a window, by instants (`starts_at`, `ends_at`) or by the notice's own words (`text`,
@@ -107,6 +108,43 @@ pub struct MoveEnd {
     pub reason: String,
 }
 
+/// Makes a window of an outage that nobody planned.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmOutage {
+    /// When it is expected to be over, where somebody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Timestamp>,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// An outage that nobody planned, proposed as a window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DraftOut {
+    /// The name that its window would have.
+    pub id: WindowId,
+    /// The part of the core.
+    pub upstream: UpstreamName,
+    /// When it began.
+    pub began_at: Timestamp,
+    /// When the core was proved back; absent while it is away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    /// Transactions of that part that wait.
+    pub waiting: u64,
+}
+
+/// A draft right after it was dismissed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DraftDismissed {
+    /// Its name.
+    pub id: WindowId,
+    /// The head of the audit log after this act.
+    pub audit_head: AuditHead,
+}
+
 /// A window, as it stands now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WindowOut {
@@ -138,6 +176,9 @@ pub struct WindowOut {
     pub cancelled_at: Option<Timestamp>,
     /// How its parts are proved to be back.
     pub restore_by: RestoreBy,
+    /// Whether somebody planned it, or an outage was confirmed.
+    #[serde(default)]
+    pub cause: Cause,
     /// For how many minutes before a part stops its long work is not begun any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cutoff_minutes: Option<u32>,
