@@ -230,6 +230,7 @@ mod tests {
     use crate::domain::policy::Disposition;
     use crate::domain::window::Cause;
 
+    const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
     const STOP: (&str, &str) = ("2022-08-12T19:00:00+08:00", "2022-08-15T06:00:00+08:00");
 
     fn at(text: &str) -> Timestamp {
@@ -269,6 +270,13 @@ mod tests {
             restores: Vec::new(),
             releases: Vec::new(),
         }
+    }
+
+    fn rule() -> DeadlineRule {
+        serde_json::from_value(serde_json::json!({
+            "rule": "shift_by_outage", "clause": "1", "legal_basis": "b", "business": ["filing.*"],
+        }))
+        .unwrap()
     }
 
     fn as_it_is(window: &Window) -> Revision {
@@ -320,6 +328,20 @@ mod tests {
     }
 
     #[test]
+    fn a_window_that_was_stored_before_says_what_it_said() {
+        let plain = window();
+        let stored = serde_json::to_value(&plain).unwrap();
+        for new in ["told", "cutoff_minutes", "cause"] {
+            assert!(stored.get(new).is_none(), "{new} is written where it says nothing");
+        }
+        assert_eq!(serde_json::from_value::<Window>(stored).unwrap(), plain);
+        let mut full = plain.with_row_end(0, at(STOP.0).after(HOUR), at(STOP.0)).unwrap();
+        (full.cutoff_minutes, full.cause) = (Some(10), Cause::Unplanned);
+        let again: Window = serde_json::from_str(&serde_json::to_string(&full).unwrap()).unwrap();
+        assert!(again == full && !again.told.is_empty());
+    }
+
+    #[test]
     fn a_row_that_ends_early_leaves_its_end_told() {
         let now = at("2022-08-13T08:00:00+08:00");
         let first = window();
@@ -342,6 +364,7 @@ mod tests {
             (|to| to.planned.end = at("2022-08-13T07:00:00+08:00"), Some("ends_at")),
             (|to| to.planned.start = at("2022-08-12T18:00:00+08:00"), Some("starts_at")),
             (|to| to.zone = chrono_tz::UTC, Some("zone")),
+            (|to| to.deadlines = Some(rule()), None),
             (|to| to.restore_by = RestoreBy::Signed, Some("restore_by")),
             (|to| drop(to.policy.pop()), Some("row")),
             (|to| to.policy[0].cells = Selector::default(), Some("row[0].cells")),

@@ -46,19 +46,15 @@ words!(
 
 words!(
     /// Why there is a stop.
+    #[derive(Default)]
     Cause, "cause of a window", {
         /// Somebody planned it.
+        #[default]
         Planned = "planned",
         /// A part of the core was away, and a person confirmed it.
         Unplanned = "unplanned",
     }
 );
-
-impl Default for Cause {
-    fn default() -> Self {
-        Self::Planned
-    }
-}
 
 impl Cause {
     /// Whether somebody planned it.

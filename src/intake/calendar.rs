@@ -146,7 +146,8 @@ fn event(
     line(out, "TRANSP", "TRANSPARENT");
     let clauses: Vec<&str> = rows.iter().map(|row| row.clause.as_str()).collect();
     let clauses = clauses.join(", ");
-    line(out, "SUMMARY", &escaped(&format!("Planned stop {}: {clauses}", of.id)));
+    let kind = if of.cause.is_planned() { "Planned stop" } else { "Unplanned stop" };
+    line(out, "SUMMARY", &escaped(&format!("{kind} {}: {clauses}", of.id)));
     line(out, "DESCRIPTION", &escaped(&description(of, rows)));
     line(out, "END", "VEVENT");
 }

@@ -181,6 +181,16 @@ fn change_round(cli: &Cli, file: &str, start: &str, end: &str) {
     assert_eq!(extended["version"], 4, "{extended}");
     let ended = ["--row", "0", "--at", end, "--confirm", "move", "--reason", "it takes longer"];
     cli.does(&[["window", "end", "move"].as_slice(), &ended].concat());
+    let forecast = cli.does(&["window", "forecast", "move"]);
+    assert!(forecast["open_max"].as_u64() > Some(0), "{forecast}");
+    let tried = ["window", "forecast", "trial", "--file", file];
+    assert!(cli.does(&[tried.as_slice(), &times].concat())["transactions"].is_u64());
+    let tried = cli.tells(
+        &[["window", "declare", "trial", "--dry-run", "--file", file].as_slice(), &times, &because]
+            .concat(),
+    );
+    assert!(tried.contains("(overlaps)") && tried.contains("it would be in force"), "{tried}");
+    cli.fails(3, "holdover window list", &["window", "confirm", "nobody", "--reason", "a drill"]);
     // The row ends with the others again.
     let changed = cli.does(&[change.as_slice(), &times, &confirmed, &because].concat());
     assert!(changed["policy"][0].get("ends_at").is_none(), "{changed}");
