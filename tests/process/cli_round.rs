@@ -233,12 +233,12 @@ fn window_round(site: &Site, daemon: &Daemon, cli: &Cli) {
     let extended =
         cli.does(&["window", "extend", "move", "--until", &later, "--reason", "it takes longer"]);
     assert_eq!(extended["version"], 2, "{extended}");
-    change_round(cli, file, &start, &end);
     cli.does(&["window", "check"]);
     let told = cli.tells(&["window", "check"]);
     assert_eq!(told, "no window needs a person; known: 1\n");
     let told = cli.tells(&["window", "show", "move"]);
     assert!(told.contains("last reason  it takes longer\n"), "{told}");
+    change_round(cli, file, &start, &end);
     let done = ["--reason", "the core is back"];
     cli.fails(2, "--confirm move", &[["window", "end", "move"].as_slice(), &done].concat());
     let confirmed = ["--confirm", "move"];
