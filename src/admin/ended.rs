@@ -20,8 +20,11 @@ pub(super) fn subject(command: &Command) -> Option<Seq> {
         | Command::AskNow(transaction)
         | Command::ResultTold { transaction, .. } => Some(*transaction),
         Command::DeclareWindow(_)
+        | Command::ChangeWindow { .. }
         | Command::MoveWindowEnd { .. }
         | Command::CancelWindow { .. }
+        | Command::ConfirmOutage { .. }
+        | Command::DismissOutage { .. }
         | Command::Restore { .. }
         | Command::Release { .. }
         | Command::CloseGate { .. }

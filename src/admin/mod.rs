@@ -26,6 +26,7 @@ mod configuration;
 mod dead_letters;
 mod deadlines;
 mod ended;
+mod forecast;
 mod gates;
 mod guard;
 mod health;
@@ -33,6 +34,7 @@ pub mod history;
 mod in_doubt;
 mod ledger;
 mod look;
+mod outages;
 mod refusal;
 pub mod status;
 mod text;
@@ -40,6 +42,7 @@ mod tickets;
 mod transactions;
 pub mod types;
 mod upstreams;
+mod versions;
 mod windows;
 
 pub use text::fault_in_reason;
@@ -134,6 +137,12 @@ pub const ROUTES: &[Route] = &[
     look("/admin/v1/windows"),
     operate("/admin/v1/windows"),
     look("/admin/v1/windows/{id}"),
+    look("/admin/v1/windows/{id}/forecast"),
+    look("/admin/v1/windows/{id}/versions"),
+    look("/admin/v1/windows/{id}/versions/{version}"),
+    operate("/admin/v1/windows/{id}/change"),
+    operate("/admin/v1/windows/{id}/confirm"),
+    operate("/admin/v1/windows/{id}/dismiss"),
     operate("/admin/v1/windows/{id}/extend"),
     operate("/admin/v1/windows/{id}/end"),
     operate("/admin/v1/windows/{id}/cancel"),
@@ -176,6 +185,12 @@ pub fn router(state: State) -> axum::Router {
         .route("/admin/v1/configuration", get(configuration::show))
         .route("/admin/v1/windows", get(windows::list).post(windows::declare))
         .route("/admin/v1/windows/{id}", get(windows::show))
+        .route("/admin/v1/windows/{id}/forecast", get(forecast::show))
+        .route("/admin/v1/windows/{id}/versions", get(versions::list))
+        .route("/admin/v1/windows/{id}/versions/{version}", get(versions::show))
+        .route("/admin/v1/windows/{id}/change", post(windows::change))
+        .route("/admin/v1/windows/{id}/confirm", post(outages::confirm))
+        .route("/admin/v1/windows/{id}/dismiss", post(outages::dismiss))
         .route("/admin/v1/windows/{id}/extend", post(windows::extend))
         .route("/admin/v1/windows/{id}/end", post(windows::end))
         .route("/admin/v1/windows/{id}/cancel", post(windows::cancel))

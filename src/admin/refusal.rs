@@ -31,8 +31,12 @@ pub(super) struct Ours {
 impl Refusal {
     /// A wrong field.
     pub(super) fn field(pointer: &str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Problem::fields(vec![FieldError { pointer: pointer.to_owned(), detail: detail.into() }])
-            .into()
+        Problem::fields(vec![FieldError {
+            pointer: pointer.to_owned(),
+            detail: detail.into(),
+            code: None,
+        }])
+        .into()
     }
 
     /// A refusal that only operators meet.
@@ -131,6 +135,12 @@ const fn how_to_find(sought: Sought) -> &'static str {
         }
         Sought::Window => "check the name; holdover window list shows every window there is",
         Sought::Deadline => "check the number; holdover deadline list shows what is registered",
+        Sought::Draft => {
+            "it has lapsed, or was confirmed or dismissed: holdover window list shows drafts and windows"
+        }
+        Sought::Version => {
+            "the last 100 versions of a window are kept: holdover window diff shows which there are"
+        }
         Sought::Closing => {
             "nothing was changed; name exactly the cells that were closed: holdover gate list shows \
              every closing"
@@ -223,14 +233,19 @@ impl From<Fault> for Refusal {
     }
 }
 
-/// A fault of a window as the place in the body that declared it.
-fn field_of(fault: WindowFault) -> FieldError {
-    let path = fault.field.replace(['[', '.'], "/").replace(']', "");
-    let pointer = match path.strip_prefix("row") {
+/// The place in a body that declares a window, of a fault's.
+pub(super) fn pointer(field: &str) -> String {
+    let path = field.replace(['[', '.'], "/").replace(']', "");
+    match path.strip_prefix("row") {
         Some(rest) => format!("/policy{rest}"),
         None => format!("/{path}"),
-    };
-    FieldError { pointer, detail: fault.why.into() }
+    }
+}
+
+/// A fault of a window as the place in the body that declared it.
+fn field_of(fault: WindowFault) -> FieldError {
+    let code = Some(fault.code.as_str());
+    FieldError { pointer: pointer(&fault.field), detail: fault.why.into(), code }
 }
 
 const fn title_and_next(code: OperatorCode) -> (&'static str, &'static str) {
@@ -299,6 +314,7 @@ impl IntoResponse for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::review::FaultCode;
 
     fn next_of(refusal: Refusal) -> &'static str {
         match refusal {
@@ -309,14 +325,11 @@ mod tests {
 
     #[test]
     fn every_mistake_of_a_window_names_its_place_in_the_body() {
-        let fault = |field: &str| WindowFault {
-            field: field.to_owned(),
-            why: "why".to_owned(),
-            is_warning: false,
-        };
+        let fault = |field: &str| WindowFault::error(FaultCode::Undecided, field, "why");
         let faults = ["row[3].cells.business", "row", "notice.source", "ends_at"].map(fault);
         let Refusal::Shared(problem) = Fault::WrongWindow(faults.into()).into() else { panic!() };
         let places: Vec<&str> = problem.errors.iter().map(|e| e.pointer.as_str()).collect();
+        assert!(problem.errors.iter().all(|e| e.code == Some("undecided")));
         assert_eq!(places, ["/policy/3/cells/business", "/policy", "/notice/source", "/ends_at"]);
     }
 

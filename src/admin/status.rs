@@ -24,15 +24,13 @@ use crate::domain::time::{Timestamp, Zone};
 use crate::domain::window::{Phase, RestoreBy, Window};
 use crate::engine::clock::Doubt;
 use crate::engine::machine::Machine;
-use crate::engine::view::{AT_RISK_WITHIN, GateView, ReplayView, UpstreamView};
+use crate::engine::view::{AT_RISK_WITHIN, DraftView, GateView, ReplayView, UpstreamView};
 use axum::Json;
 use axum::extract::State as Extract;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long after its planned end a stop is still about to be proved over (HoldoverWindowOverrun).
-const PROOF_TAKES: Duration = Duration::from_secs(300);
 /// How long a core may be away by itself (HoldoverCoreUnavailable).
 const CORE_AWAY: Duration = Duration::from_secs(300);
 /// How long something may be due while the backlog does not shrink (HoldoverOldestOverdue).
@@ -82,6 +80,7 @@ struct Seen {
     overrides: Vec<Override>,
     upstreams: Vec<UpstreamView>,
     replays: Vec<ReplayView>,
+    drafts: Vec<DraftView>,
     oldest: (Option<Timestamp>, Option<Timestamp>),
     at_risk: Option<Timestamp>,
     open_max: u64,
@@ -99,6 +98,7 @@ impl Seen {
             overrides: machine.overrides().to_vec(),
             upstreams: machine.upstreams(at),
             replays: machine.replays(at),
+            drafts: machine.drafts(at),
             oldest: machine.oldest(),
             at_risk: machine.deadlines(at).at_risk,
             open_max: machine.limits().open_transactions_max as u64,
@@ -170,13 +170,21 @@ fn live_windows(seen: &Seen) -> Vec<LiveWindowOut> {
         let stretch = window.stretch();
         let phase = match phase {
             Phase::Scheduled => StatusPhase::Scheduled,
+            Phase::Closing => StatusPhase::Closing,
             Phase::Active => StatusPhase::Active,
-            Phase::Verifying if seen.at.since(stretch.end) >= PROOF_TAKES => StatusPhase::Overrun,
             Phase::Verifying => StatusPhase::Verifying,
+            Phase::Overrun => StatusPhase::Overrun,
             Phase::Replaying => StatusPhase::Replaying,
             Phase::Completed | Phase::Cancelled => return None,
         };
-        let to = if phase == StatusPhase::Scheduled { stretch.start } else { stretch.end };
+        let to = match phase {
+            StatusPhase::Scheduled | StatusPhase::Closing => stretch.start,
+            StatusPhase::Open
+            | StatusPhase::Active
+            | StatusPhase::Verifying
+            | StatusPhase::Overrun
+            | StatusPhase::Replaying => stretch.end,
+        };
         let waits = |gate: &&GateView| {
             gate.state == GateState::AwaitingRelease && gate.window.as_ref() == Some(&window.id)
         };
@@ -203,8 +211,9 @@ const fn gravity(phase: StatusPhase) -> u8 {
         StatusPhase::Active => 1,
         StatusPhase::Verifying => 2,
         StatusPhase::Replaying => 3,
-        StatusPhase::Scheduled => 4,
-        StatusPhase::Open => 5,
+        StatusPhase::Closing => 4,
+        StatusPhase::Scheduled => 5,
+        StatusPhase::Open => 6,
     }
 }
 
@@ -263,6 +272,7 @@ fn why(gate: &GateView, seen: &Seen, zone: Zone) -> String {
     let window = gate.window.as_ref().map_or("a window", WindowId::as_str);
     match gate.state {
         GateState::Open | GateState::Reopening => "open".to_owned(),
+        GateState::Closing => format!("about to be stopped by {window}: long work waits"),
         GateState::ClosedByWindow => format!("stopped by {window}"),
         GateState::AwaitingRelease => format!("back after {window}, not released by a person yet"),
         GateState::Verifying => "not proved to be back yet".to_owned(),
@@ -426,6 +436,7 @@ fn of_time(found: &mut Needs, seen: &Seen, out: &StatusOut) {
             StatusPhase::Verifying => signed,
             StatusPhase::Open
             | StatusPhase::Scheduled
+            | StatusPhase::Closing
             | StatusPhase::Active
             | StatusPhase::Replaying => false,
         };
@@ -462,6 +473,16 @@ fn of_delivery(found: &mut Needs, seen: &Seen, out: &StatusOut) {
                 format!("call whoever runs {name}; transactions are held"),
             );
         }
+    }
+    for draft in &seen.drafts {
+        let (id, name) = (&draft.id, &draft.upstream);
+        let lasted = length(draft.ended.unwrap_or(seen.at).since(draft.began));
+        let what = match draft.ended {
+            None => format!("{name} has been away for {lasted}, and nobody planned it"),
+            Some(_) => format!("{name} was away for {lasted}, and nobody planned it"),
+        };
+        let next = format!("holdover window confirm {id} …, or let it lapse");
+        found.add(Need::OutageUnconfirmed, what, next);
     }
     for replay in &out.replays {
         let due = replay.due_since.map(|at| seen.at.since(at)).unwrap_or_default();

@@ -6,8 +6,8 @@
 use super::guard::Caller;
 use super::refusal::Refusal;
 use super::types::{
-    Because, CloseGates, DeclareWindow, ForCells, MoveEnd, OperatorCode, REASON_CHARS_MAX, Resolve,
-    ResultTold,
+    Because, ChangeWindow, CloseGates, ConfirmOutage, DeclareWindow, ForCells, MoveEnd,
+    OperatorCode, REASON_CHARS_MAX, Resolve, ResultTold,
 };
 use crate::domain::identity::contains_identity_number;
 use crate::domain::notice::parse_stop;
@@ -82,7 +82,17 @@ macro_rules! reasoned {
     };
 }
 
-reasoned!(Because, CloseGates, DeclareWindow, ForCells, MoveEnd, Resolve, ResultTold);
+reasoned!(
+    Because,
+    ChangeWindow,
+    CloseGates,
+    ConfirmOutage,
+    DeclareWindow,
+    ForCells,
+    MoveEnd,
+    Resolve,
+    ResultTold
+);
 
 /// Reads a JSON body and checks its reason. An absent body counts as an empty object, so that a
 /// missing reason is what is complained about.

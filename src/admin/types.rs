@@ -5,29 +5,36 @@
 //! are RFC 3339 with an offset, amounts are decimal strings.
 
 mod deadlines;
+mod forecast;
 mod status;
+mod versions;
+mod windows;
 
 pub use deadlines::{
     DeadlineChecked, DeadlineExplained, DeadlineOut, DeadlineRisk, DeadlinesApplied,
     DeadlinesAtRisk, DeadlinesPreview, InversionOut, MoveOut, ToldOut,
 };
+pub use forecast::{FaultOut, ForecastOut, ReplayForecastOut, WindowChecked};
 pub use status::{
     BacklogOut, BooksOut, DiskOut, KafkaOut, LiveWindowOut, Need, NeedOut, NotOpenOut,
     PublishedOut, ReplayOut, StatusOut, StatusPhase,
 };
+pub use versions::{VersionOut, VersionShown, VersionsOut};
+pub use windows::{
+    ChangeWindow, ConfirmOutage, DeclareWindow, DraftDismissed, DraftOut, MoveEnd, WindowOut,
+};
 
 use super::audit::Record;
 use crate::domain::cell::{Cell, Selector};
-use crate::domain::deadline::DeadlineRule;
 use crate::domain::gate::{GateState, HealthPhase, Override};
 use crate::domain::ids::{InstitutionCode, TicketId, TransactionId, UpstreamName, WindowId};
 use crate::domain::money::Money;
 use crate::domain::outcome::TransientReason;
-use crate::domain::policy::{Disposition, Row};
+use crate::domain::policy::Disposition;
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
-use crate::domain::time::{CivilDate, Interval, Timestamp, Zone};
-use crate::domain::window::{Act, Notice, Phase, RestoreBy};
+use crate::domain::time::{Interval, Timestamp, Zone};
+use crate::domain::window::Phase;
 use crate::engine::change::AuditHead;
 use crate::engine::clock::Doubt;
 use serde::{Deserialize, Serialize};
@@ -96,60 +103,6 @@ crate::domain::cell::words!(
     }
 );
 
-/// Declares a window, by instants (`starts_at`, `ends_at`) or by the notice's own words (`text`,
-/// `published`).
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DeclareWindow {
-    /// Its name.
-    pub id: WindowId,
-    /// The zone that its times are meant in; the daemon's own where it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub zone: Option<Zone>,
-    /// Its start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub starts_at: Option<Timestamp>,
-    /// Its planned end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ends_at: Option<Timestamp>,
-    /// The sentence of the notice that names the stop.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-    /// The day on which the notice was published, which gives `text` its year.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub published: Option<CivilDate>,
-    /// The notice it rests on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub notice: Option<Notice>,
-    /// What it says, cell by cell.
-    pub policy: Vec<Row>,
-    /// How it moves deadlines, if it does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deadlines: Option<DeadlineRule>,
-    /// How its parts are proved to be back; only a signed act where it is left out.
-    #[serde(default = "signed")]
-    pub restore_by: RestoreBy,
-    /// Why.
-    #[serde(default)]
-    pub reason: String,
-}
-
-fn signed() -> RestoreBy {
-    RestoreBy::Signed
-}
-
-/// Moves a window's planned end.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MoveEnd {
-    /// The new planned end. `end` without it means now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ends_at: Option<Timestamp>,
-    /// Why.
-    #[serde(default)]
-    pub reason: String,
-}
-
 /// An act that needs nothing but a reason.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -214,49 +167,6 @@ pub struct ResultTold {
     pub reason: String,
 }
 
-/// A window, as it stands now.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct WindowOut {
-    /// Its name.
-    pub id: WindowId,
-    /// Its version, which is also its `ETag`.
-    pub version: u32,
-    /// Where it stands in its life.
-    pub phase: Phase,
-    /// The zone that its times are meant in.
-    pub zone: Zone,
-    /// Its planned start.
-    pub starts_at: Timestamp,
-    /// Its planned end.
-    pub ends_at: Timestamp,
-    /// The earliest start that was ever published.
-    pub published_starts_at: Timestamp,
-    /// The latest end that was ever published.
-    pub published_ends_at: Timestamp,
-    /// When anything about it changes next by plan.
-    pub next_edge_at: Option<Timestamp>,
-    /// Who made this version.
-    pub author: String,
-    /// Why it was made; the audit log has the reasons of the versions before.
-    pub reason: String,
-    /// When this version was made.
-    pub changed_at: Timestamp,
-    /// When it was cancelled.
-    pub cancelled_at: Option<Timestamp>,
-    /// How its parts are proved to be back.
-    pub restore_by: RestoreBy,
-    /// The notice it rests on.
-    pub notice: Option<Notice>,
-    /// How it moves deadlines.
-    pub deadlines: Option<DeadlineRule>,
-    /// What it says, cell by cell.
-    pub policy: Vec<Row>,
-    /// What has been restored.
-    pub restores: Vec<Act>,
-    /// What has been released.
-    pub releases: Vec<Act>,
-}
-
 /// The most occurrences or openings that are shown of each schedule.
 pub const NEXT_MAX: usize = 50;
 
@@ -265,6 +175,9 @@ pub const NEXT_MAX: usize = 50;
 pub struct WindowsOut {
     /// The windows.
     pub items: Vec<WindowOut>,
+    /// Outages that nobody planned, to be confirmed as windows or dismissed.
+    #[serde(default)]
+    pub drafts: Vec<DraftOut>,
     /// What comes by schedule.
     pub schedule: ScheduleOut,
 }
@@ -694,6 +607,9 @@ pub struct WindowChanged {
     /// The window.
     #[serde(flatten)]
     pub window: WindowOut,
+    /// What is odd about it, and was no reason to refuse it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<FaultOut>,
     /// The head of the audit log after this act.
     pub audit_head: AuditHead,
 }

@@ -33,7 +33,9 @@ pub(super) const WINDOW: &str = "\
 Examples:
   holdover window check
   holdover window declare move-2026-06 --file config/window.example.toml \\
-      --reason \"the agency moves\"";
+      --reason \"the agency moves\"
+  holdover window forecast move-2026-06
+  holdover window diff move-2026-06";
 
 pub(super) const GATE: &str = "\
 Examples:

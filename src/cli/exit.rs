@@ -110,6 +110,8 @@ pub(super) struct ProblemBody {
 pub(super) struct FieldBody {
     pub(super) pointer: String,
     pub(super) detail: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) code: Option<String>,
 }
 
 /// Why a command failed.

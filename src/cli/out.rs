@@ -128,7 +128,9 @@ impl Out {
             Failure::Problem(problem) => {
                 self.note(&format!("error: {} ({})", plain(&problem.detail), plain(&problem.code)));
                 for field in &problem.errors {
-                    self.note(&format!("  {}: {}", plain(&field.pointer), plain(&field.detail)));
+                    let code = field.code.as_ref().map(|code| format!(" ({})", plain(code)));
+                    let (pointer, detail) = (plain(&field.pointer), plain(&field.detail));
+                    self.note(&format!("  {pointer}: {detail}{}", code.unwrap_or_default()));
                 }
                 if !problem.next.is_empty() {
                     self.note(&format!("what to do: {}", plain(&problem.next)));

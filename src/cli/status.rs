@@ -191,7 +191,7 @@ fn stop(window: &LiveWindowOut) -> String {
     let [from, to] = times.map(|at| at.civil(window.zone).format("%m-%d %H:%M"));
     let left = length(Duration::from_secs(window.seconds_left.unsigned_abs()));
     let left = match (window.phase, window.seconds_left) {
-        (StatusPhase::Scheduled, _) => format!("begins in {left}"),
+        (StatusPhase::Scheduled | StatusPhase::Closing, _) => format!("begins in {left}"),
         (_, ..0) => format!("{left} over"),
         (_, 0..) => format!("{left} left"),
     };

@@ -1,14 +1,18 @@
 //! `holdover window`: planned stops of the core.
 
+mod trial;
+
 use super::Run;
 use super::args::{Cells, Reason, instant, touched};
 use super::client::segment;
 use super::exit::{Exit, Failure};
 use super::out::{Table, plain};
 use crate::admin::types::{
-    Because, DeclareWindow, ForCells, GateOut, GatesOut, MoveEnd, ScheduleOut, StretchOut,
+    Because, ChangeWindow, ConfirmOutage, DeclareWindow, DraftDismissed, DraftOut, ForCells,
+    GateOut, GatesOut, MoveEnd, ScheduleOut, StretchOut, VersionOut, VersionShown, VersionsOut,
     WindowChanged, WindowOut, WindowsOut,
 };
+use crate::domain::difference::Difference;
 use crate::domain::gate::GateState;
 use crate::domain::ids::WindowId;
 use crate::domain::policy::Row;
@@ -31,30 +35,85 @@ pub(super) enum Verb {
     Show {
         /// Its name
         id: WindowId,
+        /// As it was in this version
+        #[arg(long, value_name = "NUMBER")]
+        version: Option<u32>,
+    },
+    /// List the versions of a window: who, when, why, and what each changed; or compare two
+    Diff {
+        /// Its name
+        id: WindowId,
+        /// Compare with this version; the one before --to where it is left out
+        #[arg(long, value_name = "NUMBER")]
+        from: Option<u32>,
+        /// Compare this version; the one in force where it is left out
+        #[arg(long, value_name = "NUMBER")]
+        to: Option<u32>,
     },
     /// Say whether any window needs a person; exit code 5 when one is past its end, not proved back
     Check,
+    /// Say what a window is expected to keep by what came in lately, whether it fits, and how long
+    /// the replay takes; exit code 5 when it does not fit
+    Forecast {
+        /// Its name
+        id: WindowId,
+        /// Of a window that this file would declare, instead of one that is known
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// Its start, where the file has none
+        #[arg(long, value_name = "INSTANT", value_parser = instant, requires = "file")]
+        starts_at: Option<Timestamp>,
+        /// Its planned end, where the file has none
+        #[arg(long, value_name = "INSTANT", value_parser = instant, requires = "file")]
+        ends_at: Option<Timestamp>,
+    },
     /// Declare a window from a file of policy rows
     Declare(Box<Declare>),
-    /// Move the planned end later
+    /// Give a window a new whole from a file, as far as it can still be changed; the times stay as
+    /// planned where neither the file nor an option says others
+    Change(Box<Change>),
+    /// Move the planned end later, of the window or of one row
     Extend {
         /// Its name
         id: WindowId,
+        /// Only the row at this place, from 0, as window show numbers them
+        #[arg(long, value_name = "PLACE")]
+        row: Option<u32>,
         /// The new planned end, such as 2022-08-15T12:00+08:00
         #[arg(long, value_name = "INSTANT", value_parser = instant)]
         until: Timestamp,
         #[command(flatten)]
         reason: Reason,
     },
-    /// Move the planned end earlier, to now where no instant is given
+    /// Move the planned end earlier, to now where no instant is given, of the window or of one row
     End {
         /// Its name
         id: WindowId,
+        /// Only the row at this place, from 0, as window show numbers them
+        #[arg(long, value_name = "PLACE")]
+        row: Option<u32>,
         /// The new planned end
         #[arg(long, value_name = "INSTANT", value_parser = instant)]
         at: Option<Timestamp>,
         #[command(flatten)]
         confirm: Confirm,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// Make a window of an outage that nobody planned, from when it began
+    Confirm {
+        /// The draft's name, as window list shows it
+        id: WindowId,
+        /// When it is expected to be over, where somebody knows
+        #[arg(long, value_name = "INSTANT", value_parser = instant)]
+        until: Option<Timestamp>,
+        #[command(flatten)]
+        reason: Reason,
+    },
+    /// Say that an outage is no window; its draft goes away
+    Dismiss {
+        /// The draft's name
+        id: WindowId,
         #[command(flatten)]
         reason: Reason,
     },
@@ -96,6 +155,33 @@ pub(super) struct Act {
 pub(super) struct Declare {
     /// Its name: lower-case letters, digits and -
     id: WindowId,
+    #[command(flatten)]
+    stop: Stop,
+    /// Say what is wrong with it and what it is expected to keep, and declare nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    reason: Reason,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Change {
+    /// Its name
+    id: WindowId,
+    #[command(flatten)]
+    stop: Stop,
+    /// Say what would be others and what is wrong with it, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    confirm: Confirm,
+    #[command(flatten)]
+    reason: Reason,
+}
+
+/// What a window is to say.
+#[derive(Debug, clap::Args)]
+pub(super) struct Stop {
     /// Its policy rows, and notice and deadlines where it has them: TOML, or JSON where the name
     /// ends in .json; - reads TOML from standard input
     #[arg(long, value_name = "FILE")]
@@ -115,24 +201,38 @@ pub(super) struct Declare {
     /// The zone its times are meant in, such as Asia/Shanghai
     #[arg(long, value_name = "ZONE")]
     zone: Option<Zone>,
-    #[command(flatten)]
-    reason: Reason,
 }
 
 impl Verb {
     pub(super) async fn run(self, run: &Run) -> Result<Exit, Failure> {
         match self {
             Self::List { next } => list(run, next).await,
-            Self::Show { id } => {
+            Self::Show { id, version: Some(version) } => {
+                let seen: VersionShown = run.client.get(&path_of(&id, version, None)).await?;
+                run.out.data(&seen, || describe(&seen.window));
+                Ok(Exit::Success)
+            }
+            Self::Diff { id, from, to } => diff(run, &id, from, to).await,
+            Self::Show { id, version: None } => {
                 let window = get(run, &id).await?;
                 run.out.data(&window, || describe(&window));
                 Ok(Exit::Success)
             }
             Self::Check => check(run).await,
+            Self::Forecast { id, file, starts_at, ends_at } => {
+                let body = file.map(|file| {
+                    let reason = Reason { reason: "a forecast".to_owned() };
+                    let (text, published, zone) = (None, None, None);
+                    let stop = Stop { file, starts_at, ends_at, text, published, zone };
+                    stop.body::<DeclareWindow>(Some(&id), &reason)
+                });
+                trial::forecast(run, &id, body.transpose()?).await
+            }
             Self::Declare(declare) => self::declare(run, *declare).await,
-            Self::Extend { id, until, reason } => {
+            Self::Change(change) => self::change(run, *change).await,
+            Self::Extend { id, row, until, reason } => {
                 let seen = get(run, &id).await?;
-                let body = MoveEnd { ends_at: Some(until), reason: reason.reason };
+                let body = MoveEnd { ends_at: Some(until), row, reason: reason.reason };
                 // A restore is an act of its own, which a later end does not take back.
                 let done = if seen.restores.is_empty() {
                     "extended"
@@ -141,11 +241,25 @@ impl Verb {
                 };
                 act(run, &seen, "extend", &body, done).await
             }
-            Self::End { id, at, confirm, reason } => {
+            Self::End { id, row, at, confirm, reason } => {
                 let seen = get(run, &id).await?;
                 confirm.check(run, &seen, &brief(&seen))?;
-                let body = MoveEnd { ends_at: at, reason: reason.reason };
+                let body = MoveEnd { ends_at: at, row, reason: reason.reason };
                 act(run, &seen, "end", &body, "ended early").await
+            }
+            Self::Confirm { id, until, reason } => {
+                let path = format!("/admin/v1/windows/{}/confirm", segment(id.as_str()));
+                let body = ConfirmOutage { ends_at: until, reason: reason.reason };
+                let changed: WindowChanged = run.client.post(&path, &body, None).await?;
+                report(run, &changed, "confirmed");
+                Ok(Exit::Success)
+            }
+            Self::Dismiss { id, reason } => {
+                let path = format!("/admin/v1/windows/{}/dismiss", segment(id.as_str()));
+                let body = Because { reason: reason.reason };
+                let dismissed: DraftDismissed = run.client.post(&path, &body, None).await?;
+                run.out.data(&dismissed, || format!("{}: dismissed\n", dismissed.id));
+                Ok(Exit::Success)
             }
             Self::Cancel { id, confirm, reason } => {
                 let seen = get(run, &id).await?;
@@ -169,6 +283,58 @@ async fn get(run: &Run, id: &WindowId) -> Result<WindowOut, Failure> {
     run.client.get(&format!("/admin/v1/windows/{}", segment(id.as_str()))).await
 }
 
+fn path_of(id: &WindowId, version: u32, since: Option<u32>) -> String {
+    let id = segment(id.as_str());
+    let query = since.map(|since| format!("?since={since}")).unwrap_or_default();
+    format!("/admin/v1/windows/{id}/versions/{version}{query}")
+}
+
+async fn diff(
+    run: &Run,
+    id: &WindowId,
+    from: Option<u32>,
+    to: Option<u32>,
+) -> Result<Exit, Failure> {
+    if from.is_none() && to.is_none() {
+        let path = format!("/admin/v1/windows/{}/versions", segment(id.as_str()));
+        let seen: VersionsOut = run.client.get(&path).await?;
+        run.out.data(&seen, || {
+            let text = |v: &VersionOut| {
+                let at = v.changed_at.to_string();
+                let by = format!("version {} by {} at {at}: {}", v.version, v.author, v.reason);
+                format!("{}\n{}", plain(&by), lines(v.differences.as_deref().unwrap_or_default()))
+            };
+            seen.items.iter().map(text).collect()
+        });
+        return Ok(Exit::Success);
+    }
+    let to = match to {
+        Some(to) => to,
+        None => get(run, id).await?.version,
+    };
+    let seen: VersionShown = run.client.get(&path_of(id, to, from)).await?;
+    run.out.data(&seen, || {
+        let since = seen.since.map_or("nothing before it".to_owned(), |v| format!("version {v}"));
+        let differences = seen.differences.as_deref().unwrap_or_default();
+        format!("version {to} of {id}, compared with {since}\n{}", lines(differences))
+    });
+    Ok(Exit::Success)
+}
+
+/// Differences, each on a line of its own.
+fn lines(differences: &[Difference]) -> String {
+    let side = |value: &Option<Value>| match value {
+        None => "nothing".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    let line = |d: &Difference| {
+        let text = format!("{}: {} -> {}", d.pointer, side(&d.from), side(&d.to));
+        format!("  {}\n", plain(&text))
+    };
+    differences.iter().map(line).collect()
+}
+
 async fn list(run: &Run, next: usize) -> Result<Exit, Failure> {
     let seen: WindowsOut = run.client.get(&format!("/admin/v1/windows?next={next}")).await?;
     run.out.tables(&seen, || {
@@ -183,8 +349,14 @@ async fn list(run: &Run, next: usize) -> Result<Exit, Failure> {
                 plain(&w.author),
             ]);
         }
-        [table, coming(&seen.schedule)]
+        [table, drafts(&seen.drafts, run.client.zone()), coming(&seen.schedule)]
     });
+    if let Some(draft) = seen.drafts.first() {
+        run.out.next(&format!(
+            "holdover window confirm {} …, or holdover window dismiss {} …",
+            draft.id, draft.id
+        ));
+    }
     for left in &seen.schedule.left_alone {
         run.out.note(&format!(
             "{left} was declared by a schedule that would not declare it now; it stands until \
@@ -193,6 +365,21 @@ async fn list(run: &Run, next: usize) -> Result<Exit, Failure> {
         run.out.next(&format!("holdover window cancel {left} …"));
     }
     Ok(Exit::Success)
+}
+
+/// Outages that nobody planned.
+fn drafts(drafts: &[DraftOut], zone: Zone) -> Table {
+    let mut table = Table::new(&["draft", "away", "since", "until", "waiting"]);
+    for draft in drafts {
+        table.row([
+            draft.id.to_string(),
+            draft.upstream.to_string(),
+            draft.began_at.rfc3339(zone),
+            draft.ended_at.map_or("now".to_owned(), |at| at.rfc3339(zone)),
+            draft.waiting.to_string(),
+        ]);
+    }
+    table
 }
 
 /// What comes by schedule, row by row.
@@ -226,7 +413,7 @@ fn coming(schedule: &ScheduleOut) -> Table {
 
 async fn check(run: &Run) -> Result<Exit, Failure> {
     let page: WindowsOut = run.client.get("/admin/v1/windows?next=0").await?;
-    let red = |w: &&WindowOut| w.phase == Phase::Verifying;
+    let red = |w: &&WindowOut| matches!(w.phase, Phase::Verifying | Phase::Overrun);
     let overdue: Vec<&WindowOut> = page.items.iter().filter(red).collect();
     run.out.data(&json!({ "green": overdue.is_empty(), "overdue": overdue }), || {
         let line =
@@ -249,27 +436,55 @@ async fn check(run: &Run) -> Result<Exit, Failure> {
 }
 
 async fn declare(run: &Run, args: Declare) -> Result<Exit, Failure> {
-    let mut body = read(&args.file)?;
-    let Some(fields) = body.as_object_mut() else {
-        return Err(Failure::usage("the file holds no table"));
-    };
-    let given = [
-        ("id", Some(json!(args.id))),
-        ("starts_at", args.starts_at.map(|at| json!(at))),
-        ("ends_at", args.ends_at.map(|at| json!(at))),
-        ("text", args.text.map(|text| json!(text))),
-        ("published", args.published.map(|day| json!(day))),
-        ("zone", args.zone.map(|zone| json!(zone))),
-        ("reason", Some(json!(args.reason.reason))),
-    ];
-    for (name, value) in given {
-        fields.extend(value.map(|value| (name.to_owned(), value)));
+    let body: DeclareWindow = args.stop.body(Some(&args.id), &args.reason)?;
+    if args.dry_run {
+        return trial::trial(run, "/admin/v1/windows", &body).await;
     }
-    let body: DeclareWindow = serde_json::from_value(body)
-        .map_err(|error| Failure::usage(format!("{}: {error}", args.file.display())))?;
     let changed: WindowChanged = run.client.post("/admin/v1/windows", &body, None).await?;
     report(run, &changed, "declared");
     Ok(Exit::Success)
+}
+
+impl Stop {
+    /// The body that the file and the options make.
+    fn body<T: serde::de::DeserializeOwned>(
+        &self,
+        id: Option<&WindowId>,
+        reason: &Reason,
+    ) -> Result<T, Failure> {
+        let mut body = read(&self.file)?;
+        let Some(fields) = body.as_object_mut() else {
+            return Err(Failure::usage("the file holds no table"));
+        };
+        let given = [
+            ("id", id.map(|id| json!(id))),
+            ("starts_at", self.starts_at.map(|at| json!(at))),
+            ("ends_at", self.ends_at.map(|at| json!(at))),
+            ("text", self.text.as_ref().map(|text| json!(text))),
+            ("published", self.published.map(|day| json!(day))),
+            ("zone", self.zone.map(|zone| json!(zone))),
+            ("reason", Some(json!(reason.reason))),
+        ];
+        for (name, value) in given {
+            fields.extend(value.map(|value| (name.to_owned(), value)));
+        }
+        serde_json::from_value(body)
+            .map_err(|error| Failure::usage(format!("{}: {error}", self.file.display())))
+    }
+}
+
+async fn change(run: &Run, args: Change) -> Result<Exit, Failure> {
+    let body: ChangeWindow = args.stop.body(None, &args.reason)?;
+    let path = format!("/admin/v1/windows/{}/change", segment(args.id.as_str()));
+    if args.dry_run {
+        return trial::trial(run, &path, &body).await;
+    }
+    let seen = get(run, &args.id).await?;
+    if args.confirm.confirm.is_none() {
+        run.out.note(trial::text(&trial::checked(run, &path, &body).await?).trim_end());
+    }
+    args.confirm.check(run, &seen, &brief(&seen))?;
+    act(run, &seen, "change", &body, "changed").await
 }
 
 fn read(path: &Path) -> Result<Value, Failure> {
@@ -355,6 +570,9 @@ fn awaiting_release(window: &WindowOut, gates: &GatesOut) -> Option<String> {
 fn report(run: &Run, changed: &WindowChanged, done: &str) {
     let window = &changed.window;
     run.out.data(changed, || format!("{}: {done}\n", brief(window)));
+    for warning in &changed.warnings {
+        run.out.note(trial::fault_line(warning).trim_end());
+    }
     let head = &changed.audit_head;
     run.out.note(&format!("audit record {}, head {}", head.records, head.hash));
     run.out.next(&format!("holdover window show {}", window.id));
@@ -384,6 +602,9 @@ fn describe(window: &WindowOut) -> String {
     line("phase", window.phase.as_str());
     line("starts", &window.starts_at.rfc3339(window.zone));
     line("ends", &window.ends_at.rfc3339(window.zone));
+    if let Some(minutes) = window.cutoff_minutes {
+        line("cutoff", &format!("{minutes} min before it, long work is not begun any more"));
+    }
     if let Some(notice) = &window.notice {
         line("notice", &notice.source);
     }
@@ -391,8 +612,13 @@ fn describe(window: &WindowOut) -> String {
         let rule = serde_json::to_string(&rule.rule).unwrap_or_default();
         line("deadlines", &rule);
     }
-    for row in &window.policy {
-        line("row", &row_line(row));
+    for (place, row) in window.policy.iter().enumerate() {
+        line(&format!("row {place}"), &row_line(row, window.zone));
+    }
+    for told in &window.told {
+        let cells = serde_json::to_string(&told.cells).unwrap_or_default();
+        let [from, to] = [told.stretch.start, told.stretch.end].map(|at| at.rfc3339(window.zone));
+        line("told before", &format!("{from} to {to}: {cells}"));
     }
     let acts = [("restored", &window.restores), ("released", &window.releases)];
     for (name, acts) in acts {
@@ -405,8 +631,12 @@ fn describe(window: &WindowOut) -> String {
     text
 }
 
-fn row_line(row: &Row) -> String {
+fn row_line(row: &Row, zone: Zone) -> String {
     let disposition = row.disposition.map_or("undecided", |d| d.as_str());
     let cells = serde_json::to_string(&row.cells).unwrap_or_default();
-    format!("{} {disposition} {cells}", row.clause)
+    let mut text = format!("{} {disposition} {cells}", row.clause);
+    for (name, at) in [("from", row.starts_at), ("to", row.ends_at)] {
+        text.extend(at.map(|at| format!(" {name} {}", at.rfc3339(zone))));
+    }
+    text
 }

@@ -4,7 +4,7 @@
 
 use crate::domain::calendar::Calendar;
 use crate::domain::catalogue::Catalogue;
-use crate::domain::gate::HealthPolicy;
+use crate::domain::gate::{HealthPolicy, OutagePolicy};
 use crate::domain::hours::ServiceHours;
 use crate::domain::ids::{InstitutionCode, UpstreamName};
 use crate::domain::recurring::Recurring;
@@ -41,6 +41,8 @@ pub struct Config {
     pub publish_kafka: Option<PublishKafka>,
     /// When to try again.
     pub retry: RetryPolicy,
+    /// When an unplanned outage is proposed as a window.
+    pub outages: OutagePolicy,
     /// The parts of the core, by name.
     pub upstreams: BTreeMap<UpstreamName, Upstream>,
     /// The businesses.

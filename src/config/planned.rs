@@ -5,7 +5,7 @@
 //! one of them would pass its review.
 
 use super::raw::{Reader, show_duration};
-use super::read::{MINUTE, read_zone};
+use super::read::{MINUTE, read_cutoff, read_zone};
 use super::{Config, Limits, Problem, Severity};
 use crate::domain::hours::ServiceHours;
 use crate::domain::ids::WindowId;
@@ -60,8 +60,9 @@ pub(super) fn read_recurring(
             r.error(&format!("row[{index}]"), None, why);
         }
     }
+    let cutoff_minutes = read_cutoff(&mut r);
     let (author, reason) = (r.text("author"), r.text("reason"));
-    r.expect(&["days", "notice", "deadlines"]);
+    r.expect(&["days", "cutoff_minutes", "notice", "deadlines"]);
     r.finish();
     let complete = policy.len() == count;
     let recurring = Recurring {
@@ -74,6 +75,7 @@ pub(super) fn read_recurring(
         policy,
         deadlines: given(deadlines)?,
         restore_by: restore_by?,
+        cutoff_minutes,
     };
     complete.then_some(recurring)
 }

@@ -10,12 +10,12 @@ use super::{CALENDAR, DEFAULTS, Problem};
 use crate::domain::calendar::Calendar;
 use crate::domain::catalogue::{Attribute, AttributeKind, Catalogue, Line};
 use crate::domain::cell::{Channel, Class, Operation};
-use crate::domain::gate::HealthPolicy;
+use crate::domain::gate::{HealthPolicy, OutagePolicy};
 use crate::domain::ids::{Business, UpstreamName, WindowId};
 use crate::domain::policy::{Disposition, Row};
 use crate::domain::retry::RetryPolicy;
 use crate::domain::time::{CivilDate, Interval, Timestamp, Zone};
-use crate::domain::window::{RestoreBy, Window};
+use crate::domain::window::{Cause, RestoreBy, Window};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -66,6 +66,7 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
     let (kafka_brokers, intake_kafka) = read_kafka(&mut root);
     let publish_kafka = read_publishing(&mut root, &kafka_brokers, intake_kafka.as_ref());
     let retry = read_retry(root.section("retry"));
+    let outages = read_outages(root.section("unplanned"));
     let (fallback_path, fallback) = root.table("upstream_default");
     let mut upstreams = BTreeMap::new();
     for (name, reader) in root.sections("upstream") {
@@ -104,6 +105,7 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
         intake_kafka,
         publish_kafka,
         retry,
+        outages,
         upstreams,
         catalogue,
         calendar: calendar?,
@@ -209,6 +211,15 @@ fn read_institutions(mut r: Reader<'_>) -> Institutions {
     }
     r.finish();
     institutions
+}
+
+fn read_outages(mut r: Reader<'_>) -> OutagePolicy {
+    let outages = OutagePolicy {
+        proposed_after: r.duration("proposed_after", 10 * SECOND..=DAY),
+        lapses_after: r.duration("lapses_after", MINUTE..=7 * DAY),
+    };
+    r.finish();
+    outages
 }
 
 fn read_retry(mut r: Reader<'_>) -> RetryPolicy {
@@ -493,6 +504,7 @@ fn read_line(
         self_contained: r.flag("self_contained"),
         needs_credential: r.flag("needs_credential"),
         queued: r.flag("queued"),
+        long: r.flag("long"),
         live_limit: r.duration("live_limit", 100 * MS..=30 * MINUTE),
         needs_amount: r.flag("needs_amount"),
         business: halves.as_ref()?.0.clone(),
@@ -650,13 +662,14 @@ fn read_window(name: &str, mut r: Reader<'_>, zone: Zone, limits: &Limits) -> Op
     let starts_at: Option<Timestamp> = r.parsed("starts_at");
     let ends_at: Option<Timestamp> = r.parsed("ends_at");
     let restore_by: Option<RestoreBy> = r.parsed("restore_by");
+    let cutoff_minutes = read_cutoff(&mut r);
     let notice = r.has("notice").then(|| r.section("notice").whole());
     let deadlines = r.has("deadlines").then(|| r.section("deadlines").whole());
     let rows = r.rows("row");
     let count = rows.len();
     let policy: Vec<Row> = rows.into_iter().filter_map(Reader::whole).collect();
     let (author, reason) = (r.text("author"), r.text("reason"));
-    r.expect(&["zone", "notice", "deadlines"]);
+    r.expect(&["zone", "cutoff_minutes", "notice", "deadlines"]);
     let planned = Interval { start: starts_at?, end: ends_at? };
     if planned.length() > limits.window_length_max {
         let why = format!("lasts longer than {}", show_duration(limits.window_length_max));
@@ -674,6 +687,7 @@ fn read_window(name: &str, mut r: Reader<'_>, zone: Zone, limits: &Limits) -> Op
         zone: zone?,
         planned,
         published: planned,
+        told: Vec::new(),
         author,
         reason,
         changed_at: published_at(notice.as_ref()).unwrap_or(planned.start),
@@ -681,11 +695,18 @@ fn read_window(name: &str, mut r: Reader<'_>, zone: Zone, limits: &Limits) -> Op
         policy,
         deadlines,
         restore_by: restore_by?,
+        cause: Cause::Planned,
+        cutoff_minutes,
         cancelled_at: None,
         restores: Vec::new(),
         releases: Vec::new(),
     };
     complete.then_some(window)
+}
+
+/// For how many minutes before a stop long work is not begun, where that is said.
+pub(super) fn read_cutoff(r: &mut Reader<'_>) -> Option<u32> {
+    r.has("cutoff_minutes").then(|| r.number("cutoff_minutes", 1..=24 * 60))
 }
 
 fn published_at(notice: Option<&crate::domain::window::Notice>) -> Option<Timestamp> {

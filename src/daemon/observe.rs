@@ -165,6 +165,7 @@ fn replays(machine: &Machine, now: Timestamp) -> Vec<Replay> {
             remaining: view.remaining,
             due_since: view.due_since,
             stopped: view.stopped,
+            unconfirmed: view.unconfirmed,
             rate: upstream.rate,
         })
         .collect()

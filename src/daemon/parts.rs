@@ -203,6 +203,7 @@ pub(super) fn settings(config: &Config, options: &ServeOptions) -> Settings {
         },
         recurring: config.recurring.clone(),
         service_hours: config.service_hours.clone(),
+        outages: config.outages,
         retry: config.retry.clone(),
         upstreams: config
             .upstreams

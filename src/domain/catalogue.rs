@@ -63,6 +63,8 @@ pub struct Line {
     pub needs_credential: bool,
     /// Whether it may be kept at all; `false` for questions, which are answered now or not.
     pub queued: bool,
+    /// Whether it takes so long at the core that it is not begun shortly before a stop.
+    pub long: bool,
     /// What is done with it on an ordinary day.
     pub normal: Disposition,
     /// How long a live attempt is tried before `pass_or_ticket` gives a ticket.

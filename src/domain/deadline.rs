@@ -295,10 +295,7 @@ impl Window {
         now: Timestamp,
     ) -> Stop {
         let rows: Vec<&Row> = self.rows_that_stop(business).collect();
-        let start = rows.iter().map(|row| row.starts_at.unwrap_or(self.published.start)).min();
-        let end = rows.iter().map(|row| row.ends_at.unwrap_or(self.published.end)).max();
-        let start = start.unwrap_or(self.published.start);
-        let end = end.unwrap_or(self.published.end);
+        let Interval { start, end } = self.told_of(business).unwrap_or(self.published);
         if self.cancelled_at.is_some() {
             return Stop { interval: Interval { start, end }, is_final: true };
         }

@@ -44,6 +44,8 @@ words!(
     GateState, "gate state", {
         /// Effects may start.
         Open = "open",
+        /// A window is about to close it: long work is not begun, what was begun goes on.
+        Closing = "closing",
         /// Closed by a window.
         ClosedByWindow = "closed_by_window",
         /// Closed until a named person releases it.
@@ -64,12 +66,22 @@ words!(
 );
 
 impl GateState {
+    /// Whether an effect may start that finishes what one before it began.
+    #[must_use]
+    pub const fn lets_finish(self) -> bool {
+        match self {
+            Self::Closing => true,
+            other => other.lets_through(),
+        }
+    }
+
     /// Whether an effect may start.
     #[must_use]
     pub const fn lets_through(self) -> bool {
         match self {
             Self::Open | Self::Reopening => true,
-            Self::ClosedByWindow
+            Self::Closing
+            | Self::ClosedByWindow
             | Self::AwaitingRelease
             | Self::ClosedByOperator
             | Self::ClosedByProbe
@@ -134,6 +146,32 @@ pub struct Health {
     pub counted: Option<Monotonic>,
     /// The code of the latest refusals during a reopening, and how many came in a row.
     pub refusals: Option<(String, u32)>,
+    /// Since when every probe was bad; `None` while the latest was good.
+    #[serde(skip)]
+    pub failing_since: Option<Timestamp>,
+    /// The latest time that it was away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outage: Option<Outage>,
+}
+
+/// A time in which an upstream was away, as its probes tell it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outage {
+    /// The first bad probe of those that closed its gates.
+    pub began: Timestamp,
+    /// When it was proved back; `None` while it was not.
+    pub ended: Option<Timestamp>,
+    /// Whether a person has confirmed it as a window, or dismissed it.
+    pub settled: bool,
+}
+
+/// When an outage that nobody planned is proposed as a window, and when the proposal lapses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutagePolicy {
+    /// How long it must last.
+    pub proposed_after: Duration,
+    /// How long the core must be back.
+    pub lapses_after: Duration,
 }
 
 /// A change of phase that must be journaled and acted upon.
@@ -156,6 +194,8 @@ impl Health {
             bad: 0,
             counted: None,
             refusals: None,
+            failing_since: None,
+            outage: None,
         }
     }
 
@@ -170,13 +210,28 @@ impl Health {
         if phase == HealthPhase::Verifying {
             self.good = 0;
         }
+        self.note_outage(from, now);
         Some(Turn { from, to: phase })
+    }
+
+    /// An outage begins when it falls, and one that fell back while it reopened goes on.
+    fn note_outage(&mut self, from: HealthPhase, now: Timestamp) {
+        match (self.phase, &mut self.outage) {
+            (HealthPhase::Down, Some(known)) if from != HealthPhase::Open => known.ended = None,
+            (HealthPhase::Down, _) => {
+                let began = self.failing_since.unwrap_or(now);
+                self.outage = Some(Outage { began, ended: None, settled: false });
+            }
+            (HealthPhase::Reopening, Some(known)) => known.ended = Some(now),
+            (HealthPhase::Open | HealthPhase::Verifying | HealthPhase::Reopening, _) => {}
+        }
     }
 
     /// Begins to count afresh: of the probes of a process that has ended nothing is known but
     /// what phase they led to.
     pub fn forget_probes(&mut self) {
         (self.good, self.bad, self.counted) = (0, 0, None);
+        self.failing_since = None;
     }
 
     /// Whether `probe`, if it is good, is one more than those counted before.
@@ -195,6 +250,10 @@ impl Health {
         now: Timestamp,
     ) -> Option<Turn> {
         let good = probe.good;
+        match good {
+            true => self.failing_since = None,
+            false => _ = self.failing_since.get_or_insert(now),
+        }
         if !good {
             self.bad = self.bad.saturating_add(1);
             (self.good, self.counted) = (0, None);

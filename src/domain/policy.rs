@@ -104,6 +104,14 @@ pub struct Row {
     pub decided_because: Option<String>,
 }
 
+impl Row {
+    /// Whether it keeps effects from starting.
+    #[must_use]
+    pub fn stops(&self) -> bool {
+        self.disposition.is_some_and(|disposition| !disposition.passes())
+    }
+}
+
 fn no_advice() -> Advice {
     Advice::None
 }

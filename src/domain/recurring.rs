@@ -12,7 +12,7 @@ use super::ids::WindowId;
 use super::policy::Row;
 use super::schedule::Recurrence;
 use super::time::{Interval, Timestamp};
-use super::window::{Notice, RestoreBy, Window};
+use super::window::{Cause, Notice, RestoreBy, Window};
 use chrono::NaiveDateTime;
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ pub struct Recurring {
     pub deadlines: Option<DeadlineRule>,
     /// How its parts are proved to be back.
     pub restore_by: RestoreBy,
+    /// For how many minutes before a part stops its long work is not begun any more.
+    pub cutoff_minutes: Option<u32>,
 }
 
 impl Recurring {
@@ -77,6 +79,7 @@ impl Recurring {
             zone: self.recurrence.zone,
             planned,
             published: planned,
+            told: Vec::new(),
             author: format!("schedule {} ({})", self.name, self.author),
             reason: self.reason.clone(),
             changed_at: now,
@@ -84,6 +87,8 @@ impl Recurring {
             policy: self.policy.clone(),
             deadlines: self.deadlines.clone(),
             restore_by: self.restore_by,
+            cause: Cause::Planned,
+            cutoff_minutes: self.cutoff_minutes,
             cancelled_at: None,
             restores: Vec::new(),
             releases: Vec::new(),
@@ -121,6 +126,7 @@ mod tests {
             policy: Vec::new(),
             deadlines: None,
             restore_by: RestoreBy::Probes,
+            cutoff_minutes: None,
         }
     }
 

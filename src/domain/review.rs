@@ -14,7 +14,7 @@ use super::deadline::{DeadlineRule, Rule, effective};
 use super::hours::ServiceHours;
 use super::ids::District;
 use super::policy::{Disposition, Row};
-use super::window::{Act, Proof, Window};
+use super::window::{Act, Cause, Proof, Window};
 use crate::domain::cell::Selector;
 use chrono::Datelike;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,9 +22,54 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The clause of a row that a person decided because the notice is silent.
 pub const NOT_IN_NOTICE: &str = "not_in_notice";
 
+super::cell::words!(
+    /// What kind of mistake a window has. Most keep it from being in force; those from `begun` on
+    /// are only told.
+    FaultCode, "fault of a window", {
+        /// Its planned end is in the past.
+        Past = "past",
+        /// It, or a row of it, does not end after it starts.
+        ZeroLength = "zero_length",
+        /// It lasts longer than `limits.window_length_max`.
+        TooLong = "too_long",
+        /// It, or a row of it, names a business, upstream or other word that there is not.
+        NotInCatalogue = "not_in_catalogue",
+        /// A row is undecided, or no row speaks of a line of the catalogue.
+        Undecided = "undecided",
+        /// Something that has to be said is missing: notice, clause, reason, legal basis.
+        Unsaid = "unsaid",
+        /// A row would keep what is never kept, or cannot be sent from what is kept.
+        NotKept = "not_kept",
+        /// The rule for deadlines makes no sense.
+        WrongRule = "wrong_rule",
+        /// Working days are needed for a year that has no calendar.
+        NoCalendar = "no_calendar",
+        /// It has begun, and this can be changed no longer.
+        Fixed = "fixed",
+        /// Its start is in the past.
+        Begun = "begun",
+        /// The notice was published after the stop began.
+        LateNotice = "late_notice",
+        /// No submission meets a row.
+        Unmet = "unmet",
+        /// Nothing is stopped.
+        StopsNothing = "stops_nothing",
+        /// A holiday lies in it.
+        OverHoliday = "over_holiday",
+        /// At the same time one window lets through what another stops.
+        Contradicts = "contradicts",
+        /// At the same time another window stops the same.
+        Overlaps = "overlaps",
+        /// More is expected to be kept than there is room for.
+        OverCapacity = "over_capacity",
+    }
+);
+
 /// One thing that is wrong with a window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WindowFault {
+    /// What kind of mistake it is.
+    pub code: FaultCode,
     /// Where, below the window: `notice`, `row[3].disposition`.
     pub field: String,
     /// What is wrong and what to do.
@@ -50,43 +95,68 @@ pub fn review(window: &Window, catalogue: &Catalogue, calendar: &Calendar) -> Ve
     faults.0
 }
 
+impl WindowFault {
+    /// One that keeps the window from being in force.
+    #[must_use]
+    pub fn error(code: FaultCode, field: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { code, field: field.into(), why: why.into(), is_warning: false }
+    }
+
+    /// One that is only told.
+    #[must_use]
+    pub fn warning(code: FaultCode, field: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { code, field: field.into(), why: why.into(), is_warning: true }
+    }
+}
+
 struct Faults(Vec<WindowFault>);
 
 impl Faults {
-    fn error(&mut self, field: impl Into<String>, why: impl Into<String>) {
-        self.0.push(WindowFault { field: field.into(), why: why.into(), is_warning: false });
+    fn error(&mut self, code: FaultCode, field: impl Into<String>, why: impl Into<String>) {
+        self.0.push(WindowFault::error(code, field, why));
     }
 
-    fn warning(&mut self, field: impl Into<String>, why: impl Into<String>) {
-        self.0.push(WindowFault { field: field.into(), why: why.into(), is_warning: true });
+    fn warning(&mut self, code: FaultCode, field: impl Into<String>, why: impl Into<String>) {
+        self.0.push(WindowFault::warning(code, field, why));
     }
 }
 
 fn review_times(window: &Window, faults: &mut Faults) {
     if window.planned.start >= window.planned.end {
-        faults.error("ends_at", "must be after starts_at");
+        faults.error(FaultCode::ZeroLength, "ends_at", "must be after starts_at");
     }
     if window.author.trim().is_empty() {
-        faults.error("author", "name who declares the window");
+        faults.error(FaultCode::Unsaid, "author", "name who declares the window");
     }
     if window.reason.trim().is_empty() {
-        faults.error("reason", "say why the window is declared");
+        faults.error(FaultCode::Unsaid, "reason", "say why the window is declared");
     }
 }
 
 fn review_notice(window: &Window, faults: &mut Faults) {
     match &window.notice {
-        None if window.policy.is_empty() => {}
+        None if window.policy.is_empty() || window.cause == Cause::Unplanned => {}
         None => {
-            faults
-                .error("notice", "a policy needs the notice it rests on: source and published_at");
+            faults.error(
+                FaultCode::Unsaid,
+                "notice",
+                "a policy needs the notice it rests on: source and published_at",
+            );
         }
         Some(notice) => {
             if notice.source.trim().is_empty() {
-                faults.error("notice.source", "say who published the notice, and where");
+                faults.error(
+                    FaultCode::Unsaid,
+                    "notice.source",
+                    "say who published the notice, and where",
+                );
             }
             if notice.published_at > window.planned.start {
-                faults.warning("notice.published_at", "published after the stop began");
+                faults.warning(
+                    FaultCode::LateNotice,
+                    "notice.published_at",
+                    "published after the stop began",
+                );
             }
         }
     }
@@ -105,12 +175,21 @@ fn review_row(
 ) {
     let field = |name: &str| format!("row[{index}].{name}");
     if row.clause.trim().is_empty() {
-        faults.error(field("clause"), "name the notice's clause, or not_in_notice");
+        faults.error(
+            FaultCode::Unsaid,
+            field("clause"),
+            "name the notice's clause, or not_in_notice",
+        );
     }
     if row.disposition.is_none() {
-        faults.error(field("disposition"), "undecided: a person must choose a disposition");
+        faults.error(
+            FaultCode::Undecided,
+            field("disposition"),
+            "undecided: a person must choose a disposition",
+        );
     } else if row.clause == NOT_IN_NOTICE && blank(&row.decided_because) {
         faults.error(
+            FaultCode::Unsaid,
             field("decided_because"),
             "the notice is silent here: say why it was decided so",
         );
@@ -118,15 +197,19 @@ fn review_row(
     let stretch = window.interval_of(row);
     let own = row.starts_at.is_some() || row.ends_at.is_some();
     if own && stretch.start >= stretch.end {
-        faults.error(field("ends_at"), "must be after the row's start");
+        faults.error(FaultCode::ZeroLength, field("ends_at"), "must be after the row's start");
     }
     if row.advice == super::policy::Advice::GoElsewhere && blank(&row.alternative) {
-        faults.error(field("alternative"), "go_elsewhere needs to say where");
+        faults.error(FaultCode::Unsaid, field("alternative"), "go_elsewhere needs to say where");
     }
     for pattern in &row.cells.business {
         if !catalogue.lines.iter().any(|line| pattern.matches(&line.business)) {
             let name = String::from(pattern.clone());
-            faults.error(field("cells.business"), format!("no line of the catalogue is {name}"));
+            faults.error(
+                FaultCode::NotInCatalogue,
+                field("cells.business"),
+                format!("no line of the catalogue is {name}"),
+            );
         }
     }
     let Some(disposition) = row.disposition else { return };
@@ -139,7 +222,11 @@ fn review_row(
         review_line(line, disposition, &field("disposition"), faults);
     }
     if lines.is_empty() {
-        faults.warning(field("cells"), "no submission meets this row; others speak for its cells");
+        faults.warning(
+            FaultCode::Unmet,
+            field("cells"),
+            "no submission meets this row; others speak for its cells",
+        );
     }
 }
 
@@ -154,18 +241,26 @@ fn review_line(line: &Line, disposition: Disposition, field: &str, faults: &mut 
     };
     let name = line.name();
     if kept && !line.queued {
-        faults.error(field, format!("{name} is never kept, which {disposition} asks for"));
+        faults.error(
+            FaultCode::NotKept,
+            field,
+            format!("{name} is never kept, which {disposition} asks for"),
+        );
     }
     if kept && disposition != Disposition::PassOrHold && !line.self_contained {
         let why = format!("{name} cannot be sent from stored bytes, which {disposition} asks for");
-        faults.error(field, why);
+        faults.error(FaultCode::NotKept, field, why);
     }
 }
 
 /// Every line of the catalogue must meet a row that has been decided.
 fn review_silence(window: &Window, catalogue: &Catalogue, faults: &mut Faults) {
     if window.policy.is_empty() {
-        faults.error("row", "a window without rows says nothing; write one row per clause");
+        faults.error(
+            FaultCode::Undecided,
+            "row",
+            "a window without rows says nothing; write one row per clause",
+        );
         return;
     }
     for line in &catalogue.lines {
@@ -180,7 +275,7 @@ fn review_silence(window: &Window, catalogue: &Catalogue, faults: &mut Faults) {
             silent.len(),
             cells.len(),
         );
-        faults.error("row", why);
+        faults.error(FaultCode::Undecided, "row", why);
     }
 }
 
@@ -192,17 +287,45 @@ fn describe(cell: &Cell) -> String {
     text
 }
 
-fn review_rule(window: &Window, rule: &DeadlineRule, faults: &mut Faults) {
+/// What a rule says of itself.
+fn review_rule(window: &Window, rule: &DeadlineRule, catalogue: &Catalogue, faults: &mut Faults) {
+    if rule.legal_basis.trim().is_empty() {
+        faults.error(FaultCode::Unsaid, "deadlines.legal_basis", "say what the rule rests on");
+    }
+    if rule.clause.trim().is_empty() {
+        faults.error(FaultCode::Unsaid, "deadlines.clause", "name the notice's clause");
+    }
+    if rule.business.is_empty() {
+        faults.error(
+            FaultCode::Unsaid,
+            "deadlines.business",
+            "name the businesses whose deadlines move",
+        );
+    }
+    let mut wrong = |field: &str, why: String| faults.error(FaultCode::WrongRule, field, why);
     if matches!(rule.rule, Rule::RestorePlusWorkingDays(0) | Rule::RestorePlusDays(0)) {
-        faults.error("deadlines.rule", format!("{} must be at least 1", rule.rule));
+        wrong("deadlines.rule", format!("{} must be at least 1", rule.rule));
     }
     if let Rule::FixedDate(day) = rule.rule
         && day < window.planned.end.civil(window.zone).date()
     {
-        faults.error("deadlines.rule", format!("{day} is before the planned end of the stop"));
+        wrong("deadlines.rule", format!("{day} is before the planned end of the stop"));
     }
     if rule.day_ends_at.is_some_and(|end| end <= rule.opens_at) {
-        faults.error("deadlines.day_ends_at", "must be after opens_at");
+        wrong("deadlines.day_ends_at", "must be after opens_at".to_owned());
+    }
+    for name in &rule.restart_of {
+        let known = catalogue
+            .lines
+            .iter()
+            .any(|l| l.upstream == *name || l.upstream_for.values().any(|u| u == name));
+        if !known {
+            faults.error(
+                FaultCode::NotInCatalogue,
+                "deadlines.restart_of",
+                format!("no line goes to an upstream {name}"),
+            );
+        }
     }
 }
 
@@ -213,25 +336,7 @@ fn review_deadlines(
     calendar: &Calendar,
     faults: &mut Faults,
 ) {
-    if rule.legal_basis.trim().is_empty() {
-        faults.error("deadlines.legal_basis", "say what the rule rests on");
-    }
-    if rule.clause.trim().is_empty() {
-        faults.error("deadlines.clause", "name the notice's clause");
-    }
-    if rule.business.is_empty() {
-        faults.error("deadlines.business", "name the businesses whose deadlines move");
-    }
-    review_rule(window, rule, faults);
-    for name in &rule.restart_of {
-        let known = catalogue
-            .lines
-            .iter()
-            .any(|l| l.upstream == *name || l.upstream_for.values().any(|u| u == name));
-        if !known {
-            faults.error("deadlines.restart_of", format!("no line goes to an upstream {name}"));
-        }
-    }
+    review_rule(window, rule, catalogue, faults);
     if rule.rule == Rule::None {
         return;
     }
@@ -241,19 +346,28 @@ fn review_deadlines(
             catalogue.lines.iter().filter(|line| pattern.matches(&line.business)).collect();
         if lines.is_empty() {
             let name = String::from(pattern.clone());
-            faults.error("deadlines.business", format!("no line of the catalogue is {name}"));
+            faults.error(
+                FaultCode::NotInCatalogue,
+                "deadlines.business",
+                format!("no line of the catalogue is {name}"),
+            );
         }
         businesses.extend(lines.into_iter().map(|line| &line.business));
     }
     if rule.restart_of.is_empty() {
         faults.error(
+            FaultCode::Unsaid,
             "deadlines.restart_of",
             "name the upstreams whose restart ends the stop for these deadlines",
         );
     }
     for year in [window.planned.start, window.planned.end].map(|at| at.civil(window.zone).year()) {
         if !calendar.years.contains(&year) {
-            faults.error("deadlines", super::calendar::NoCalendar(year).to_string());
+            faults.error(
+                FaultCode::NoCalendar,
+                "deadlines",
+                super::calendar::NoCalendar(year).to_string(),
+            );
             return;
         }
     }
@@ -272,7 +386,7 @@ fn review_deadlines(
             if let Err(missing) =
                 effective(day.into(), business, [&over], calendar, window.planned.end)
             {
-                faults.error("deadlines", missing.to_string());
+                faults.error(FaultCode::NoCalendar, "deadlines", missing.to_string());
                 return;
             }
         }
@@ -285,16 +399,16 @@ pub fn review_hours(hours: &ServiceHours, catalogue: &Catalogue) -> Vec<WindowFa
     let mut faults = Faults(Vec::new());
     let row = &hours.row;
     if row.clause.trim().is_empty() {
-        faults.error("clause", "name the clause that the hours rest on");
+        faults.error(FaultCode::Unsaid, "clause", "name the clause that the hours rest on");
     }
     if hours.reason.trim().is_empty() {
-        faults.error("reason", "say why it is open at these times only");
+        faults.error(FaultCode::Unsaid, "reason", "say why it is open at these times only");
     }
     if row.advice == super::policy::Advice::GoElsewhere && blank(&row.alternative) {
-        faults.error("alternative", "go_elsewhere needs to say where");
+        faults.error(FaultCode::Unsaid, "alternative", "go_elsewhere needs to say where");
     }
     if let Some(unknown) = catalogue.unknown_in(&row.cells) {
-        faults.error("cells", format!("there is no {unknown}"));
+        faults.error(FaultCode::NotInCatalogue, "cells", format!("there is no {unknown}"));
     }
     let meets = |line: &&Line| {
         // Districts and labels are the institutions', and no line says which there are.
@@ -307,37 +421,62 @@ pub fn review_hours(hours: &ServiceHours, catalogue: &Catalogue) -> Vec<WindowFa
         row.disposition.iter().for_each(|&d| review_line(line, d, "outside", &mut faults));
     }
     if lines.is_empty() {
-        faults.error("cells", "no submission meets these cells");
+        faults.error(FaultCode::NotInCatalogue, "cells", "no submission meets these cells");
     }
     faults.0
+}
+
+/// What two windows say at the same time of the same cells, where either stops them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Overlap {
+    /// One lets through what the other stops.
+    pub contradicting: Vec<String>,
+    /// Both stop them; the stricter one holds.
+    pub both_stop: Vec<String>,
+}
+
+/// How two windows overlap, line by line of the catalogue.
+#[must_use]
+pub fn overlap(one: &Window, other: &Window, catalogue: &Catalogue) -> Overlap {
+    let mut found = Overlap::default();
+    if one.cancelled_at.is_some() || other.cancelled_at.is_some() {
+        return found;
+    }
+    let mut places: Vec<Selector> = Vec::new();
+    for row in one.policy.iter().chain(&other.policy) {
+        for place in each_place(&row.cells) {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+    }
+    for line in &catalogue.lines {
+        let (mut contradicts, mut stops) = (None, None);
+        for cell in places.iter().flat_map(|near| cells_of(line, near)) {
+            let (Some((_, a)), Some((_, b))) = (one.row_for(&cell), other.row_for(&cell)) else {
+                continue;
+            };
+            let (Some(x), Some(y)) = (a.disposition, b.disposition) else { continue };
+            if (x.passes() && y.passes()) || !one.interval_of(a).overlaps(&other.interval_of(b)) {
+                continue;
+            }
+            let text = || {
+                format!("{} from {}: {x} here, {y} in {}", line.name(), describe(&cell), other.id)
+            };
+            let kind = if x.passes() == y.passes() { &mut stops } else { &mut contradicts };
+            kind.get_or_insert_with(text);
+        }
+        found.contradicting.extend(contradicts);
+        found.both_stop.extend(stops);
+    }
+    found
 }
 
 /// The cells in which two windows contradict each other: at the same time one lets through what
 /// the other stops. Two stops at once are no contradiction, the stricter one holds.
 #[must_use]
 pub fn contradictions(one: &Window, other: &Window, catalogue: &Catalogue) -> Vec<String> {
-    if one.cancelled_at.is_some() || other.cancelled_at.is_some() {
-        return Vec::new();
-    }
-    let mut found = Vec::new();
-    for line in &catalogue.lines {
-        for cell in cells_of(line, &Selector::default()) {
-            let (Some((_, a)), Some((_, b))) = (one.row_for(&cell), other.row_for(&cell)) else {
-                continue;
-            };
-            let (Some(x), Some(y)) = (a.disposition, b.disposition) else { continue };
-            if x.passes() != y.passes() && one.interval_of(a).overlaps(&other.interval_of(b)) {
-                found.push(format!(
-                    "{} from {}: {x} here, {y} in {}",
-                    line.name(),
-                    describe(&cell),
-                    other.id
-                ));
-                break;
-            }
-        }
-    }
-    found
+    overlap(one, other, catalogue).contradicting
 }
 
 /// Every cell of the catalogue that a row of `window` stops and nobody has restored, whether or

@@ -9,8 +9,14 @@ use super::cell::{Cell, Selector, words};
 use super::deadline::DeadlineRule;
 use super::ids::WindowId;
 use super::policy::{Advice, Disposition, Row, RowRef};
+use super::revision::ToldStop;
 use super::time::{CivilDate, Interval, Timestamp, Zone};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How long after its planned end a stop is still about to be proved over. The alert
+/// HoldoverWindowOverrun means the same; a test compares them.
+pub const PROOF_TAKES: Duration = Duration::from_secs(300);
 
 /// The notice that a window rests on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +43,26 @@ words!(
         Signed = "signed",
     }
 );
+
+words!(
+    /// Why there is a stop.
+    #[derive(Default)]
+    Cause, "cause of a window", {
+        /// Somebody planned it.
+        #[default]
+        Planned = "planned",
+        /// A part of the core was away, and a person confirmed it.
+        Unplanned = "unplanned",
+    }
+);
+
+impl Cause {
+    /// Whether somebody planned it.
+    #[must_use]
+    pub fn is_planned(&self) -> bool {
+        *self == Self::Planned
+    }
+}
 
 words!(
     /// How a restore came about.
@@ -77,6 +103,9 @@ pub struct Window {
     /// What the public was ever told: from the earliest start to the latest end. Deadlines
     /// count on this; ending early or cancelling shrinks nothing.
     pub published: Interval,
+    /// What rows of earlier versions told the public, where the rows of now say less.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<ToldStop>,
     /// Who made this version.
     pub author: String,
     /// Why.
@@ -91,6 +120,12 @@ pub struct Window {
     pub deadlines: Option<DeadlineRule>,
     /// How its parts are proved to be back.
     pub restore_by: RestoreBy,
+    /// Whether it was planned.
+    #[serde(default, skip_serializing_if = "Cause::is_planned")]
+    pub cause: Cause,
+    /// For how many minutes before a part stops its long work is not begun any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cutoff_minutes: Option<u32>,
     /// When it was cancelled, if it was.
     pub cancelled_at: Option<Timestamp>,
     /// What has been restored.
@@ -117,10 +152,14 @@ words!(
     Phase, "window phase", {
         /// Its start is still to come.
         Scheduled = "scheduled",
+        /// Its start is so near that long work is not begun any more.
+        Closing = "closing",
         /// Between start and planned end, not everything restored.
         Active = "active",
         /// Past its planned end, not everything restored yet.
         Verifying = "verifying",
+        /// Past its planned end for longer than a proof takes.
+        Overrun = "overrun",
         /// Everything restored; something still waits for a release.
         Replaying = "replaying",
         /// Over.
@@ -166,8 +205,8 @@ impl Window {
     /// of the end that was published counts, because the public was told.
     #[must_use]
     pub fn says_the_same_as(&self, other: &Self) -> bool {
-        (self.zone, self.published, self.restore_by)
-            == (other.zone, other.published, other.restore_by)
+        (self.zone, self.published, self.restore_by, self.cutoff_minutes)
+            == (other.zone, other.published, other.restore_by, other.cutoff_minutes)
             && self.notice == other.notice
             && self.policy == other.policy
             && self.deadlines == other.deadlines
@@ -237,9 +276,15 @@ impl Window {
     #[must_use]
     pub fn covers_day(&self, day: CivilDate, cell: &Cell, now: Timestamp) -> bool {
         let own = self.row_for(cell).map(|(_, row)| row);
-        let start = own.and_then(|row| row.starts_at).unwrap_or(self.published.start);
-        let end = own.and_then(|row| row.ends_at).unwrap_or(self.published.end);
-        let stops = own.and_then(|row| row.disposition).is_some_and(|d| !d.passes());
+        let before = self.told.iter().filter(|told| told.cells.matches(cell));
+        let (start, end) = own
+            .map(|row| self.told_by(row))
+            .into_iter()
+            .chain(before.map(|told| told.stretch))
+            .map(|told| (told.start, told.end))
+            .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+            .unwrap_or((self.published.start, self.published.end));
+        let stops = own.is_some_and(Row::stops);
         let over = self.cancelled_at.is_some() || !stops;
         let restart = if over { end } else { self.restored_at(cell).map_or(now, |at| at.min(now)) };
         let last = end.max(restart).civil(self.zone).date();
@@ -274,6 +319,26 @@ impl Window {
         (disposition.needs_release() && !released).then_some(Lock::AwaitingRelease)
     }
 
+    /// How long before a part stops its long work is not begun any more.
+    #[must_use]
+    pub fn cutoff(&self) -> Duration {
+        Duration::from_secs(u64::from(self.cutoff_minutes.unwrap_or(0)) * 60)
+    }
+
+    /// Whether the stop of `cell` is so near at `now` that long work in it is not begun any more.
+    #[must_use]
+    pub fn is_closing(&self, cell: &Cell, now: Timestamp) -> bool {
+        let closes = self.closes_at(cell, now);
+        closes.is_some_and(|start| start.before(self.cutoff()) <= now)
+    }
+
+    /// The next instant after `now` from which long work in `cell` is not begun any more.
+    #[must_use]
+    pub fn cuts_off_at(&self, cell: &Cell, now: Timestamp) -> Option<Timestamp> {
+        let at = self.closes_at(cell, now)?.before(self.cutoff());
+        (now < at).then_some(at)
+    }
+
     /// The next instant after `now` at which this window closes `cell` by itself.
     #[must_use]
     pub fn closes_at(&self, cell: &Cell, now: Timestamp) -> Option<Timestamp> {
@@ -296,7 +361,7 @@ impl Window {
             .iter()
             .map(|row| self.interval_of(row))
             .chain([self.planned, self.published])
-            .flat_map(|i| [i.start, i.end])
+            .flat_map(|i| [i.start.before(self.cutoff()), i.start, i.end])
             .filter(|&edge| now < edge)
             .min()
     }
@@ -312,7 +377,8 @@ impl Window {
         let stretches: Vec<Interval> =
             self.policy.iter().map(|row| self.interval_of(row)).chain([self.planned]).collect();
         if stretches.iter().all(|stretch| now < stretch.start) {
-            return Phase::Scheduled;
+            let near = |stretch: &Interval| stretch.start.before(self.cutoff()) <= now;
+            return if stretches.iter().any(near) { Phase::Closing } else { Phase::Scheduled };
         }
         let stops = self.policy.iter().any(|row| row.disposition.is_some_and(|d| !d.passes()));
         // Where nothing has been restored, the rows speak for cells that nobody has seen yet.
@@ -322,7 +388,7 @@ impl Window {
             true | false => Phase::Completed,
         };
         if phase != Phase::Completed {
-            return phase;
+            return self.or_overrun(phase, now);
         }
         for cell in cells {
             phase = match (self.lock(cell, now), phase) {
@@ -333,7 +399,12 @@ impl Window {
                 (None, other) => other,
             };
         }
-        phase
+        self.or_overrun(phase, now)
+    }
+
+    fn or_overrun(&self, phase: Phase, now: Timestamp) -> Phase {
+        let is_late = PROOF_TAKES <= now.since(self.stretch().end);
+        if phase == Phase::Verifying && is_late { Phase::Overrun } else { phase }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::domain::money::Money;
 use crate::domain::outcome::{Finding, Outcome};
 use crate::domain::policy::Disposition;
 use crate::domain::review::WindowFault;
+use crate::domain::revision::Revision;
 use crate::domain::state::State;
 use crate::domain::term::Deadline;
 use crate::domain::ticket::TicketState;
@@ -121,10 +122,22 @@ pub enum Command {
     /// Declare a window. `version`, `author`, `reason`, `changed_at` and `published` are set by
     /// the engine.
     DeclareWindow(Box<Window>),
-    /// Move a window's planned end; later is an extension, earlier ends it early.
+    /// Give a window a new whole, as far as it can still be changed.
+    ChangeWindow {
+        /// The window.
+        window: WindowId,
+        /// What it is to say.
+        to: Box<Revision>,
+        /// The version that the operator saw.
+        if_version: Option<u32>,
+    },
+    /// Move a window's planned end, or that of one row; later is an extension, earlier ends it
+    /// early.
     MoveWindowEnd {
         /// The window.
         window: WindowId,
+        /// The row's place, from 0, where only that is meant.
+        row: Option<u32>,
         /// The new planned end.
         ends_at: Timestamp,
         /// The version that the operator saw.
@@ -136,6 +149,18 @@ pub enum Command {
         window: WindowId,
         /// The version that the operator saw.
         if_version: Option<u32>,
+    },
+    /// Make a window of an outage that nobody planned.
+    ConfirmOutage {
+        /// The draft.
+        window: WindowId,
+        /// When it is expected to be over, where somebody knows.
+        ends_at: Option<Timestamp>,
+    },
+    /// Say that an outage is no window.
+    DismissOutage {
+        /// The draft.
+        window: WindowId,
     },
     /// Certify that cells are back.
     Restore {
@@ -390,6 +415,10 @@ pub enum Sought {
     OpenTicket,
     /// A window.
     Window,
+    /// A version of a window.
+    Version,
+    /// An outage that may be confirmed as a window.
+    Draft,
     /// An operator's closing of gates.
     Closing,
     /// A registered deadline.
@@ -406,6 +435,8 @@ impl fmt::Display for Sought {
             Self::Ticket => "ticket of that name",
             Self::OpenTicket => "open ticket of that name",
             Self::Window => "window of that name",
+            Self::Draft => "draft of that name",
+            Self::Version => "version of that number that is still known",
             Self::Closing => "override of exactly these cells",
             Self::Deadline => "registered deadline of that name",
         })

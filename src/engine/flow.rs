@@ -6,7 +6,7 @@
 
 use super::change::{Change, Settlement};
 use super::event::{Done, Live as LiveAnswer, Reply, ReplyTo};
-use super::live::{NEEDS_CREDENTIAL, READY, Slot, UNQUEUED};
+use super::live::{CHAINED, NEEDS_CREDENTIAL, READY, Slot, UNQUEUED};
 use super::machine::{Due, Machine};
 use super::settings::sabotaged;
 use super::step::{Decision, Effect, SendOrder};
@@ -39,6 +39,7 @@ pub(super) struct Closing {
 /// Which queue of its cell a ready transaction came from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lane {
+    Chained,
     Live,
     Backlog,
 }
@@ -67,6 +68,9 @@ impl Machine {
             return GateState::ClosedBySchedule;
         }
         match self.upstreams[slot.upstream].health.phase {
+            HealthPhase::Open | HealthPhase::Reopening if self.is_closing(id, now) => {
+                GateState::Closing
+            }
             HealthPhase::Open => GateState::Open,
             HealthPhase::Down => GateState::ClosedByProbe,
             HealthPhase::Verifying => GateState::Verifying,
@@ -88,10 +92,14 @@ impl Machine {
                 continue;
             }
             self.cells[id].gate = is;
-            match (was.lets_through(), is.lets_through()) {
-                (true, false) => _ = self.cells[id].epoch.fetch_add(1, Ordering::SeqCst),
-                (false, true) if self.gates_seen => self.cells[id].opened_at = Some(now),
-                (true, true) | (false, _) => {}
+            // What was let finish so far must be decided anew behind a gate that lets nothing.
+            let closes = was.lets_finish() && !is.lets_through();
+            match (closes, is.lets_through()) {
+                (true, _) => _ = self.cells[id].epoch.fetch_add(1, Ordering::SeqCst),
+                (false, true) if !was.lets_through() && self.gates_seen => {
+                    self.cells[id].opened_at = Some(now)
+                }
+                (false, _) => {}
             }
             out.effects.push(Effect::GateTurned { cell: self.cells[id].cell.clone(), to: is });
             self.take_turn(id32);
@@ -146,7 +154,9 @@ impl Machine {
         self.live.get_mut(slot).flags |= READY;
         let waited_for = self.waiters.contains_key(&live.transaction);
         let cell = &mut self.cells[live.cell as usize];
-        if waited_for {
+        if live.is(CHAINED) && !(waited_for && cell.gate.lets_through()) {
+            cell.chained.push_back(slot)
+        } else if waited_for {
             cell.live.push_back(slot)
         } else {
             cell.backlog.push_back(slot)
@@ -157,7 +167,9 @@ impl Machine {
     fn take_turn(&mut self, id: u32) {
         let cell = &mut self.cells[id as usize];
         let something = !cell.live.is_empty() || !cell.backlog.is_empty();
-        if something && cell.gate.lets_through() && !cell.in_turn {
+        let something = something && cell.gate.lets_through();
+        let something = something || (!cell.chained.is_empty() && cell.gate.lets_finish());
+        if something && !cell.in_turn {
             cell.in_turn = true;
             self.upstreams[cell.upstream].turn.push_back(id);
         }
@@ -197,17 +209,26 @@ impl Machine {
             let id = self.upstreams[index].turn.pop_front()?;
             let cell = &mut self.cells[id as usize];
             cell.in_turn = false;
-            if !cell.gate.lets_through() {
+            if !cell.gate.lets_finish() {
                 continue;
             }
-            let backlogs_turn = cell.live_in_a_row >= LIVE_IN_A_ROW_MAX && !cell.backlog.is_empty();
-            let found = match cell.live.pop_front_if(|_| !backlogs_turn) {
+            let only_chained = !cell.gate.lets_through();
+            let has_backlog = !cell.backlog.is_empty() || !cell.chained.is_empty();
+            let backlogs_turn = cell.live_in_a_row >= LIVE_IN_A_ROW_MAX && has_backlog;
+            let live = cell.live.pop_front_if(|_| !backlogs_turn && !only_chained);
+            let found = match live {
                 Some(slot) => Some((slot, Lane::Live)),
-                None => cell.backlog.pop_front().map(|slot| (slot, Lane::Backlog)),
+                None => match cell.chained.pop_front() {
+                    Some(slot) => Some((slot, Lane::Chained)),
+                    None if only_chained => None,
+                    None => cell.backlog.pop_front().map(|slot| (slot, Lane::Backlog)),
+                },
             };
             self.take_turn(id);
             let Some((slot, lane)) = found else { continue };
-            if self.is_ready(slot, id) {
+            // A place that is used again may stand in a queue that is not its own.
+            let in_place = lane != Lane::Chained || self.live.get(slot).is(CHAINED);
+            if in_place && self.is_ready(slot, id) {
                 self.live.get_mut(slot).flags &= !READY;
                 return Some((slot, lane));
             }
@@ -235,6 +256,7 @@ impl Machine {
         let id = live.cell;
         let cell = &mut self.cells[id as usize];
         match lane {
+            Lane::Chained => cell.chained.push_front(slot),
             Lane::Live => cell.live.push_front(slot),
             Lane::Backlog => cell.backlog.push_front(slot),
         }
@@ -249,7 +271,7 @@ impl Machine {
         let cell = &mut self.cells[self.live.get(slot).cell as usize];
         cell.live_in_a_row = match lane {
             Lane::Live => cell.live_in_a_row.saturating_add(1),
-            Lane::Backlog => 0,
+            Lane::Chained | Lane::Backlog => 0,
         };
     }
 
@@ -269,7 +291,9 @@ impl Machine {
         let attempt = AttemptNo(u32::from(live.attempts) + 1);
         self.push(out, Change::AttemptStarted { transaction, attempt, at: now });
         let cell = &self.cells[live.cell as usize];
-        let closes_at = self.closes_by_plan(&cell.cell, now);
+        let gate = self.gate_by_facts(live.cell, now);
+        let may = gate.lets_through() || (live.is(CHAINED) && gate.lets_finish());
+        let closes_at = self.closes_by_plan(live.cell, now);
         out.effects.push(Effect::Send(Box::new(SendOrder {
             transaction,
             attempt,
@@ -277,7 +301,7 @@ impl Machine {
             cell: cell.cell.clone(),
             gate: cell.epoch.clone(),
             epoch: cell.epoch.load(Ordering::SeqCst),
-            is_closed: !self.gate_by_facts(live.cell, now).lets_through(),
+            is_closed: !may,
             // Compared with the wall clock, which may stand elsewhere or be set right meanwhile.
             not_after: closes_at.map(|at| at.min(self.on_the_wall(at))),
             at_hand: at_hand.map(|h| (h.accepted, h.private, h.credential)),
@@ -613,6 +637,8 @@ impl Machine {
         let upstream = &self.upstreams[index];
         let mut health = upstream.health.clone();
         if health.turn(HealthPhase::Reopening, now).is_some() {
+            // It was away for the window that is restored, whoever declared it.
+            health.outage = None;
             let upstream = upstream.name.clone();
             self.push(out, Change::HealthSet { upstream, health });
         }

@@ -21,6 +21,11 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 impl Machine {
+    /// The moves into final states and dead letters since this was last called.
+    pub fn take_arrivals(&mut self) -> Vec<(Seq, Arc<Cell>, State)> {
+        std::mem::take(&mut self.arrivals)
+    }
+
     /// How much there may be of anything.
     #[must_use]
     pub fn limits(&self) -> &Limits {
@@ -39,6 +44,7 @@ impl Machine {
                 held: 0,
                 due_since: None,
                 stopped: false,
+                unconfirmed: false,
             })
             .collect();
         for (id, cell) in (0_u32..).zip(&self.cells) {
@@ -51,8 +57,10 @@ impl Machine {
                 view.held += cell.waiting;
             }
         }
+        let drafts = self.drafts(now);
         for view in &mut views {
             view.stopped = self.is_stopped(&view.upstream, now);
+            view.unconfirmed = drafts.iter().any(|draft| draft.upstream == view.upstream);
         }
         views
     }
@@ -72,7 +80,7 @@ impl Machine {
     ///
     /// Of those never tried the first in the queue stands for all: it has been there longest.
     fn due_since(&self, id: u32, cell: &CellSlot, now: Timestamp) -> Option<Timestamp> {
-        let untried = [&cell.live, &cell.backlog].map(|queue| {
+        let untried = [&cell.chained, &cell.live, &cell.backlog].map(|queue| {
             let first = queue.iter().copied().find(|&slot| self.is_ready(slot, id));
             first.map(|slot| self.live.get(slot).at)
         });
@@ -166,10 +174,5 @@ impl Machine {
                 after = Bound::Excluded(last);
             }
         }
-    }
-
-    /// The moves into final states and dead letters since this was last called.
-    pub fn take_arrivals(&mut self) -> Vec<(Seq, Arc<Cell>, State)> {
-        std::mem::take(&mut self.arrivals)
     }
 }

@@ -53,6 +53,9 @@ pub(super) const HAS_EXTRA: u8 = 16;
 pub(super) const NOT_SELF_CONTAINED: u8 = 32;
 /// It stands in its cell's queue of transactions that could go now.
 pub(super) const READY: u8 = 64;
+/// It waited for another one that has ended: what that began, it finishes. Not carried on by
+/// snapshots: after one it waits like others.
+pub(super) const CHAINED: u8 = 128;
 
 impl Live {
     #[expect(clippy::too_many_arguments, reason = "one packed entry, built in one place")]

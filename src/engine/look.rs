@@ -16,8 +16,7 @@ use crate::domain::policy::Disposition;
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
 use crate::domain::time::Timestamp;
-use crate::domain::window::{self, Decision, Window};
-use std::sync::Arc;
+use crate::domain::window::{self, Decision};
 use std::sync::atomic::Ordering;
 
 impl Machine {
@@ -81,25 +80,6 @@ impl Machine {
         Seq(self.next.0 - 1)
     }
 
-    /// Every window that is known, oldest first.
-    #[must_use]
-    pub fn windows(&self) -> Vec<Arc<Window>> {
-        self.windows.clone()
-    }
-
-    /// Where a window that is known stands.
-    #[must_use]
-    pub fn phase(&self, window: &Window, now: Timestamp) -> window::Phase {
-        let seen = self.cells.iter().map(|c| c.cell.as_ref());
-        window.phase(seen.chain(self.unrestored.get(&window.id).into_iter().flatten()), now)
-    }
-
-    /// Every window that is known, and where each stands.
-    #[must_use]
-    pub fn windows_and_phases(&self, now: Timestamp) -> Vec<(Arc<Window>, window::Phase)> {
-        self.windows.iter().map(|window| (window.clone(), self.phase(window, now))).collect()
-    }
-
     /// Every operator's override, lapsed ones included until the next change.
     #[must_use]
     pub fn overrides(&self) -> &[Override] {
@@ -114,7 +94,11 @@ impl Machine {
             .map(|slot| GateView {
                 cell: slot.cell.clone(),
                 state: slot.gate,
-                window: self.lock_of(&slot.cell, now).map(|(id, _)| id.clone()),
+                window: self
+                    .lock_of(&slot.cell, now)
+                    .map(|(id, _)| id)
+                    .or_else(|| self.closing_by(slot, now))
+                    .cloned(),
                 waiting: slot.waiting,
                 in_flight: slot.out,
                 epoch: slot.epoch.load(Ordering::SeqCst),

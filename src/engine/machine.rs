@@ -11,20 +11,22 @@ use super::deadlines::Dated;
 use super::event::ReplyTo;
 use super::flow::Closing;
 use super::live::{
-    Live, LiveSet, NEEDS_CREDENTIAL, NOT_SELF_CONTAINED, PRE_ACCEPTED, READY, Slot, UNQUEUED,
+    CHAINED, Live, LiveSet, NEEDS_CREDENTIAL, NOT_SELF_CONTAINED, PRE_ACCEPTED, READY, Slot,
+    UNQUEUED,
 };
 use super::ports::{Answer, KeyEntry, KeyRuns};
 use super::schedule::Plan;
 use super::settings::{Settings, sabotaged};
 use super::view::Untold;
+use super::windows::Earlier;
 use crate::domain::cell::Cell;
+use crate::domain::forecast::Arrivals;
 use crate::domain::gate::{GateState, Health, Override};
 use crate::domain::ids::{Business, InstitutionCode, KeyHash, Seq, UpstreamName, WindowId};
 use crate::domain::ledger::Books;
 use crate::domain::numbers::Numbers;
 use crate::domain::outcome::TransientReason;
 use crate::domain::pacing::Pacer;
-use crate::domain::review;
 use crate::domain::state::{Move, State};
 use crate::domain::term::Deadline;
 use crate::domain::ticket::TicketState;
@@ -47,6 +49,10 @@ pub(super) struct CellSlot {
     /// Heads of their keys that somebody waits for, and the others.
     pub(super) live: VecDeque<Slot>,
     pub(super) backlog: VecDeque<Slot>,
+    /// Heads of their keys that finish what another transaction began.
+    pub(super) chained: VecDeque<Slot>,
+    /// Whether its work takes long, so that it is not begun shortly before a stop.
+    pub(super) long: bool,
     /// Sends in a row of what somebody waits for.
     pub(super) live_in_a_row: u32,
     /// Whether the cell stands in its upstream's `turn`.
@@ -56,6 +62,8 @@ pub(super) struct CellSlot {
     /// back to waiting. So the oldest is known without looking at all of them.
     pub(super) came: VecDeque<Seq>,
     pub(super) came_back: BTreeSet<Seq>,
+    /// What was accepted here lately, for forecasts.
+    pub(super) arrivals: Arrivals,
     pub(super) out: u64,
 }
 
@@ -74,7 +82,7 @@ pub(super) struct UpstreamSlot {
 }
 
 impl UpstreamSlot {
-    fn new(name: UpstreamName, health: Health) -> Self {
+    pub(super) fn new(name: UpstreamName, health: Health) -> Self {
         Self {
             name,
             health,
@@ -137,6 +145,7 @@ pub struct Machine {
     pub(super) institution_ids: HashMap<InstitutionCode, u32>,
     pub(super) upstreams: Vec<UpstreamSlot>,
     pub(super) windows: Vec<Arc<Window>>,
+    pub(super) earlier: Earlier,
     /// For each window what it stops, as far as the catalogue tells, and nobody has restored.
     pub(super) unrestored: BTreeMap<WindowId, Vec<Cell>>,
     pub(super) overrides: Vec<Override>,
@@ -181,6 +190,8 @@ pub struct Machine {
     /// Records are lost: what is left is looked at, and nothing is decided.
     pub(super) quarantined: bool,
     pub(super) passed_over: u64,
+    /// Since when cells have counted what was accepted.
+    pub(super) watched_since: Option<Timestamp>,
     /// Moves into final states and dead letters since they were last taken, for metrics.
     pub(super) arrivals: Vec<(Seq, Arc<Cell>, State)>,
 }
@@ -213,6 +224,7 @@ impl Machine {
             institution_ids: HashMap::new(),
             upstreams,
             windows: Vec::new(),
+            earlier: Earlier::new(),
             unrestored: BTreeMap::new(),
             overrides: Vec::new(),
             dates: BTreeMap::new(),
@@ -243,6 +255,7 @@ impl Machine {
             stopping: false,
             quarantined: false,
             passed_over: 0,
+            watched_since: None,
             arrivals: Vec::new(),
         }
     }
@@ -359,6 +372,7 @@ impl Machine {
         self.epoch = totals.epoch;
         self.numbers = Numbers::new(self.settings.partition, totals.starts.clone());
         self.last_at = totals.last_at;
+        self.watched_since = Some(totals.last_at);
         self.next = totals.up_to.next();
     }
 
@@ -423,7 +437,8 @@ impl Machine {
         if let Some(extension) = &accepted.told.deadline {
             self.note_told(&accepted.cell.business, extension, "accepted", accepted.at);
         }
-        self.enter(seq, &accepted.facts(), State::Waiting, accepted.at);
+        let slot = self.enter(seq, &accepted.facts(), State::Waiting, accepted.at);
+        self.watch(slot, accepted);
     }
 
     /// Puts a transaction among the live ones.
@@ -615,18 +630,6 @@ impl Machine {
         }
     }
 
-    fn apply_window(&mut self, window: &Arc<Window>) {
-        let unrestored = review::unrestored(window, &self.settings.catalogue);
-        self.unrestored.insert(window.id.clone(), unrestored);
-        match self.windows.iter_mut().find(|w| w.id == window.id) {
-            Some(known) => *known = window.clone(),
-            None => self.windows.push(window.clone()),
-        }
-        self.plan.sorted = false;
-        self.gates_dirty = true;
-        self.dates_dirty = true;
-    }
-
     /// The attempt of `transaction` is no longer out.
     fn end_attempt(&mut self, transaction: Seq) {
         if let Some(cell) = self.out.remove(&transaction) {
@@ -724,6 +727,7 @@ impl Machine {
         for dependent in self.dependents.remove(&transaction).unwrap_or_default() {
             if let Some(slot) = self.live.find(dependent) {
                 self.live.extra_mut(slot).depends_on = None;
+                self.live.get_mut(slot).flags |= CHAINED;
                 self.wake(slot);
             }
         }
@@ -734,56 +738,6 @@ impl Machine {
         self.live
             .find(transaction)
             .unwrap_or_else(|| panic!("a change names {transaction}, which is not live"))
-    }
-
-    pub(super) fn upstream(&mut self, name: &UpstreamName) -> usize {
-        if let Some(index) = self.upstreams.iter().position(|u| u.name == *name) {
-            return index;
-        }
-        // An upstream that configuration no longer has: its cells stay, its gate never opens.
-        let mut health = Health::open(self.last_at);
-        health.phase = crate::domain::gate::HealthPhase::Down;
-        self.upstreams.push(UpstreamSlot::new(name.clone(), health));
-        self.upstreams.len() - 1
-    }
-
-    pub(super) fn intern_cell(&mut self, cell: &Cell) -> u32 {
-        if let Some(&id) = self.cell_ids.get(cell) {
-            return id;
-        }
-        let upstream = self.upstream(&cell.upstream);
-        self.met(cell);
-        let cell = Arc::new(cell.clone());
-        let id = u32::try_from(self.cells.len()).unwrap_or(u32::MAX);
-        self.cells.push(CellSlot {
-            cell: cell.clone(),
-            upstream,
-            gate: GateState::Open,
-            opened_at: None,
-            epoch: Arc::new(AtomicU64::new(0)),
-            live: VecDeque::new(),
-            backlog: VecDeque::new(),
-            live_in_a_row: 0,
-            in_turn: false,
-            waiting: 0,
-            came: VecDeque::new(),
-            came_back: BTreeSet::new(),
-            out: 0,
-        });
-        self.cell_ids.insert(cell, id);
-        let gate = self.gate_of(id, self.last_at);
-        self.cells[id as usize].gate = gate;
-        id
-    }
-
-    fn intern_institution(&mut self, code: &InstitutionCode) -> u32 {
-        if let Some(&id) = self.institution_ids.get(code) {
-            return id;
-        }
-        let id = u32::try_from(self.institutions.len()).unwrap_or(u32::MAX);
-        self.institutions.push(code.clone());
-        self.institution_ids.insert(code.clone(), id);
-        id
     }
 
     /// Forgets the keys that stand in sealed runs by now.

@@ -23,16 +23,19 @@
 #![warn(missing_docs)]
 
 pub mod adjust;
+mod cells;
 pub mod change;
 pub mod clock;
 pub mod deadlines;
 pub mod event;
 mod flow;
+pub mod forecast;
 mod gauges;
 mod live;
 mod look;
 pub mod machine;
 mod orders;
+pub mod outages;
 pub mod ports;
 mod quarantine;
 pub mod recovery;
@@ -44,3 +47,4 @@ mod snapshot;
 pub mod step;
 pub(crate) mod subject;
 pub mod view;
+pub mod windows;

@@ -12,7 +12,9 @@ use crate::domain::cell::{Cell, Selector};
 use crate::domain::gate::Override;
 use crate::domain::ids::{Seq, WindowId};
 use crate::domain::outcome::{Outcome, TransientReason};
-use crate::domain::review::review;
+use crate::domain::plan_review::too_long;
+use crate::domain::review::{WindowFault, review};
+use crate::domain::revision::Revision;
 use crate::domain::state::State;
 use crate::domain::time::{Interval, Timestamp};
 use crate::domain::window::{Act, Phase, Proof, Window};
@@ -35,12 +37,19 @@ impl Machine {
         }
         let done = match o.command.clone() {
             Command::DeclareWindow(window) => self.declare(*window, &o, now, out),
-            Command::MoveWindowEnd { window, ends_at, if_version } => {
-                self.move_end(&window, ends_at, if_version, &o, now, out)
+            Command::ChangeWindow { window, to, if_version } => {
+                self.change(&window, &to, if_version, &o, now, out)
+            }
+            Command::MoveWindowEnd { window, row, ends_at, if_version } => {
+                self.move_end(&window, (row, ends_at), if_version, &o, now, out)
             }
             Command::CancelWindow { window, if_version } => {
                 self.cancel(&window, if_version, &o, now, out)
             }
+            Command::ConfirmOutage { window, ends_at } => {
+                self.confirm(&window, ends_at, &o, now, out)
+            }
+            Command::DismissOutage { window } => self.dismiss(&window, now, out),
             Command::Restore { window, cells, proof } => {
                 self.restore(&window, cells, proof, &o, now, out)
             }
@@ -99,43 +108,27 @@ impl Machine {
             let state = "declared already".to_owned();
             return Err(Fault::WrongState { what: "the window", state });
         }
-        if Interval::new(window.planned.start, window.planned.end).is_none() {
-            return Err(Fault::Invalid("the window ends before it starts".to_owned()));
-        }
-        self.not_too_long(window.planned)?;
-        if window.planned.end <= now {
-            return Err(Fault::Invalid("the window is over already".to_owned()));
-        }
-        if window.policy.is_empty() {
-            return Err(Fault::PolicyDemands("a window needs at least one policy row"));
-        }
         window.version = 1;
         window.author.clone_from(&o.by);
         window.reason.clone_from(&o.reason);
         window.changed_at = now;
         window.published = window.planned;
+        window.told = Vec::new();
         window.cancelled_at = None;
         window.restores = Vec::new();
         window.releases = Vec::new();
-        self.passes_review(&window)?;
+        without_errors(self.faults_of(&window, now))?;
         Ok(self.set_window(window, out))
     }
 
     /// Whether a window may be in force as it is.
     fn passes_review(&self, window: &Window) -> Result<(), Fault> {
-        let faults = review(window, &self.settings.catalogue, &self.settings.calendar);
-        let errors: Vec<_> = faults.into_iter().filter(|fault| !fault.is_warning).collect();
-        if errors.is_empty() { Ok(()) } else { Err(Fault::WrongWindow(errors)) }
+        let mut faults = review(window, &self.settings.catalogue, &self.settings.calendar);
+        faults.extend(too_long(window, self.settings.limits.window_length_max));
+        without_errors(faults)
     }
 
-    fn not_too_long(&self, planned: Interval) -> Result<(), Fault> {
-        if planned.length() > self.settings.limits.window_length_max {
-            return Err(Fault::Invalid("the window is longer than one may be".to_owned()));
-        }
-        Ok(())
-    }
-
-    fn set_window(&mut self, window: Window, out: &mut Decision) -> Done {
+    pub(super) fn set_window(&mut self, window: Window, out: &mut Decision) -> Done {
         let window = Arc::new(window);
         self.push(out, Change::WindowSet(window.clone()));
         Done::Window(window)
@@ -172,17 +165,38 @@ impl Machine {
         match self.phase(window, now) {
             Phase::Completed => Err(Fault::WindowCompleted(window.id.clone())),
             Phase::Scheduled
+            | Phase::Closing
             | Phase::Active
             | Phase::Verifying
+            | Phase::Overrun
             | Phase::Replaying
             | Phase::Cancelled => Ok(()),
         }
     }
 
+    fn change(
+        &mut self,
+        id: &WindowId,
+        to: &Revision,
+        if_version: Option<u32>,
+        o: &Order,
+        now: Timestamp,
+        out: &mut Decision,
+    ) -> Result<Done, Fault> {
+        let known = self.next_version(id, if_version, o, now)?;
+        self.not_over(&known, now)?;
+        let next = known.revised(to, now).map_err(Fault::WrongWindow)?;
+        if next == known {
+            return Err(Fault::Invalid("it says all of this already".to_owned()));
+        }
+        self.passes_review(&next)?;
+        Ok(self.set_window(next, out))
+    }
+
     fn move_end(
         &mut self,
         id: &WindowId,
-        ends_at: Timestamp,
+        (row, ends_at): (Option<u32>, Timestamp),
         if_version: Option<u32>,
         o: &Order,
         now: Timestamp,
@@ -190,14 +204,17 @@ impl Machine {
     ) -> Result<Done, Fault> {
         let mut next = self.next_version(id, if_version, o, now)?;
         self.not_over(&next, now)?;
-        let planned = Interval::new(next.planned.start, ends_at)
-            .ok_or_else(|| Fault::Invalid("the new end is not after the start".to_owned()))?;
-        self.not_too_long(planned)?;
-        next.planned = planned;
-        next.published.end = next.published.end.max(ends_at);
-        if now < ends_at {
-            // The stop goes on: what probes proved before is proved no longer.
-            next.restores.retain(|act| act.proof != Proof::Probes);
+        match row {
+            Some(index) => {
+                let moved = next.with_row_end(index, ends_at, now);
+                next = moved.ok_or_else(|| Fault::Invalid(format!("there is no row {index}")))?;
+            }
+            None => {
+                next.planned = Interval::new(next.planned.start, ends_at)
+                    .ok_or_else(|| Fault::Invalid("the new end is not after the start".into()))?;
+                next.published.end = next.published.end.max(ends_at);
+                next.forget_disproved(now);
+            }
         }
         self.passes_review(&next)?;
         Ok(self.set_window(next, out))
@@ -462,4 +479,10 @@ impl Machine {
         self.push(out, Change::ResultTold { transaction, how, by: o.by.clone(), at: now });
         Ok(Done::Transaction(transaction, state))
     }
+}
+
+/// Nothing but warnings may be left.
+pub(super) fn without_errors(faults: Vec<WindowFault>) -> Result<(), Fault> {
+    let errors: Vec<_> = faults.into_iter().filter(|fault| !fault.is_warning).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Fault::WrongWindow(errors)) }
 }

@@ -25,7 +25,7 @@
 //! that is known are not asked again at each submission; `Plan` keeps the others.
 
 use super::change::Change;
-use super::machine::{Due, Machine};
+use super::machine::{CellSlot, Due, Machine};
 use super::step::Decision;
 use super::view::{HoursView, OccurrenceView, RecurringView};
 use crate::domain::cell::Cell;
@@ -103,7 +103,12 @@ impl Machine {
             |w: &Window| self.cells.iter().any(|one| w.row_in_force(&one.cell, now).is_some());
         let over = |window: &Window| match self.phase(window, now) {
             Phase::Completed | Phase::Cancelled => !says_something(window),
-            Phase::Scheduled | Phase::Active | Phase::Verifying | Phase::Replaying => false,
+            Phase::Scheduled
+            | Phase::Closing
+            | Phase::Active
+            | Phase::Verifying
+            | Phase::Overrun
+            | Phase::Replaying => false,
         };
         let in_play = self.windows_in_play().iter().filter(|w| !over(w)).cloned().collect();
         self.plan.in_play = in_play;
@@ -124,11 +129,29 @@ impl Machine {
         hours::are_open(&self.settings.service_hours, cell, early, late)
     }
 
-    /// When `cell` is known to close next by plan.
-    pub(super) fn closes_by_plan(&self, cell: &Cell, now: Timestamp) -> Option<Timestamp> {
+    /// When the cell `id` is known to close next by plan.
+    pub(super) fn closes_by_plan(&self, id: u32, now: Timestamp) -> Option<Timestamp> {
+        let slot = &self.cells[id as usize];
+        let cell = slot.cell.as_ref();
         let windows = self.in_play().filter_map(|w| w.closes_at(cell, now));
+        let cutoffs = self.in_play().filter_map(|w| w.cuts_off_at(cell, now));
+        let cutoffs = cutoffs.filter(|_| slot.long);
         let hours = hours::of(&self.settings.service_hours, cell);
-        windows.chain(hours.filter_map(|one| one.closes_at(now))).min()
+        windows.chain(cutoffs).chain(hours.filter_map(|one| one.closes_at(now))).min()
+    }
+
+    /// Whether a stop of the long work of cell `id` is so near that it is not begun any more, by
+    /// either time where the clock is doubted.
+    pub(super) fn is_closing(&self, id: u32, now: Timestamp) -> bool {
+        self.closing_by(&self.cells[id as usize], now).is_some()
+    }
+
+    /// The window that stops it.
+    pub(super) fn closing_by(&self, slot: &CellSlot, now: Timestamp) -> Option<&WindowId> {
+        let (early, late) = self.readings(now);
+        let near = |w: &Window| w.is_closing(&slot.cell, early) || w.is_closing(&slot.cell, late);
+        let mut windows = self.in_play().filter(|_| slot.long);
+        windows.find(|w| near(w)).map(|w| &w.id)
     }
 
     /// When something turns next after `at` by plan.
@@ -215,7 +238,7 @@ impl Machine {
     pub fn left_alone(&self, now: Timestamp) -> Vec<Arc<Window>> {
         let meant = |id: &WindowId| self.settings.recurring.iter().any(|one| one.still_means(id));
         let left = |window: &&Arc<Window>| {
-            self.phase(window, now) == Phase::Scheduled
+            matches!(self.phase(window, now), Phase::Scheduled | Phase::Closing)
                 && recurring::origin(&window.id).is_some()
                 && !meant(&window.id)
         };

@@ -2,7 +2,7 @@
 
 use crate::domain::calendar::Calendar;
 use crate::domain::catalogue::Catalogue;
-use crate::domain::gate::HealthPolicy;
+use crate::domain::gate::{HealthPolicy, OutagePolicy};
 use crate::domain::hours::ServiceHours;
 use crate::domain::ids::UpstreamName;
 use crate::domain::recurring::Recurring;
@@ -59,6 +59,8 @@ pub struct Settings {
     pub recurring: Vec<Recurring>,
     /// When businesses are open that are not always.
     pub service_hours: Vec<ServiceHours>,
+    /// When an unplanned outage is proposed as a window.
+    pub outages: OutagePolicy,
     /// When to try again.
     pub retry: RetryPolicy,
     /// How much there may be of anything.

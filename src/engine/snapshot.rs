@@ -46,7 +46,7 @@ impl Machine {
         }
         let noted = self.audit.iter().cloned();
         changes.extend(noted.map(|head| Change::AuditNoted { head, at: self.last_at }));
-        changes.extend(self.windows.iter().map(|w| Change::WindowSet(w.clone())));
+        changes.extend(self.windows_carried());
         changes.push(Change::OverridesSet(self.overrides.clone()));
         changes.extend(
             self.upstreams

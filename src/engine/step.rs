@@ -768,7 +768,8 @@ fn is_kept(disposition: Disposition, gate: GateState, waited_for: bool) -> bool 
     let at_once = match gate {
         GateState::Open => true,
         GateState::Reopening => waited_for || disposition == Disposition::PassOrTicket,
-        GateState::ClosedByWindow
+        GateState::Closing
+        | GateState::ClosedByWindow
         | GateState::AwaitingRelease
         | GateState::ClosedByOperator
         | GateState::ClosedByProbe

@@ -122,6 +122,21 @@ pub struct UpstreamView {
     pub in_flight: u64,
 }
 
+/// An outage that nobody planned and no person has settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DraftView {
+    /// The name that its window would have.
+    pub id: WindowId,
+    /// The upstream.
+    pub upstream: UpstreamName,
+    /// When it began.
+    pub began: Timestamp,
+    /// When the upstream was proved back; `None` while it is away.
+    pub ended: Option<Timestamp>,
+    /// Transactions of the upstream that wait.
+    pub waiting: u64,
+}
+
 /// What waits for one upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayView {
@@ -135,6 +150,8 @@ pub struct ReplayView {
     pub due_since: Option<Timestamp>,
     /// Whether a window stops a part of it, and is not past its planned end.
     pub stopped: bool,
+    /// Whether an outage of it waits to be confirmed as a window or dismissed.
+    pub unconfirmed: bool,
 }
 
 /// How long before its end a date that a stop takes away needs a person. The alert

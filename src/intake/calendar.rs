@@ -42,7 +42,11 @@ pub(super) async fn feed(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     caller.reads()?;
-    let windows = state.engine.read(|machine, _| machine.windows()).await;
+    let windows = state.engine.read(|machine, _| {
+        let windows = machine.windows();
+        windows.iter().map(|window| machine.versions(&window.id)).collect::<Vec<_>>()
+    });
+    let windows = windows.await;
     let text = write(&windows.ok_or_else(answer::unavailable)?);
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     let half = digest.as_ref().iter().take(16).fold(0u128, |n, &b| (n << 8) | u128::from(b));
@@ -69,23 +73,24 @@ fn holds(headers: &HeaderMap, tag: &str) -> bool {
         .any(|held| held == "*" || held.strip_prefix("W/").unwrap_or(held) == tag)
 }
 
-fn write(windows: &[Arc<Window>]) -> String {
+fn write(windows: &[Vec<Arc<Window>>]) -> String {
     let mut out = String::with_capacity(1024 * (1 + windows.len()));
     line(&mut out, "BEGIN", "VCALENDAR");
     line(&mut out, "VERSION", "2.0");
     line(&mut out, "PRODID", "-//Holdover//Planned stops//EN");
     line(&mut out, "REFRESH-INTERVAL;VALUE=DURATION", "PT15M");
-    for window in windows {
-        events(&mut out, window);
+    for versions in windows {
+        events(&mut out, versions);
     }
     line(&mut out, "END", "VCALENDAR");
     out
 }
 
-/// The events of a window. Its rows never change, so neither does which event a row belongs to.
-fn events(out: &mut String, window: &Window) {
+/// The rows of a window that have the same times, under the name that their event keeps.
+fn events_of(window: &Window) -> Vec<(String, Vec<&Row>)> {
     let own_times = |row: &Row| (row.starts_at, row.ends_at);
     let rows = || (1usize..).zip(&window.policy);
+    let mut found = Vec::new();
     for (number, first) in rows() {
         let times = own_times(first);
         if rows().any(|(earlier, row)| earlier < number && own_times(row) == times) {
@@ -94,24 +99,57 @@ fn events(out: &mut String, window: &Window) {
         let inherits = times == (None, None);
         // A window's name has no dot.
         let place = if inherits { String::new() } else { format!(".{number}") };
-        let alike: Vec<&Row> = window.policy.iter().filter(|row| own_times(row) == times).collect();
-        let stretch = window.interval_of(first);
-        line(out, "BEGIN", "VEVENT");
-        line(out, "UID", &format!("{}{place}@holdover", window.id));
-        line(out, "SEQUENCE", &window.version.to_string());
-        line(out, "DTSTAMP", &instant(window.changed_at));
-        line(out, "DTSTART", &instant(stretch.start));
-        line(out, "DTEND", &instant(stretch.end));
-        let cancelled = window.cancelled_at.is_some();
-        line(out, "STATUS", if cancelled { "CANCELLED" } else { "CONFIRMED" });
-        // It takes nobody's time.
-        line(out, "TRANSP", "TRANSPARENT");
-        let clauses: Vec<&str> = alike.iter().map(|row| row.clause.as_str()).collect();
-        let clauses = clauses.join(", ");
-        line(out, "SUMMARY", &escaped(&format!("Planned stop {}: {clauses}", window.id)));
-        line(out, "DESCRIPTION", &escaped(&description(window, &alike)));
-        line(out, "END", "VEVENT");
+        let alike = window.policy.iter().filter(|row| own_times(row) == times).collect();
+        found.push((format!("{}{place}@holdover", window.id), alike));
     }
+    found
+}
+
+/// The events of a window, given its versions, the last of them in force. One that an earlier
+/// version had and this one has not stays in the feed as cancelled.
+fn events(out: &mut String, versions: &[Arc<Window>]) {
+    let Some((window, earlier)) = versions.split_last() else { return };
+    let current = events_of(window);
+    let cancelled = window.cancelled_at.is_some();
+    let mut told: Vec<String> = current.iter().map(|(uid, _)| uid.clone()).collect();
+    for (uid, rows) in &current {
+        event(out, uid, (window, rows), window, cancelled);
+    }
+    for before in earlier.iter().rev() {
+        for (uid, rows) in events_of(before) {
+            if !told.contains(&uid) {
+                event(out, &uid, (before, &rows), window, true);
+                told.push(uid);
+            }
+        }
+    }
+}
+
+/// One event: what `of` says of its rows, as `now` leaves it.
+fn event(
+    out: &mut String,
+    uid: &str,
+    (of, rows): (&Window, &[&Row]),
+    now: &Window,
+    cancelled: bool,
+) {
+    let Some(first) = rows.first() else { return };
+    let stretch = of.interval_of(first);
+    line(out, "BEGIN", "VEVENT");
+    line(out, "UID", uid);
+    line(out, "SEQUENCE", &now.version.to_string());
+    line(out, "DTSTAMP", &instant(now.changed_at));
+    line(out, "DTSTART", &instant(stretch.start));
+    line(out, "DTEND", &instant(stretch.end));
+    line(out, "STATUS", if cancelled { "CANCELLED" } else { "CONFIRMED" });
+    // It takes nobody's time.
+    line(out, "TRANSP", "TRANSPARENT");
+    let clauses: Vec<&str> = rows.iter().map(|row| row.clause.as_str()).collect();
+    let clauses = clauses.join(", ");
+    let kind = if of.cause.is_planned() { "Planned stop" } else { "Unplanned stop" };
+    line(out, "SUMMARY", &escaped(&format!("{kind} {}: {clauses}", of.id)));
+    line(out, "DESCRIPTION", &escaped(&description(of, rows)));
+    line(out, "END", "VEVENT");
 }
 
 fn description(window: &Window, rows: &[&Row]) -> String {

@@ -141,7 +141,7 @@ impl<'a, 's> Check<'a, 's> {
     }
 
     fn wrong_at(&mut self, pointer: String, detail: impl Into<Cow<'static, str>>) {
-        self.problems.push(FieldError { pointer, detail: detail.into() });
+        self.problems.push(FieldError { pointer, detail: detail.into(), code: None });
     }
 
     fn content(

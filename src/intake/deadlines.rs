@@ -125,6 +125,10 @@ impl Deadline {
     }
 }
 
+fn field_error(name: &str, detail: &str) -> FieldError {
+    FieldError { pointer: format!("/{name}"), detail: detail.to_owned().into(), code: None }
+}
+
 /// What is due: given, or by a term after an event.
 enum Asked {
     Given(term::Deadline),
@@ -138,10 +142,7 @@ fn asked(
     event: Option<&str>,
     wrong: &mut Vec<FieldError>,
 ) -> Option<Asked> {
-    let mut note = |name: &str, detail: &str| {
-        let detail = detail.to_owned().into();
-        wrong.push(FieldError { pointer: format!("/{name}"), detail });
-    };
+    let mut note = |name: &str, detail: &str| wrong.push(field_error(name, detail));
     match (original, term, event) {
         (Some(original), None, None) => {
             // A `+` of an offset that was not encoded arrives as a space.
@@ -212,13 +213,13 @@ pub(super) async fn register(
     let mut wrong = Vec::new();
     let business = known_business(&state, &body.business);
     if business.is_none() {
-        wrong.push(FieldError { pointer: "/business".to_owned(), detail: NO_BUSINESS.into() });
+        wrong.push(field_error("business", NO_BUSINESS));
     }
     let [original, term, event] = [&body.original, &body.term, &body.event].map(Option::as_deref);
     let asked = asked(original, term, event, &mut wrong);
     let owed_by = body.owed_by.as_deref().map(str::parse::<OwedBy>).transpose();
     if let Err(why) = &owed_by {
-        wrong.push(FieldError { pointer: "/owed_by".to_owned(), detail: why.to_string().into() });
+        wrong.push(field_error("owed_by", &why.to_string()));
     }
     let (Some(business), Some(asked), Ok(owed_by), true) =
         (business, asked, owed_by, wrong.is_empty())

@@ -233,7 +233,11 @@ impl Query {
         let value = self.take(name)?;
         let read = parse(&value);
         if read.is_none() {
-            problems.push(FieldError { pointer: format!("/{name}"), detail: expected.into() });
+            problems.push(FieldError {
+                pointer: format!("/{name}"),
+                detail: expected.into(),
+                code: None,
+            });
         }
         read
     }
@@ -242,7 +246,11 @@ impl Query {
     fn end(self, mut problems: Vec<FieldError>) -> Result<(), Problem> {
         for (name, _) in &self.0 {
             let pointer = wire::pointer_to("", name);
-            problems.push(FieldError { pointer, detail: "unknown, or named twice".into() });
+            problems.push(FieldError {
+                pointer,
+                detail: "unknown, or named twice".into(),
+                code: None,
+            });
         }
         if problems.is_empty() { Ok(()) } else { Err(Problem::fields(problems)) }
     }
@@ -250,7 +258,7 @@ impl Query {
 
 /// Notes that the query lacks `name`.
 fn missing(name: &'static str, problems: &mut Vec<FieldError>) {
-    problems.push(FieldError { pointer: format!("/{name}"), detail: "missing".into() });
+    problems.push(FieldError { pointer: format!("/{name}"), detail: "missing".into(), code: None });
 }
 
 /// How many items a page has, and after which it begins.

@@ -94,7 +94,7 @@ pub(super) async fn policy(
     }
     if line.is_some_and(|line| !line.classes.contains(&institution.class)) {
         let detail = format!("not open to a submitter of class {}", institution.class).into();
-        problems.push(FieldError { pointer: "/operation".to_owned(), detail });
+        problems.push(FieldError { pointer: "/operation".to_owned(), detail, code: None });
     }
     let (Some(line), Some(channel)) = (line, channel) else {
         return Err(Problem::fields(problems));
@@ -146,13 +146,13 @@ fn line<'l>(
     let of_business = |line: &&Line| line.business.as_str() == business;
     if !lines.iter().any(|line| of_business(&line)) {
         let detail = "the catalogue has no such business".into();
-        problems.push(FieldError { pointer: "/business".to_owned(), detail });
+        problems.push(FieldError { pointer: "/business".to_owned(), detail, code: None });
         return None;
     }
     let found = lines.iter().filter(of_business).find(|l| l.operation.as_str() == operation);
     if found.is_none() {
         let detail = "the catalogue has no such operation of this business".into();
-        problems.push(FieldError { pointer: "/operation".to_owned(), detail });
+        problems.push(FieldError { pointer: "/operation".to_owned(), detail, code: None });
     }
     found
 }
@@ -174,7 +174,9 @@ fn attributes(
         };
         match check::attribute(line, name, &given) {
             Ok(value) => drop(values.insert(name.clone(), value)),
-            Err(detail) => problems.push(FieldError { pointer: format!("/{name}"), detail }),
+            Err(detail) => {
+                problems.push(FieldError { pointer: format!("/{name}"), detail, code: None })
+            }
         }
     }
     if has_ground && line.attributes.contains_key(check::SPECIAL_CASE) {

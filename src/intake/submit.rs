@@ -168,7 +168,11 @@ pub(super) fn plain(text: &str, pointer: &'static str) -> Result<String, Problem
     let text = text.trim();
     if text.is_empty() || text.chars().count() > 200 || text.chars().any(char::is_control) {
         let detail = "expected 1 to 200 characters, none of them a control character".into();
-        return Err(Problem::fields(vec![FieldError { pointer: pointer.to_owned(), detail }]));
+        return Err(Problem::fields(vec![FieldError {
+            pointer: pointer.to_owned(),
+            detail,
+            code: None,
+        }]));
     }
     Ok(text.to_owned())
 }
@@ -178,7 +182,7 @@ pub(super) fn impersonal(text: &str, pointer: &'static str) -> Result<String, Pr
     let text = plain(text, pointer)?;
     if contains_identity_number(&text) {
         let detail = "it contains an identity number; leave it out, the id says who is meant";
-        let error = FieldError { pointer: pointer.to_owned(), detail: detail.into() };
+        let error = FieldError { pointer: pointer.to_owned(), detail: detail.into(), code: None };
         return Err(Problem::fields(vec![error]));
     }
     Ok(text)

@@ -136,7 +136,11 @@ pub(super) async fn close(
     let by_hand = [TicketState::ReimbursedManually, TicketState::Waived];
     let Some(how) = by_hand.into_iter().find(|how| how.as_str() == asked.how) else {
         let detail = "expected reimbursed_manually or waived".into();
-        return Err(Problem::fields(vec![FieldError { pointer: "/how".to_owned(), detail }]));
+        return Err(Problem::fields(vec![FieldError {
+            pointer: "/how".to_owned(),
+            detail,
+            code: None,
+        }]));
     };
     let (by, reason) = (impersonal(&asked.by, "/by")?, impersonal(&asked.reason, "/reason")?);
     let ticket = id.parse::<TicketId>().ok().and_then(|id| state.numbers.place(&id));

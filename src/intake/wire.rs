@@ -138,14 +138,14 @@ impl<'a> Visitor<'a> for Fields<'_, 'a> {
                 Err(pointer) => {
                     map.next_value::<IgnoredAny>()?;
                     let detail = Cow::Borrowed("unknown field; see /openapi.json for the fields");
-                    self.0.problems.push(FieldError { pointer, detail });
+                    self.0.problems.push(FieldError { pointer, detail, code: None });
                     continue;
                 }
             };
             let value = map.next_value::<&'a RawValue>()?;
             if self.0.fields[known as usize].replace(value).is_some() {
                 let detail = Cow::Borrowed("stands twice");
-                self.0.problems.push(FieldError { pointer: known.pointer(), detail });
+                self.0.problems.push(FieldError { pointer: known.pointer(), detail, code: None });
             }
         }
         Ok(())

@@ -14,7 +14,7 @@ use crate::domain::state::State;
 use crate::domain::term::{Deadline, Ground, OwedBy, Term};
 use crate::domain::ticket::TicketState;
 use crate::domain::time::{CivilDate, Interval, Timestamp};
-use crate::domain::window::{Act, Notice, Proof, RestoreBy, Window};
+use crate::domain::window::{Act, Cause, Notice, Proof, RestoreBy, Window};
 use crate::engine::change::{
     Accepted, AuditHead, Carried, Case, Change, ResolvedBy, Sealed, Settlement, Told, Totals,
     TurnedAway,
@@ -206,6 +206,7 @@ fn window(d: &mut Dice) -> Window {
         zone: chrono_tz::Asia::Shanghai,
         planned: stretch,
         published: stretch,
+        told: Vec::new(),
         author: d.text(),
         reason: d.text(),
         changed_at: d.at(),
@@ -218,6 +219,8 @@ fn window(d: &mut Dice) -> Window {
         policy: Vec::new(),
         deadlines: None,
         restore_by: d.of(&[RestoreBy::Probes, RestoreBy::Signed]),
+        cause: Cause::Planned,
+        cutoff_minutes: None,
         cancelled_at: d.maybe(Dice::at),
         restores: vec![Act {
             cells: selector(d),

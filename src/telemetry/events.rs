@@ -522,6 +522,8 @@ pub struct Replay {
     pub due_since: Option<Timestamp>,
     /// Whether a window stops a part of it.
     pub stopped: bool,
+    /// Whether an outage of it waits to be confirmed as a window or dismissed.
+    pub unconfirmed: bool,
     /// Sends a second; `None` where only concurrency limits.
     pub rate: Option<u32>,
 }
@@ -603,6 +605,7 @@ pub fn stands(standing: &Standing, at: Timestamp) {
                 numbers.remaining.set(number(replay.remaining));
                 numbers.due.set(seconds(replay.due_since));
                 numbers.stopped.set(f64::from(u8::from(replay.stopped)));
+                numbers.unconfirmed.set(f64::from(u8::from(replay.unconfirmed)));
                 numbers.rate_limit.set(replay.rate.map_or(f64::INFINITY, f64::from));
             }
             for &state in GateState::ALL {
@@ -619,12 +622,13 @@ fn windows_stand(series: &Series, windows: &[(Phase, Interval)]) {
         series.windows(phase).set(number(here as u64));
     }
     let of = |phase| windows.iter().filter(move |(known, _)| *known == phase).map(|(_, at)| *at);
-    let next = of(Phase::Scheduled).min_by_key(|at| at.start);
+    let next = of(Phase::Scheduled).chain(of(Phase::Closing)).min_by_key(|at| at.start);
     let starts = |phase| of(phase).map(|at| at.start).min();
+    let late = || of(Phase::Verifying).chain(of(Phase::Overrun));
     for (which, start, end) in [
         // Several may be active: everything is over when the last one is.
         (Which::Current, starts(Phase::Active), of(Phase::Active).map(|at| at.end).max()),
-        (Which::Overrun, starts(Phase::Verifying), of(Phase::Verifying).map(|at| at.end).min()),
+        (Which::Overrun, late().map(|at| at.start).min(), late().map(|at| at.end).min()),
         (Which::Next, next.map(|at| at.start), next.map(|at| at.end)),
     ] {
         let (start_gauge, end_gauge) = series.window(which);

@@ -135,6 +135,8 @@ catalogue! {
         "Planned start of the active windows, of those that overrun, of the next; 0 when there is none";
     WINDOW_END Kind::Gauge, "holdover_window_end_timestamp_seconds", &["which"],
         "Planned end of the same: the latest of the active, the earliest of those that overrun; 0 when there is none";
+    UNCONFIRMED Kind::Gauge, "holdover_outage_unconfirmed", UPSTREAM,
+        "1 while an outage of the upstream that nobody planned waits to be confirmed as a window or dismissed";
     STOPPED Kind::Gauge, "holdover_upstream_stopped", UPSTREAM,
         "1 while a window stops a part of it and is not past its planned end";
     GATES Kind::Gauge, "holdover_gates", &["upstream", "state"], "Cells by the state of their gate";
@@ -263,6 +265,8 @@ pub(super) struct Upstream {
     pub(super) remaining: Gauge,
     pub(super) due: Gauge,
     pub(super) stopped: Gauge,
+    /// Whether an outage of it waits for a person's word.
+    pub(super) unconfirmed: Gauge,
     pub(super) progress: Gauge,
     pub(super) rate_limit: Gauge,
     gates: Vec<Gauge>,
@@ -295,6 +299,7 @@ impl Upstream {
             remaining: plain(REMAINING),
             due: plain(DUE),
             stopped: plain(STOPPED),
+            unconfirmed: plain(UNCONFIRMED),
             progress: plain(PROGRESS),
             rate_limit: plain(RATE_LIMIT),
             gates: GateState::ALL.iter().map(gate).collect(),

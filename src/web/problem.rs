@@ -186,6 +186,10 @@ pub struct FieldError {
     pub pointer: String,
     /// What is wrong with it. Never repeats the value.
     pub detail: Cow<'static, str>,
+    /// What kind of mistake it is, where it has a word of its own: in windows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
+    pub code: Option<&'static str>,
 }
 
 /// One sentence in two languages.
@@ -407,7 +411,9 @@ impl Problem {
             Sought::Ticket | Sought::OpenTicket => {
                 "check the number; GET /v1/tickets lists those of your institution"
             }
-            Sought::Window => "check the name; GET /v1/windows lists what is planned",
+            Sought::Window | Sought::Version | Sought::Draft => {
+                "check the name; GET /v1/windows lists what is planned"
+            }
             Sought::Deadline => "check the number; GET /v1/deadlines lists what is registered",
             Sought::Closing => "name exactly the cells that were closed",
         };

@@ -163,7 +163,7 @@ fn path_of(route: &Route) -> String {
     } else {
         Numbers::default().transaction(Seq(7)).to_string()
     };
-    route.path.replace("{id}", &id)
+    route.path.replace("{id}", &id).replace("{version}", "1")
 }
 
 /// A body that lacks nothing but its reason.
@@ -173,6 +173,8 @@ fn body_of(route: &Route) -> Value {
             "id": "stop", "starts_at": "2022-08-13T03:00:00Z", "ends_at": "2022-08-14T22:00:00Z",
             "policy": [{"clause": "1", "disposition": "hold"}],
         }),
+        "confirm" | "dismiss" => json!({}),
+        "change" => json!({"policy": [{"clause": "1", "disposition": "hold"}]}),
         "extend" if route.path.contains("windows") => json!({"ends_at": "2022-08-16T00:00:00Z"}),
         "restore" | "release" | "open" => json!({"cells": {"upstream": ["agency"]}}),
         "close" | "extend" => {

@@ -11,6 +11,7 @@ use holdover::admin::types::OperatorCode;
 use holdover::domain::cell::Channel;
 use holdover::domain::outcome::{DoubtReason, TransientReason};
 use holdover::domain::policy::{Advice, Disposition};
+use holdover::domain::review::FaultCode;
 use holdover::web::access::{Scope, create};
 use holdover::web::problem::Code;
 use holdover::web::server::answer;
@@ -62,7 +63,7 @@ fn every_word_and_code_that_an_answer_may_have_is_on_a_page() {
     }
     let core = include_str!("../../CORE.md");
     let codes = [words(Code::ALL), words(OperatorCode::ALL)].concat();
-    let policy = [words(Disposition::ALL), words(Advice::ALL)].concat();
+    let policy = [words(Disposition::ALL), words(Advice::ALL), words(FaultCode::ALL)].concat();
     let reasons = [words(TransientReason::ALL), words(DoubtReason::ALL)].concat();
     for (page, expected) in [(PAGE, codes), (PAGE, policy), (core, reasons)] {
         for word in expected {

@@ -7,8 +7,9 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use holdover::domain::cell::Selector;
 use holdover::domain::policy::{Advice, Disposition, Row};
+use holdover::domain::revision::Revision;
 use holdover::domain::time::{Interval, Monotonic, Now, Timestamp};
-use holdover::domain::window::{Notice, RestoreBy, Window};
+use holdover::domain::window::{Cause, Notice, RestoreBy, Window};
 use holdover::engine::event::{Command, Done, Order, Reply};
 use holdover::engine::machine::Machine;
 use holdover::engine::run::{Handle, Input};
@@ -88,6 +89,7 @@ fn window(id: &str) -> Window {
         zone: chrono_tz::Asia::Shanghai,
         planned,
         published: planned,
+        told: Vec::new(),
         author: String::new(),
         reason: String::new(),
         changed_at: at(TODAY),
@@ -104,6 +106,8 @@ fn window(id: &str) -> Window {
         ],
         deadlines: None,
         restore_by: RestoreBy::Signed,
+        cause: Cause::Planned,
+        cutoff_minutes: None,
         cancelled_at: None,
         restores: Vec::new(),
         releases: Vec::new(),
@@ -212,7 +216,7 @@ async fn a_stop_that_is_extended_or_cancelled_replaces_its_event() {
     }
     let before = feed(&rig).await;
     let (window, ends_at) = ("first".parse().unwrap(), at("2022-08-16T00:00:00+08:00"));
-    let moved = Command::MoveWindowEnd { window, ends_at, if_version: None };
+    let moved = Command::MoveWindowEnd { window, row: None, ends_at, if_version: None };
     assert_eq!(order(&engine, moved).await, 2);
     let window = "second".parse().unwrap();
     assert_eq!(order(&engine, Command::CancelWindow { window, if_version: None }).await, 2);
@@ -228,6 +232,46 @@ async fn a_stop_that_is_extended_or_cancelled_replaces_its_event() {
     assert_eq!(column("STATUS"), ["CONFIRMED", "CONFIRMED", "CANCELLED", "CANCELLED"]);
     let ends = ["20220815T160000Z", "20220813T220000Z", "20220814T220000Z", "20220813T220000Z"];
     assert_eq!(column("DTEND"), ends);
+}
+
+#[tokio::test]
+async fn a_stretch_that_a_change_takes_away_stays_in_the_feed_as_cancelled() {
+    let (rig, engine) = live();
+    let declared = window("stop");
+    order(&engine, Command::DeclareWindow(Box::new(declared.clone()))).await;
+    let change = |policy: Vec<Row>| Command::ChangeWindow {
+        window: "stop".parse().unwrap(),
+        to: Box::new(Revision {
+            zone: declared.zone,
+            planned: declared.planned,
+            notice: declared.notice.clone(),
+            policy,
+            deadlines: None,
+            restore_by: declared.restore_by,
+            cutoff_minutes: None,
+        }),
+        if_version: None,
+    };
+    let told = async || -> Vec<(String, String, String)> {
+        let of = |e: &Properties| (e["UID"].clone(), e["STATUS"].clone(), e["SEQUENCE"].clone());
+        feed(&rig).await.iter().map(of).collect()
+    };
+    let event = |uid: &str, status: &str, sequence: &str| {
+        (format!("{uid}@holdover"), status.to_owned(), sequence.to_owned())
+    };
+    // The row with times of its own has them no longer.
+    let same = vec![row("(二)1", None), row("(二)4", None), row("(二)2", None)];
+    assert_eq!(order(&engine, change(same)).await, 2);
+    let gone = [event("stop", "CONFIRMED", "2"), event("stop.2", "CANCELLED", "2")];
+    assert_eq!(told().await, gone);
+    let cancelled = feed(&rig).await.remove(1);
+    assert_eq!(cancelled["DTEND"], "20220813T220000Z", "as it was told");
+    // And has some again.
+    let end = Some("2022-08-14T12:00:00+08:00");
+    let again = vec![row("(二)1", None), row("(二)4", end), row("(二)2", None)];
+    assert_eq!(order(&engine, change(again)).await, 3);
+    let back = [event("stop", "CONFIRMED", "3"), event("stop.2", "CONFIRMED", "3")];
+    assert_eq!(told().await, back);
 }
 
 #[tokio::test]

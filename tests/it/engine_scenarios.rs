@@ -11,7 +11,7 @@ use holdover::domain::policy::{Advice, Disposition, Row};
 use holdover::domain::state::State;
 use holdover::domain::ticket::TicketState;
 use holdover::domain::time::{Interval, Monotonic, Now, Timestamp};
-use holdover::domain::window::{Notice, Phase, RestoreBy, Window};
+use holdover::domain::window::{Cause, Notice, Phase, RestoreBy, Window};
 use holdover::engine::change::Change;
 use holdover::engine::event::{
     Command, Done, Event, Fault, Live, Order, Reply, ReplyTo, Submission,
@@ -160,6 +160,7 @@ pub(crate) fn window(disposition: Disposition) -> Window {
         zone: chrono_tz::Asia::Shanghai,
         planned,
         published: planned,
+        told: Vec::new(),
         author: String::new(),
         reason: String::new(),
         changed_at: at("2022-08-09T10:00:00+08:00"),
@@ -180,6 +181,8 @@ pub(crate) fn window(disposition: Disposition) -> Window {
                 .unwrap()
         }),
         restore_by: RestoreBy::Probes,
+        cause: Cause::Planned,
+        cutoff_minutes: None,
         cancelled_at: None,
         restores: Vec::new(),
         releases: Vec::new(),
@@ -541,7 +544,7 @@ fn a_date_once_told_is_never_moved_earlier() {
     assert_eq!(check(&mut bench), "2022-08-17", "the stop overran its plan");
     let end = at("2022-08-15T06:00:00+08:00");
     let window = "stop".parse().unwrap();
-    bench.order(Command::MoveWindowEnd { window, ends_at: end, if_version: None });
+    bench.order(Command::MoveWindowEnd { window, row: None, ends_at: end, if_version: None });
     assert_eq!(check(&mut bench), "2022-08-17");
 }
 
@@ -691,7 +694,7 @@ fn b4_a_refusal_says_when_to_come_back_and_an_extension_changes_it() {
     let (first, number) = told(&mut bench, 1);
     assert_eq!(first, at("2022-08-15T06:00:00+08:00"));
     let (window, ends_at) = ("stop".parse().unwrap(), at("2022-08-15T12:00:00+08:00"));
-    bench.order(Command::MoveWindowEnd { window, ends_at, if_version: Some(1) });
+    bench.order(Command::MoveWindowEnd { window, row: None, ends_at, if_version: Some(1) });
     let (second, next) = told(&mut bench, 2);
     assert_eq!(second, ends_at);
     assert!(number < next, "each refusal has a number of its own");

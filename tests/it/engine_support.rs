@@ -4,7 +4,7 @@ use bytes::Bytes;
 use holdover::domain::calendar::Calendar;
 use holdover::domain::catalogue::{Catalogue, Line};
 use holdover::domain::cell::{Cell, Channel, Class, Operation};
-use holdover::domain::gate::HealthPolicy;
+use holdover::domain::gate::{HealthPolicy, OutagePolicy};
 use holdover::domain::ids::{Fingerprint, InsuredHash, KeyHash, OrderingKey, Seq};
 use holdover::domain::money::Money;
 use holdover::domain::policy::Disposition;
@@ -77,6 +77,10 @@ pub(crate) fn settings() -> Settings {
         },
         recurring: Vec::new(),
         service_hours: Vec::new(),
+        outages: OutagePolicy {
+            proposed_after: Duration::from_secs(60),
+            lapses_after: Duration::from_secs(900),
+        },
         retry: RetryPolicy {
             first: Duration::from_secs(1),
             longest: Duration::from_secs(30),
@@ -173,6 +177,7 @@ fn line() -> Line {
         self_contained: true,
         needs_credential: false,
         queued: true,
+        long: false,
         normal: Disposition::Pass,
         live_limit: Duration::from_secs(20),
         needs_amount: false,

@@ -254,6 +254,7 @@ fn line(business: &str, operation: Operation) -> Line {
         self_contained: true,
         needs_credential: false,
         queued: true,
+        long: false,
         normal: Disposition::Pass,
         live_limit: Duration::from_secs(20),
         needs_amount: false,

@@ -11,7 +11,7 @@ use holdover::domain::numbers::Numbers;
 use holdover::domain::outcome::{DoubtReason, Outcome, TransientReason};
 use holdover::domain::state::State;
 use holdover::domain::time::{Interval, Timestamp};
-use holdover::domain::window::{Phase, RestoreBy, Window};
+use holdover::domain::window::{Cause, Phase, RestoreBy, Window};
 use holdover::telemetry::FIELDS;
 use holdover::telemetry::events::{self, Recovered, Replay, Room, Standing};
 use holdover::telemetry::metrics::{CATALOGUE, INDEX_REASONS, Kind, Known, Metrics};
@@ -105,6 +105,7 @@ fn window() -> Window {
         zone: "Asia/Shanghai".parse().unwrap(),
         planned,
         published: planned,
+        told: Vec::new(),
         author: "somebody".to_owned(),
         reason: "a text that somebody wrote".to_owned(),
         changed_at: start,
@@ -112,6 +113,8 @@ fn window() -> Window {
         policy: Vec::new(),
         deadlines: None,
         restore_by: RestoreBy::Signed,
+        cause: Cause::Planned,
+        cutoff_minutes: None,
         cancelled_at: None,
         restores: Vec::new(),
         releases: Vec::new(),
@@ -203,7 +206,7 @@ fn the_rest() {
             (Phase::Active, hours(0, 4)),
             (Phase::Active, hours(1, 9)),
             (Phase::Verifying, hours(-3, -1)),
-            (Phase::Verifying, hours(-3, -2)),
+            (Phase::Overrun, hours(-3, -2)),
             (Phase::Scheduled, hours(50, 51)),
             (Phase::Scheduled, hours(40, 60)),
             (Phase::Completed, hours(-90, 90)),
@@ -214,6 +217,7 @@ fn the_rest() {
             remaining: 5,
             due_since: Some(at),
             stopped: true,
+            unconfirmed: true,
             rate: None,
         }],
         open_max: 100,
@@ -302,6 +306,7 @@ const TOLD: &[(&str, f64)] = &[
     ("holdover_window_end_timestamp_seconds{which=\"next\"}", 1_660_216_000.0),
     ("holdover_held_transactions{upstream=\"agency\"}", 4.0),
     ("holdover_upstream_stopped{upstream=\"agency\"}", 1.0),
+    ("holdover_outage_unconfirmed{upstream=\"agency\"}", 1.0),
     ("holdover_replay_remaining_transactions{upstream=\"agency\"}", 5.0),
     ("holdover_replay_due_timestamp_seconds{upstream=\"agency\"}", 1_660_000_000.0),
     ("holdover_replay_due_timestamp_seconds{upstream=\"portal\"}", 0.0),

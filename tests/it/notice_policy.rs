@@ -592,7 +592,7 @@ fn a_window_goes_through_its_phases_as_its_cells_do() {
     assert_eq!(window.phase([], at("2022-08-15T06:00:00+08:00")), Phase::Verifying);
     window.restores.push(act(upstream("portal"), "2022-08-15T06:05:00+08:00"));
     window.restores.push(act(upstream("settlement"), "2022-08-15T06:05:00+08:00"));
-    assert_eq!(phase(&window, "2022-08-15T06:30:00+08:00"), Phase::Verifying);
+    assert_eq!(phase(&window, "2022-08-15T06:30:00+08:00"), Phase::Overrun);
     window.restores.push(act(upstream("agency"), "2022-08-15T07:10:00+08:00"));
     assert_eq!(phase(&window, "2022-08-15T07:10:00+08:00"), Phase::Replaying);
     window.releases.push(act(Selector::default(), "2022-08-15T08:00:00+08:00"));

@@ -2,14 +2,20 @@
 //! whether or not a transaction ever came for it.
 
 use crate::engine_scenarios::{Bench, at, row, upstream, window};
-use crate::engine_support::{cell, submission};
+use crate::engine_support::{NoRuns, answer, cell, submission};
 use crate::house::{Says, house};
 use holdover::domain::cell::Selector;
+use holdover::domain::gate::GateState;
+use holdover::domain::ids::Seq;
+use holdover::domain::outcome::Outcome;
 use holdover::domain::policy::Disposition;
+use holdover::domain::revision::Revision;
 use holdover::domain::window::{Phase, Proof, RestoreBy, Window};
 use holdover::engine::event::{Command, Done, Fault, Reply};
+use holdover::engine::machine::Machine;
 use holdover::engine::ports::IndexUnavailable;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// After the declaration of `window`, before its start.
 fn declared(window: Window) -> Bench {
@@ -77,8 +83,12 @@ fn a_part_whose_stop_is_still_to_come_keeps_the_window_active() {
     restore(&mut bench, district("110101"));
     assert_eq!(phase(&bench), Phase::Active, "the second part stops tomorrow");
     let ends_at = at("2022-08-15T12:00:00+08:00");
-    let extend =
-        Command::MoveWindowEnd { window: "stop".parse().unwrap(), ends_at, if_version: None };
+    let extend = Command::MoveWindowEnd {
+        window: "stop".parse().unwrap(),
+        row: None,
+        ends_at,
+        if_version: None,
+    };
     assert!(matches!(bench.order(extend), Some(Reply::Done(_))));
 }
 
@@ -95,7 +105,7 @@ fn a_window_that_is_over_takes_no_order_that_would_begin_it_again() {
     for ends_at in ["2022-08-14T20:30:00+08:00", "2022-08-16T06:00:00+08:00"] {
         let window = "stop".parse().unwrap();
         let ends_at = at(ends_at);
-        over(bench.order(Command::MoveWindowEnd { window, ends_at, if_version: None }));
+        over(bench.order(Command::MoveWindowEnd { window, row: None, ends_at, if_version: None }));
     }
     assert_eq!(bench.machine.windows()[0].version, 2, "nothing was changed");
 }
@@ -143,4 +153,300 @@ async fn over_http_a_completed_window_is_answered_409_and_what_to_do() {
     let refused = |end: &&Value| end["outcome"] == "refused" && end["code"] == "window_completed";
     assert!(ends.len() == 4 && ends.iter().all(refused), "acts that were refused: {log}");
     assert_eq!(act("", stop("second")).await.0, 201);
+}
+
+fn changed(bench: &mut Bench, to: &Window, if_version: Option<u32>) -> Option<Reply> {
+    let to = Box::new(Revision {
+        zone: to.zone,
+        planned: to.planned,
+        notice: to.notice.clone(),
+        policy: to.policy.clone(),
+        deadlines: to.deadlines.clone(),
+        restore_by: to.restore_by,
+        cutoff_minutes: to.cutoff_minutes,
+    });
+    let window = "stop".parse().unwrap();
+    bench.order(Command::ChangeWindow { window, to, if_version })
+}
+
+#[test]
+fn a_window_that_is_changed_holds_by_what_it_says_now() {
+    let mut bench = declared(window(Disposition::Hold));
+    let filing = || cell("b", "filing.one");
+    let mut to = window(Disposition::Refuse);
+    to.planned.start = at("2022-08-12T18:00:00+08:00");
+    assert!(matches!(changed(&mut bench, &to, Some(1)), Some(Reply::Done(_))));
+    let stale = changed(&mut bench, &window(Disposition::Hold), Some(1));
+    assert!(matches!(stale, Some(Reply::Invalid(Fault::Changed { current: 2 }))), "{stale:?}");
+    let same = changed(&mut bench, &to, None);
+    assert!(matches!(same, Some(Reply::Invalid(Fault::Invalid(_)))), "{same:?}");
+    bench.set("2022-08-12T18:30:00+08:00");
+    let turned = bench.submit(submission(filing(), 1, 1));
+    assert!(matches!(turned, Some(Reply::TurnedAway { .. })), "an hour earlier: {turned:?}");
+    // It takes submissions from now on, and lasts longer.
+    to.policy[0].disposition = Some(Disposition::Hold);
+    to.planned.end = at("2022-08-15T12:00:00+08:00");
+    assert!(matches!(changed(&mut bench, &to, Some(2)), Some(Reply::Done(_))));
+    bench.accepted(submission(filing(), 2, 2));
+    to.policy[0].disposition = Some(Disposition::Pass);
+    let opened = changed(&mut bench, &to, Some(3));
+    assert!(matches!(opened, Some(Reply::Invalid(Fault::WrongWindow(_)))), "{opened:?}");
+    bench.set("2022-08-15T06:30:00+08:00");
+    (0..3).for_each(|_| bench.probe("b", true));
+    assert!(bench.sent().is_empty(), "the old end proves nothing");
+    bench.set("2022-08-15T12:00:00+08:00");
+    (0..3).for_each(|_| bench.probe("b", true));
+    assert_eq!(bench.sent().len(), 1);
+    let over = changed(&mut bench, &window(Disposition::Hold), None);
+    assert!(matches!(over, Some(Reply::Invalid(Fault::WindowCompleted(_)))), "{over:?}");
+}
+
+#[test]
+fn a_row_ends_and_is_proved_back_while_the_others_are_still_stopped() {
+    let mut stop = window(Disposition::Hold);
+    stop.policy = vec![row(Selector::default(), Disposition::Pass)];
+    for code in ["110101", "110102"] {
+        stop.policy.push(row(district(code), Disposition::Hold));
+    }
+    let mut bench = declared(stop);
+    bench.set("2022-08-13T10:00:00+08:00");
+    let first = bench.accepted(submission(cell("b", "filing.one"), 1, 1));
+    let mut other = cell("b", "filing.one");
+    other.district = "110102".parse().unwrap();
+    bench.accepted(submission(other, 2, 2));
+    let end_row = |row, ends_at: &str| Command::MoveWindowEnd {
+        window: "stop".parse().unwrap(),
+        row: Some(row),
+        ends_at: at(ends_at),
+        if_version: None,
+    };
+    let unknown = bench.order(end_row(7, "2022-08-13T11:00:00+08:00"));
+    assert!(matches!(unknown, Some(Reply::Invalid(Fault::Invalid(_)))), "{unknown:?}");
+    let ended = bench.order(end_row(1, "2022-08-13T11:00:00+08:00"));
+    assert!(matches!(ended, Some(Reply::Done(_))), "{ended:?}");
+    bench.set("2022-08-13T11:00:00+08:00");
+    assert!(bench.sent().is_empty(), "its end alone opens nothing");
+    (0..3).for_each(|_| bench.probe("b", true));
+    assert_eq!(bench.sent(), [first.0], "the second district is stopped until Monday");
+    assert_eq!(phase(&bench), Phase::Active);
+    bench.settle(Outcome::Applied(answer("ok")));
+    // Longer again: what was proved at eleven does not count for a stop until noon.
+    assert!(matches!(bench.order(end_row(1, "2022-08-13T12:00:00+08:00")), Some(Reply::Done(_))));
+    let later = bench.accepted(submission(cell("b", "filing.one"), 3, 3));
+    assert!(bench.sent().is_empty());
+    bench.set("2022-08-13T12:00:00+08:00");
+    (0..3).for_each(|_| bench.probe("b", true));
+    assert_eq!(bench.sent(), [later.0]);
+    let told = bench.machine.windows()[0].told_of(&"filing.one".parse().unwrap()).unwrap();
+    assert_eq!(told.end, at("2022-08-15T06:00:00+08:00"), "what the public was told");
+}
+
+#[test]
+fn the_last_hundred_versions_are_known_and_outlive_a_snapshot() {
+    let mut bench = declared(window(Disposition::Hold));
+    let versions = |machine: &Machine| -> Vec<u32> {
+        let id = "stop".parse().unwrap();
+        machine.versions(&id).iter().map(|window| window.version).collect()
+    };
+    for hour in 0..100 {
+        let ends_at = at("2022-08-15T07:00:00+08:00").after(Duration::from_secs(hour * 60));
+        let window = "stop".parse().unwrap();
+        let order = Command::MoveWindowEnd { window, row: None, ends_at, if_version: None };
+        assert!(matches!(bench.order(order), Some(Reply::Done(_))));
+    }
+    bench.set("2022-08-13T10:00:00+08:00");
+    restore(&mut bench, upstream("b"));
+    assert_eq!(versions(&bench.machine), (3..=102).collect::<Vec<u32>>());
+    let mut again = Machine::new(crate::engine_support::settings(), Box::new(NoRuns));
+    bench.machine.snapshot().for_each(|change| again.apply(Seq(0), &change));
+    assert_eq!(
+        again.versions(&"stop".parse().unwrap()),
+        bench.machine.versions(&"stop".parse().unwrap())
+    );
+    assert_eq!(again.windows(), bench.machine.windows());
+}
+
+#[tokio::test]
+async fn over_http_a_window_is_changed_by_who_saw_it_and_every_version_is_told() {
+    let house = house(Says(Err(IndexUnavailable))).await;
+    let key = house.operator.clone();
+    let post = async |path: &str, mut body: Value| {
+        body["reason"] = json!("as the second notice says");
+        let path = format!("/admin/v1/windows{path}");
+        let (status, _, told) = house.send("POST", &path, &key, &body).await;
+        (status, told)
+    };
+    let stop = json!({
+        "notice": {"source": "the bureau", "published_at": "2022-08-09T10:00:00+08:00"},
+        "policy": [{"clause": "(二)1", "cells": {"upstream": ["b"]}, "disposition": "hold"}],
+    });
+    let mut first = stop.clone();
+    first["id"] = json!("move");
+    first["starts_at"] = json!("2022-08-20T19:00:00+08:00");
+    first["ends_at"] = json!("2022-08-22T06:00:00+08:00");
+    assert_eq!(post("", first).await.0, 201);
+    let mut second = stop.clone();
+    second["starts_at"] = json!("2022-08-21T19:00:00+08:00");
+    second["policy"][0]["disposition"] = json!("refuse");
+    let (status, told) = post("/move/change", second.clone()).await;
+    assert_eq!((status, &told["version"]), (200, &json!(2)), "{told}");
+    assert_eq!(told["starts_at"], "2022-08-21T11:00:00Z", "{told}");
+    assert_eq!(told["published_starts_at"], "2022-08-20T11:00:00Z", "what was published stays");
+    assert_eq!(told["ends_at"], "2022-08-21T22:00:00Z", "what was left out stays");
+    let (status, told) = post("/move/change", second).await;
+    assert_eq!((status, &told["code"]), (422, &json!("invalid")), "{told}");
+    let mut wrong = stop.clone();
+    wrong["policy"][0]["cells"] = json!({"business": ["filing.none"]});
+    let (status, told) = post("/move/change", wrong).await;
+    assert_eq!((status, &told["code"]), (422, &json!("invalid")), "the same review: {told}");
+    let (status, told) =
+        post("/move/extend", json!({"row": 3, "ends_at": "2022-08-23T06:00:00Z"})).await;
+    assert_eq!((status, &told["errors"][0]["pointer"]), (422, &json!("/row")), "{told}");
+    let (status, told) =
+        post("/move/extend", json!({"row": 0, "ends_at": "2022-08-23T06:00:00Z"})).await;
+    assert_eq!((status, &told["policy"][0]["ends_at"]), (200, &json!("2022-08-23T06:00:00Z")));
+    assert_eq!(told["ends_at"], "2022-08-21T22:00:00Z", "the others end as planned");
+
+    let seen = house.get("/admin/v1/windows/move/versions", &key).await;
+    let items = seen["items"].as_array().unwrap();
+    assert_eq!(items.len(), 3);
+    assert!(items[0].get("differences").is_none(), "nothing is before the first");
+    let pointers = |item: &Value| -> Vec<String> {
+        let list = item["differences"].as_array().unwrap().iter();
+        list.map(|d| d["pointer"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(pointers(&items[1]), ["/policy/0/disposition", "/starts_at"]);
+    assert_eq!(pointers(&items[2]), ["/policy/0/ends_at"]);
+    assert_eq!(items[2]["reason"], "as the second notice says");
+    let one = house.get("/admin/v1/windows/move/versions/1", &key).await;
+    assert_eq!((&one["policy"][0]["disposition"], one.get("since")), (&json!("hold"), None));
+    let three = house.get("/admin/v1/windows/move/versions/3?since=1", &key).await;
+    assert_eq!(three["since"], 1);
+    assert_eq!(pointers(&three), ["/policy/0/disposition", "/policy/0/ends_at", "/starts_at"]);
+    for (path, status) in [("/move/versions/9", 404), ("/move/versions/3?since=9", 422)] {
+        let path = format!("/admin/v1/windows{path}");
+        assert_eq!(house.send("GET", &path, &key, &Value::Null).await.0, status, "{path}");
+    }
+}
+
+/// A window with a cutoff of ten minutes, before work that takes long or does not.
+fn cutting_off(long: bool) -> Bench {
+    let mut settings = crate::engine_support::settings();
+    settings.catalogue.lines[0].long = long;
+    let mut bench = Bench::with(settings, "2022-08-12T17:00:00+08:00");
+    let mut stop = window(Disposition::Hold);
+    stop.cutoff_minutes = Some(10);
+    let reply = bench.order(Command::DeclareWindow(Box::new(stop)));
+    assert!(matches!(reply, Some(Reply::Done(_))), "{reply:?}");
+    bench
+}
+
+#[test]
+fn long_work_is_not_begun_shortly_before_a_stop_and_what_was_begun_goes_on() {
+    let mut bench = cutting_off(true);
+    let filing = || cell("b", "filing.one");
+    bench.set("2022-08-12T18:45:00+08:00");
+    let behind = |first: Seq, number: u128| {
+        let mut next = submission(cell("b", "filing.one"), number, number);
+        next.depends_on = Some(first);
+        next
+    };
+    let first = bench.accepted(submission(filing(), 1, 1));
+    let slow = bench.accepted(submission(filing(), 2, 2));
+    assert_eq!(bench.out[0].not_after, Some(at("2022-08-12T18:50:00+08:00")));
+    let second = bench.accepted(behind(first, 3));
+    let late = bench.accepted(behind(slow, 4));
+    assert_eq!(bench.sent(), [first.0, slow.0]);
+    bench.set("2022-08-12T18:50:00+08:00");
+    assert_eq!(
+        (bench.machine.gate(&filing()), phase(&bench)),
+        (Some(GateState::Closing), Phase::Closing)
+    );
+    let view = bench.machine.gates(bench.now).remove(0);
+    assert_eq!(view.window.unwrap().as_str(), "stop");
+    let held = bench.accepted(submission(filing(), 5, 5));
+    assert_eq!(bench.sent(), [first.0, slow.0], "nothing is begun any more");
+    bench.settle(Outcome::Applied(answer("ok")));
+    assert_eq!(bench.sent(), [slow.0, second.0], "what was begun is finished");
+    let order = &bench.out[1];
+    assert_eq!((order.not_after, order.is_closed), (Some(at("2022-08-12T19:00:00+08:00")), false));
+    let (gate, epoch) = (order.gate.clone(), order.epoch);
+    assert_eq!(gate.load(std::sync::atomic::Ordering::SeqCst), epoch);
+    bench.set("2022-08-12T19:00:00+08:00");
+    assert_ne!(
+        gate.load(std::sync::atomic::Ordering::SeqCst),
+        epoch,
+        "also that ends at the start"
+    );
+    assert_eq!(phase(&bench), Phase::Active);
+    bench.settle(Outcome::Applied(answer("ok")));
+    bench.settle(Outcome::Applied(answer("ok")));
+    assert!(bench.sent().is_empty(), "the stop is on: {late}");
+    bench.set("2022-08-15T06:00:00+08:00");
+    (0..3).for_each(|_| bench.probe("b", true));
+    let mut sent = bench.sent();
+    sent.sort_unstable();
+    assert_eq!(sent, [late.0, held.0], "all of it afterwards");
+}
+
+#[test]
+fn short_work_goes_on_until_the_stop_and_a_later_start_opens_the_gate_again() {
+    let mut bench = cutting_off(false);
+    bench.set("2022-08-12T18:55:00+08:00");
+    bench.accepted(submission(cell("b", "filing.one"), 1, 1));
+    assert_eq!(bench.sent().len(), 1);
+    let mut bench = cutting_off(true);
+    bench.set("2022-08-12T18:55:00+08:00");
+    bench.accepted(submission(cell("b", "filing.one"), 1, 1));
+    assert!(bench.sent().is_empty());
+    let mut to = window(Disposition::Hold);
+    to.cutoff_minutes = Some(10);
+    to.planned.start = at("2022-08-12T20:00:00+08:00");
+    assert!(matches!(changed(&mut bench, &to, None), Some(Reply::Done(_))));
+    assert_eq!((bench.sent().len(), phase(&bench)), (1, Phase::Scheduled));
+}
+
+#[test]
+fn a_window_overruns_when_the_proof_takes_longer_than_it_should() {
+    let mut bench = declared(window(Disposition::Hold));
+    for (now, expected) in [
+        ("2022-08-15T06:00:00+08:00", Phase::Verifying),
+        ("2022-08-15T06:04:59+08:00", Phase::Verifying),
+        ("2022-08-15T06:05:00+08:00", Phase::Overrun),
+    ] {
+        bench.set(now);
+        assert_eq!(phase(&bench), expected, "{now}");
+    }
+    restore(&mut bench, upstream("b"));
+    assert_eq!(phase(&bench), Phase::Completed);
+}
+
+#[test]
+fn what_finishes_a_chain_leaves_room_for_whom_somebody_waits_for() {
+    let mut settings = crate::engine_support::settings();
+    settings.upstreams.values_mut().for_each(|upstream| upstream.concurrency = 1);
+    let mut bench = Bench::with(settings, "2022-08-12T17:00:00+08:00");
+    bench.order(Command::DeclareWindow(Box::new(window(Disposition::Hold))));
+    bench.set("2022-08-13T10:00:00+08:00");
+    let mut chained = Vec::new();
+    for number in 1..=3 {
+        let first = bench.accepted(submission(cell("a", "filing.one"), number, number));
+        let mut next = submission(cell("b", "filing.one"), number + 10, number + 10);
+        next.depends_on = Some(first);
+        chained.push(bench.accepted(next));
+        bench.settle(Outcome::Applied(answer("ok")));
+    }
+    assert!(bench.sent().is_empty(), "their own part is stopped");
+    restore(&mut bench, upstream("b"));
+    assert_eq!(bench.sent(), [chained[0].0]);
+    let mut waited_for = submission(cell("b", "filing.one"), 20, 20);
+    waited_for.wait = Some(Duration::from_secs(10));
+    bench.submit(waited_for);
+    let waited_for = bench.machine.last();
+    bench.set("2022-08-13T10:00:01+08:00");
+    bench.settle(Outcome::Applied(answer("ok")));
+    assert_eq!(bench.sent(), [waited_for.0]);
+    bench.set("2022-08-13T10:00:02+08:00");
+    bench.settle(Outcome::Applied(answer("ok")));
+    assert_eq!(bench.sent(), [chained[1].0]);
 }

@@ -162,6 +162,40 @@ fn counter<'a>(daemon: &Daemon, submitter: &'a Submitter) -> Counter<'a> {
     Counter { client: daemon.client(submitter), submitter, number: 0 }
 }
 
+/// Changes the window `move`, which is on, and reads what was changed.
+fn change_round(cli: &Cli, file: &str, start: &str, end: &str) {
+    let because = ["--reason", "the second notice says so"];
+    let later = after(Duration::from_secs(7200)).to_string();
+    let change = ["window", "change", "move", "--file", file];
+    let times = ["--starts-at", start, "--ends-at", end];
+    cli.fails(2, "--confirm move", &[change.as_slice(), &times, &because].concat());
+    let confirmed = ["--confirm", "move"];
+    let changed = cli.does(&[change.as_slice(), &times, &confirmed, &because].concat());
+    assert_eq!(changed["version"], 3, "{changed}");
+    let told = cli.tells(&["window", "diff", "move"]);
+    assert!(told.contains("version 3 by Li Na") && told.contains("  /ends_at: "), "{told}");
+    assert_eq!(cli.does(&["window", "diff", "move", "--from", "1"])["since"], 1);
+    assert_eq!(cli.does(&["window", "show", "move", "--version", "1"])["version"], 1);
+    let row = ["--row", "0", "--until", &later, "--reason", "filings take longer"];
+    let extended = cli.does(&[["window", "extend", "move"].as_slice(), &row].concat());
+    assert_eq!(extended["version"], 4, "{extended}");
+    let ended = ["--row", "0", "--at", end, "--confirm", "move", "--reason", "it takes longer"];
+    cli.does(&[["window", "end", "move"].as_slice(), &ended].concat());
+    let forecast = cli.does(&["window", "forecast", "move"]);
+    assert!(forecast["open_max"].as_u64() > Some(0), "{forecast}");
+    let tried = ["window", "forecast", "trial", "--file", file];
+    assert!(cli.does(&[tried.as_slice(), &times].concat())["transactions"].is_u64());
+    let tried = cli.tells(
+        &[["window", "declare", "trial", "--dry-run", "--file", file].as_slice(), &times, &because]
+            .concat(),
+    );
+    assert!(tried.contains("(overlaps)") && tried.contains("it would be in force"), "{tried}");
+    cli.fails(3, "holdover window list", &["window", "confirm", "nobody", "--reason", "a drill"]);
+    // The row ends with the others again.
+    let changed = cli.does(&[change.as_slice(), &times, &confirmed, &because].concat());
+    assert!(changed["policy"][0].get("ends_at").is_none(), "{changed}");
+}
+
 /// Declares a window that keeps filings for a person's word, and takes it through its life.
 fn window_round(site: &Site, daemon: &Daemon, cli: &Cli) {
     let policy = site.folder().join("policy.toml");
@@ -204,6 +238,7 @@ fn window_round(site: &Site, daemon: &Daemon, cli: &Cli) {
     assert_eq!(told, "no window needs a person; known: 1\n");
     let told = cli.tells(&["window", "show", "move"]);
     assert!(told.contains("last reason  it takes longer\n"), "{told}");
+    change_round(cli, file, &start, &end);
     let done = ["--reason", "the core is back"];
     cli.fails(2, "--confirm move", &[["window", "end", "move"].as_slice(), &done].concat());
     let confirmed = ["--confirm", "move"];

@@ -185,6 +185,7 @@ fn settings() -> Settings {
         catalogue: config.catalogue,
         recurring: config.recurring,
         service_hours: config.service_hours,
+        outages: config.outages,
         retry: config.retry,
         upstreams: Default::default(),
         #[cfg(feature = "sabotage")]

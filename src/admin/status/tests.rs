@@ -4,6 +4,7 @@ use super::*;
 use crate::domain::cell::{Cell, Selector};
 use crate::domain::gate::Health;
 use crate::domain::time::Interval;
+use crate::domain::window::{Cause, PROOF_TAKES};
 
 const NOW: &str = "2022-08-15T06:10:00+08:00";
 
@@ -19,6 +20,8 @@ fn quiet() -> Seen {
         bad: 0,
         counted: None,
         refusals: None,
+        failing_since: None,
+        outage: None,
     };
     let name: UpstreamName = "agency".parse().unwrap();
     Seen {
@@ -27,6 +30,7 @@ fn quiet() -> Seen {
         quarantined: false,
         windows: Vec::new(),
         gates: Vec::new(),
+        drafts: Vec::new(),
         overrides: Vec::new(),
         upstreams: vec![UpstreamView { name: name.clone(), health, rate: None, in_flight: 0 }],
         replays: vec![ReplayView {
@@ -35,6 +39,7 @@ fn quiet() -> Seen {
             held: 0,
             due_since: None,
             stopped: false,
+            unconfirmed: false,
         }],
         oldest: (None, None),
         at_risk: None,
@@ -64,6 +69,7 @@ fn window(restore_by: RestoreBy) -> Window {
         zone: chrono_tz::Asia::Shanghai,
         planned,
         published: planned,
+        told: Vec::new(),
         author: "Li Na".to_owned(),
         reason: "why".to_owned(),
         changed_at: planned.start,
@@ -71,6 +77,8 @@ fn window(restore_by: RestoreBy) -> Window {
         policy: Vec::new(),
         deadlines: None,
         restore_by,
+        cause: Cause::Planned,
+        cutoff_minutes: None,
         cancelled_at: None,
         restores: Vec::new(),
         releases: Vec::new(),
@@ -164,7 +172,8 @@ fn a_stop_that_is_over_by_plan_needs_whoever_signs_at_once_and_others_after_five
         let window = window(restore_by);
         let mut late = quiet();
         late.at = window.planned.end.after(Duration::from_secs(minutes * 60));
-        late.windows = vec![(Arc::new(window), Phase::Verifying)];
+        let phase = if minutes < 5 { Phase::Verifying } else { Phase::Overrun };
+        late.windows = vec![(Arc::new(window), phase)];
         let out = status(late, beside());
         (out.phase, out.needs.iter().map(|need| need.code).collect::<Vec<_>>())
     };

@@ -33,6 +33,8 @@ words!(
         AuditLost = "audit_lost",
         /// A core does not answer, and no window stops it.
         CoreDown = "core_down",
+        /// An outage that nobody planned waits to be confirmed as a window or dismissed.
+        OutageUnconfirmed = "outage_unconfirmed",
         /// Something could go and does not.
         ReplayOverdue = "replay_overdue",
         /// A window is past its planned end and not proved back.
@@ -71,6 +73,7 @@ impl Need {
             Self::ClockDoubted => Some("HoldoverClockJump"),
             Self::AuditLost => Some("HoldoverAuditLosses"),
             Self::CoreDown => Some("HoldoverCoreUnavailable"),
+            Self::OutageUnconfirmed => Some("HoldoverOutageUnconfirmed"),
             Self::ReplayOverdue => Some("HoldoverOldestOverdue"),
             Self::WindowOverrun => Some("HoldoverWindowOverrun"),
             Self::BacklogNearlyFull => Some("HoldoverBacklogNearlyFull"),
@@ -92,6 +95,8 @@ words!(
         Open = "open",
         /// Its start is still to come.
         Scheduled = "scheduled",
+        /// Its start is so near that long work is not begun any more.
+        Closing = "closing",
         /// Between start and planned end.
         Active = "active",
         /// Past its planned end, waiting for proof that its parts are back.

@@ -331,7 +331,12 @@ pub(super) async fn standing_windows(state: &intake::State) -> Result<Vec<Arc<Wi
 
 fn is_over(phase: Phase) -> bool {
     match phase {
-        Phase::Scheduled | Phase::Active | Phase::Verifying | Phase::Replaying => false,
+        Phase::Scheduled
+        | Phase::Closing
+        | Phase::Active
+        | Phase::Verifying
+        | Phase::Overrun
+        | Phase::Replaying => false,
         Phase::Completed | Phase::Cancelled => true,
     }
 }

@@ -228,7 +228,7 @@ impl Life {
             && moved.plan.from < to
             && fixed_is_after(&moved);
         let (window, ends_at) = (Self::name(index).parse().unwrap(), at(to));
-        let command = Command::MoveWindowEnd { window, ends_at, if_version: None };
+        let command = Command::MoveWindowEnd { window, ends_at, row: None, if_version: None };
         let done = Self::is_done(self.bench.order(command))?;
         differ("moved", done, may)?;
         if done {
@@ -407,5 +407,8 @@ fn window_of(index: usize, planned: &Planned) -> Window {
         cancelled_at: None,
         restores: Vec::new(),
         releases: Vec::new(),
+        told: Vec::new(),
+        cause: Default::default(),
+        cutoff_minutes: None,
     }
 }

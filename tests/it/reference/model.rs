@@ -212,7 +212,7 @@ fn moved(window: &Planned, stop: Span, day: u32) -> Option<u32> {
     if is_inside(day) {
         return to(day).filter(|&to| day < to);
     }
-    let is_after = stop.to <= (day + 1) * DAY - 1;
+    let is_after = stop.to < (day + 1) * DAY;
     if !(window.no_leapfrog && is_after) {
         return None;
     }

@@ -52,16 +52,16 @@ fn window(stage: &Stage) -> Value {
 }
 
 /// Writes the rows as the file that an operator has made.
-fn file_of_rows(stage: &Stage) {
+fn file_of_rows(stage: &Stage, restore_by: &str) {
     let mut table = toml::Table::try_from(rows()).unwrap();
-    table.insert("restore_by".to_owned(), "probes".into());
+    table.insert("restore_by".to_owned(), restore_by.into());
     std::fs::write(stage.etc.join("move.toml"), table.to_string()).unwrap();
 }
 
 pub(super) fn declare(page: &Page) {
     let stage = Stage::new("");
     stage.start();
-    file_of_rows(&stage);
+    file_of_rows(&stage, "probes");
     assert_eq!(stage.look("/admin/v1/windows")["items"], json!([]));
     let mut shell = stage.open(page);
     shell.section("Steps");
@@ -70,6 +70,12 @@ pub(super) fn declare(page: &Page) {
     assert_eq!(declared["policy"].as_array().map(Vec::len), Some(5));
     let printed = shell.printed();
     assert!(printed.contains("\"disposition\":\"hold\""), "what a hospital is told: {printed}");
+    file_of_rows(&stage, "signed");
+    shell.section("To change it");
+    let changed = window(&stage);
+    assert_eq!((&changed["version"], &changed["restore_by"]), (&json!(2), &json!("signed")));
+    assert_eq!(changed["starts_at"], declared["starts_at"], "the times stay");
+    assert!(shell.printed().contains("/restore_by: probes -> signed"), "what was changed");
     shell.section("To take it back");
     assert_eq!(stage.phase("move"), "cancelled");
     shell.close();

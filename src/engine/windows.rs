@@ -1,0 +1,89 @@
+//! The windows that are known, and every version of them that is kept.
+//!
+//! A version is a whole window, and the fold of the changes keeps the last [`VERSIONS_MAX`] of
+//! each: orders, restores, releases and probes make one alike. A snapshot lists them as the changes
+//! that they were, oldest first, so that reading it back needs no code of its own.
+//!
+//! What a window does to gates is `flow`'s business, what comes by schedule `schedule`'s.
+
+use super::change::Change;
+use super::machine::Machine;
+use crate::domain::ids::WindowId;
+use crate::domain::plan_review::review_plan;
+use crate::domain::review::{self, WindowFault};
+use crate::domain::time::Timestamp;
+use crate::domain::window::{self, Window};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Versions of a window that stay known, the one in force included.
+pub const VERSIONS_MAX: usize = 100;
+
+/// The versions of each window before the one in force, oldest first.
+pub(super) type Earlier = BTreeMap<WindowId, VecDeque<Arc<Window>>>;
+
+impl Machine {
+    pub(super) fn apply_window(&mut self, window: &Arc<Window>) {
+        let unrestored = review::unrestored(window, &self.settings.catalogue);
+        self.unrestored.insert(window.id.clone(), unrestored);
+        match self.windows.iter_mut().find(|w| w.id == window.id) {
+            Some(known) => {
+                let before = std::mem::replace(known, window.clone());
+                let earlier = self.earlier.entry(window.id.clone()).or_default();
+                earlier.push_back(before);
+                if earlier.len() >= VERSIONS_MAX {
+                    earlier.pop_front();
+                }
+            }
+            None => self.windows.push(window.clone()),
+        }
+        self.plan.sorted = false;
+        self.gates_dirty = true;
+        self.dates_dirty = true;
+    }
+
+    /// The changes of which [`Self::apply_window`] makes what is known.
+    pub(super) fn windows_carried(&self) -> impl Iterator<Item = Change> + '_ {
+        let before = |window: &Arc<Window>| self.earlier.get(&window.id).into_iter().flatten();
+        let all = self.windows.iter().flat_map(move |w| before(w).chain(std::iter::once(w)));
+        all.map(|window| Change::WindowSet(window.clone()))
+    }
+
+    /// Every window that is known, oldest first.
+    #[must_use]
+    pub fn windows(&self) -> Vec<Arc<Window>> {
+        self.windows.clone()
+    }
+
+    /// The versions of a window that are known, oldest first, the last of them in force. Empty
+    /// where there is no such window.
+    #[must_use]
+    pub fn versions(&self, id: &WindowId) -> Vec<Arc<Window>> {
+        let before = self.earlier.get(id).into_iter().flatten();
+        before.chain(self.windows.iter().filter(|window| window.id == *id)).cloned().collect()
+    }
+
+    /// Everything that is wrong with declaring `window` now, beside those that are known.
+    #[must_use]
+    pub fn faults_of(&self, window: &Window, now: Timestamp) -> Vec<WindowFault> {
+        let (catalogue, calendar) = (&self.settings.catalogue, &self.settings.calendar);
+        let longest = self.settings.limits.window_length_max;
+        let others = self.in_play();
+        let mut faults = review_plan(window, others, catalogue, calendar, longest, now);
+        faults.extend(review::review(window, catalogue, calendar));
+        faults
+    }
+
+    /// Where a window that is known stands.
+    #[must_use]
+    pub fn phase(&self, window: &Window, now: Timestamp) -> window::Phase {
+        let seen = self.cells.iter().map(|c| c.cell.as_ref());
+        window.phase(seen.chain(self.unrestored.get(&window.id).into_iter().flatten()), now)
+    }
+
+    /// Every window that is known, and where each stands.
+    #[must_use]
+    pub fn windows_and_phases(&self, now: Timestamp) -> Vec<(Arc<Window>, window::Phase)> {
+        self.windows.iter().map(|window| (window.clone(), self.phase(window, now))).collect()
+    }
+}
