@@ -98,6 +98,12 @@ pub(super) const JOURNAL: &str = "\
 Example:
   holdover journal verify data";
 
+pub(super) const CALENDAR: &str = "\
+Examples:
+  holdover calendar show 2026
+  holdover calendar check
+  holdover calendar check --file config/calendars/cn.toml --today 2026-12-01";
+
 pub(super) const CHECK_CONFIG: &str = "\
 Examples:
   holdover check-config holdover.toml

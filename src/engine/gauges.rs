@@ -17,6 +17,12 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 impl Machine {
+    /// The year whose working days must be known at `now` and are not.
+    #[must_use]
+    pub fn calendar_lacks(&self, now: Timestamp) -> Option<i32> {
+        self.settings.calendar.lacks(now.civil(self.settings.zone).date())
+    }
+
     /// How much there may be of anything.
     #[must_use]
     pub fn limits(&self) -> &Limits {

@@ -62,7 +62,9 @@ pub(crate) fn settings() -> Settings {
         zone: chrono_tz::Asia::Shanghai,
         calendar: Calendar {
             version: "test".to_owned(),
+            file: "test.toml".to_owned(),
             years: vec![2022],
+            papers: Vec::new(),
             exceptions: BTreeMap::new(),
         },
         catalogue: Catalogue { lines: vec![line()], credential_fields: Vec::new() },

@@ -53,3 +53,4 @@ mod tidy;
 mod untold;
 mod upstream_http;
 mod windows;
+mod working_days;
