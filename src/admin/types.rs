@@ -355,6 +355,10 @@ pub struct HoursOut {
     pub reason: String,
     /// The next openings, one that runs included.
     pub next: Vec<StretchOut>,
+    /// The year whose working days are not known, where fewer openings than were asked for can be
+    /// told because of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_from_year: Option<i32>,
 }
 
 /// One page of a list.

@@ -15,6 +15,7 @@ use super::types::{
     Because, DeclareWindow, ForCells, HoursOut, MoveEnd, NEXT_MAX, OccurrenceOut, RecurringOut,
     ScheduleOut, StretchOut, WindowChanged, WindowOut, WindowsOut,
 };
+use crate::domain::calendar::NoCalendar;
 use crate::domain::cell::Selector;
 use crate::domain::ids::WindowId;
 use crate::domain::policy::{Advice, Row};
@@ -80,6 +81,7 @@ fn schedule(machine: &Machine, now: Timestamp, next: usize) -> ScheduleOut {
         outside: one.outside,
         clause: one.clause,
         reason: one.reason,
+        unknown_from_year: one.unknown.map(|NoCalendar(year)| year),
     });
     ScheduleOut {
         recurring: recurring.collect(),

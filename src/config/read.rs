@@ -87,7 +87,9 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
     let recurring = recurring.filter_map(|(name, r)| read_recurring(&name, r, zone, &limits));
     let recurring = recurring.collect();
     let service_hours = root.sections("service_hours").into_iter();
-    let service_hours = service_hours.filter_map(|(name, r)| read_hours(&name, r, zone)).collect();
+    let shared = calendar.clone().map(Arc::new);
+    let service_hours =
+        service_hours.filter_map(|(name, r)| read_hours(&name, r, zone, shared.as_ref())).collect();
     let mut log = root.section("log");
     let log_level: Option<LogLevel> = log.parsed("level");
     let log_format: Option<LogFormat> = log.parsed("format");

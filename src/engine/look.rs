@@ -7,6 +7,7 @@ use super::change::AuditHead;
 use super::live::{NONE, PRE_ACCEPTED, Slot};
 use super::machine::Machine;
 use super::view::{GateView, TicketView, TransactionView, Untold, UpstreamView};
+use crate::domain::calendar::NoCalendar;
 use crate::domain::cell::Cell;
 use crate::domain::gate::{GateState, Override};
 use crate::domain::hours;
@@ -201,9 +202,15 @@ impl Machine {
         })
     }
 
-    /// What would be done with a submission to `cell` at any instant `at`.
+    /// What would be done with a submission to `cell` at any instant `at`; and why nobody can say
+    /// when it is open again, where the calendar is the reason.
     #[must_use]
-    pub fn decide(&self, cell: &Cell, normal: Disposition, at: Timestamp) -> Decision {
+    pub fn decide(
+        &self,
+        cell: &Cell,
+        normal: Disposition,
+        at: Timestamp,
+    ) -> (Decision, Option<NoCalendar>) {
         let said = window::decide(self.expected_at(at).iter().map(AsRef::as_ref), cell, normal, at);
         hours::decide(&self.settings.service_hours, cell, said, at)
     }

@@ -28,6 +28,7 @@ use super::change::Change;
 use super::machine::{Due, Machine};
 use super::step::Decision;
 use super::view::{HoursView, OccurrenceView, RecurringView};
+use crate::domain::calendar::NoCalendar;
 use crate::domain::cell::Cell;
 use crate::domain::hours;
 use crate::domain::ids::WindowId;
@@ -141,7 +142,7 @@ impl Machine {
         cell: &Cell,
         normal: crate::domain::policy::Disposition,
         now: Timestamp,
-    ) -> window::Decision {
+    ) -> (window::Decision, Option<NoCalendar>) {
         let said = window::decide(self.in_play(), cell, normal, now);
         hours::decide(&self.settings.service_hours, cell, said, now)
     }
@@ -193,15 +194,20 @@ impl Machine {
     #[must_use]
     pub fn service_hours(&self, now: Timestamp, count: usize) -> Vec<HoursView> {
         let hours = self.settings.service_hours.iter();
-        let view = |one: &hours::ServiceHours| HoursView {
-            name: one.name.clone(),
-            zone: one.zone,
-            is_open: one.is_open(now),
-            cells: one.row.cells.clone(),
-            outside: one.row.disposition,
-            clause: one.row.clause.clone(),
-            reason: one.reason.clone(),
-            next: one.openings(now).take(count).collect(),
+        let view = |one: &hours::ServiceHours| {
+            let next: Vec<Interval> = one.openings(now).take(count).collect();
+            let unknown = (next.len() < count).then(|| one.unknown_after(now)).flatten();
+            HoursView {
+                name: one.name.clone(),
+                zone: one.zone,
+                is_open: one.is_open(now),
+                cells: one.row.cells.clone(),
+                outside: one.row.disposition,
+                clause: one.row.clause.clone(),
+                reason: one.reason.clone(),
+                next,
+                unknown,
+            }
         };
         hours.map(view).collect()
     }

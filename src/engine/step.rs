@@ -234,7 +234,7 @@ impl Machine {
             return Some(Reply::Invalid(fault));
         }
         let cell = self.intern_cell(&s.cell);
-        let mut decision = self.decide_now(&s.cell, s.line.normal, now);
+        let (mut decision, unknown) = self.decide_now(&s.cell, s.line.normal, now);
         let gate = self.cells[cell as usize].gate;
         if !s.line.queued && !gate.lets_through() {
             decision.disposition = Disposition::Refuse;
@@ -260,7 +260,8 @@ impl Machine {
                 deadline: date,
             });
             let number = self.push(out, Change::TurnedAway(record.clone()));
-            return Some(Reply::TurnedAway { number, record, decision: Box::new(decision) });
+            let decision = Box::new(decision);
+            return Some(Reply::TurnedAway { number, record, decision, unknown });
         }
         if decision.disposition == Disposition::PreAccept
             && decision.needs_report_file

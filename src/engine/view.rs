@@ -1,5 +1,6 @@
 //! What the edges may see of the state: plain values, copied out while the engine stands still.
 
+use crate::domain::calendar::NoCalendar;
 use crate::domain::cell::{Cell, Selector};
 use crate::domain::gate::{GateState, Health};
 use crate::domain::ids::{InstitutionCode, OrderingKey, Seq, UpstreamName, WindowId};
@@ -204,4 +205,6 @@ pub struct HoursView {
     pub reason: String,
     /// The next openings, in order.
     pub next: Vec<Interval>,
+    /// Why no more of them can be told, where the calendar ends behind them.
+    pub unknown: Option<NoCalendar>,
 }

@@ -6,6 +6,7 @@
 use super::answer;
 use super::check::{self, Given};
 use super::{Caller, Query, Shared, missing};
+use crate::domain::calendar::NoCalendar;
 use crate::domain::catalogue::Line;
 use crate::domain::cell::{Channel, Operation};
 use crate::domain::ids::{Business, WindowId};
@@ -41,6 +42,10 @@ pub(super) struct Policy {
     policy: Option<PolicyMention>,
     /// When the stop is planned to be over.
     resume_at: Option<String>,
+    /// Why that is not known, where the calendar is the reason: `no_calendar`.
+    #[schema(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resume_unknown: Option<problem::Code>,
     /// Where to go instead.
     alternative: Option<String>,
     /// What to bring or keep.
@@ -108,11 +113,21 @@ pub(super) async fn policy(
         let at = asked.unwrap_or(now.wall);
         (at, machine.decide(&cell, normal, at))
     });
-    let (at, decision) = decided.await.ok_or_else(answer::unavailable)?;
-    answer::json_response(StatusCode::OK, &explain(line, channel, at, decision, state.zone))
+    let (at, (decision, unknown)) = decided.await.ok_or_else(answer::unavailable)?;
+    answer::json_response(
+        StatusCode::OK,
+        &explain(line, channel, at, decision, unknown, state.zone),
+    )
 }
 
-fn explain(line: &Line, channel: Channel, at: Timestamp, said: Decision, zone: Zone) -> Policy {
+fn explain(
+    line: &Line,
+    channel: Channel,
+    at: Timestamp,
+    said: Decision,
+    unknown: Option<NoCalendar>,
+    zone: Zone,
+) -> Policy {
     Policy {
         business: line.business.clone(),
         operation: line.operation,
@@ -122,6 +137,7 @@ fn explain(line: &Line, channel: Channel, at: Timestamp, said: Decision, zone: Z
         counter_action: said.advice,
         policy: said.row.as_ref().map(PolicyMention::from),
         resume_at: said.resume_at.map(|at| at.rfc3339(zone)),
+        resume_unknown: unknown.map(|_| problem::Code::NoCalendar),
         alternative: said.alternative,
         bring: said.bring,
         needs_report_file: said.needs_report_file,

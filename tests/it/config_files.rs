@@ -47,8 +47,23 @@ fn the_example_of_what_recurs_is_good_and_shows_what_comes_in_local_time_and_utc
 #   closes 2026-01-05T22:00:00+08:00 (2026-01-05T14:00:00Z)
 #   opens  2026-01-06T06:00:00+08:00 (2026-01-05T22:00:00Z)
 #   closes 2026-01-06T22:00:00+08:00 (2026-01-06T14:00:00Z)
+# service hours transfers: closed now
+#   opens  2026-01-04T09:00:00+08:00 (2026-01-04T01:00:00Z)
+#   closes 2026-01-04T17:00:00+08:00 (2026-01-04T09:00:00Z)
+#   opens  2026-01-05T09:00:00+08:00 (2026-01-05T01:00:00Z)
+#   closes 2026-01-05T17:00:00+08:00 (2026-01-05T09:00:00Z)
+#   opens  2026-01-06T09:00:00+08:00 (2026-01-06T01:00:00Z)
+#   closes 2026-01-06T17:00:00+08:00 (2026-01-06T09:00:00Z)
 ";
     assert!(shown.starts_with(expected), "{}", &shown[..expected.len()]);
+    // The last openings of the last year that is known.
+    let now: Timestamp = "2026-10-12T18:00:00+08:00".parse().unwrap();
+    let last = "# service hours transfers: closed now\n\
+                #   opens  2026-10-13T09:00:00+08:00 (2026-10-13T01:00:00Z)\n\
+                #   closes 2026-10-13T17:00:00+08:00 (2026-10-13T09:00:00Z)\n\
+                #   then unknown: the calendar has no data for 2027; add the year to the calendar \
+                file\n";
+    assert!(config::render(&config, now).contains(last), "{}", config::render(&config, now));
 }
 
 #[test]
