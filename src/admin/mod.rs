@@ -33,6 +33,7 @@ pub mod history;
 mod in_doubt;
 mod ledger;
 mod look;
+mod policy;
 mod refusal;
 pub mod status;
 mod text;
@@ -157,6 +158,7 @@ pub const ROUTES: &[Route] = &[
     look("/admin/v1/deadlines"),
     look("/admin/v1/deadlines/check"),
     look("/admin/v1/ledger"),
+    look("/admin/v1/policy"),
     look("/admin/v1/upstreams"),
     look("/admin/v1/audit"),
     look("/admin/v1/status"),
@@ -194,6 +196,7 @@ pub fn router(state: State) -> axum::Router {
         .route("/admin/v1/deadlines", get(deadlines::list))
         .route("/admin/v1/deadlines/check", get(deadlines::check))
         .route("/admin/v1/ledger", get(ledger::show))
+        .route("/admin/v1/policy", get(policy::explain))
         .route("/admin/v1/upstreams", get(upstreams::list))
         .route("/admin/v1/audit", get(audit_log::show))
         .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&state), guard::check));

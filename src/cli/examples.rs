@@ -54,6 +54,12 @@ pub(super) const DEADLINE: &str = "\
 Example:
   holdover deadline check --business reimbursement.manual --original 2026-06-13";
 
+pub(super) const POLICY: &str = "\
+Example:
+  holdover policy explain reimbursement.manual/apply --class hall --channel hall \\
+      --attribute population=employee --attribute fully_prepaid=true \\
+      --at 2022-08-13T10:00+08:00";
+
 pub(super) const LEDGER: &str = "\
 Example:
   holdover ledger check";

@@ -24,6 +24,7 @@ mod key;
 mod ledger;
 mod manual;
 mod out;
+mod policy;
 pub mod serve;
 mod simulate_core;
 mod status;
@@ -108,6 +109,9 @@ enum Noun {
     /// Deadlines and their extensions
     #[command(subcommand, before_help = examples::DEADLINE)]
     Deadline(deadline::Verb),
+    /// What would be done with a submission, and why
+    #[command(subcommand, before_help = examples::POLICY)]
+    Policy(policy::Verb),
     /// The books, in items and in money
     #[command(before_help = examples::LEDGER)]
     Ledger(ledger::Ledger),
@@ -158,6 +162,7 @@ impl Noun {
             Self::Transaction(verb) => verb.run(run).await,
             Self::Ticket(verb) => verb.run(run).await,
             Self::Deadline(verb) => verb.run(run).await,
+            Self::Policy(verb) => verb.run(run).await,
             Self::Ledger(ledger) => ledger.run(run).await,
             Self::DeadLetter(verb) => verb.run(run).await,
             Self::InDoubt(verb) => verb.run(run).await,

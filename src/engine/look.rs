@@ -7,17 +7,15 @@ use super::change::AuditHead;
 use super::live::{NONE, PRE_ACCEPTED, Slot};
 use super::machine::Machine;
 use super::view::{GateView, TicketView, TransactionView, Untold, UpstreamView};
-use crate::domain::calendar::NoCalendar;
+use crate::domain::catalogue::Catalogue;
 use crate::domain::cell::Cell;
 use crate::domain::gate::{GateState, Override};
-use crate::domain::hours;
 use crate::domain::ids::Seq;
 use crate::domain::ledger::Books;
-use crate::domain::policy::Disposition;
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
 use crate::domain::time::Timestamp;
-use crate::domain::window::{self, Decision, Window};
+use crate::domain::window::{self, Window};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -202,17 +200,10 @@ impl Machine {
         })
     }
 
-    /// What would be done with a submission to `cell` at any instant `at`; and why nobody can say
-    /// when it is open again, where the calendar is the reason.
+    /// The businesses.
     #[must_use]
-    pub fn decide(
-        &self,
-        cell: &Cell,
-        normal: Disposition,
-        at: Timestamp,
-    ) -> (Decision, Option<NoCalendar>) {
-        let said = window::decide(self.expected_at(at).iter().map(AsRef::as_ref), cell, normal, at);
-        hours::decide(&self.settings.service_hours, cell, said, at)
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.settings.catalogue
     }
 
     /// The gate of `cell`, where it has been seen.

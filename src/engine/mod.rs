@@ -27,6 +27,7 @@ pub mod change;
 pub mod clock;
 mod deadlines;
 pub mod event;
+pub mod explain;
 mod flow;
 mod gauges;
 mod live;

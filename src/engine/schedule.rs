@@ -28,13 +28,12 @@ use super::change::Change;
 use super::machine::{Due, Machine};
 use super::step::Decision;
 use super::view::{HoursView, OccurrenceView, RecurringView};
-use crate::domain::calendar::NoCalendar;
 use crate::domain::cell::Cell;
 use crate::domain::hours;
 use crate::domain::ids::WindowId;
 use crate::domain::recurring;
 use crate::domain::time::{Interval, Timestamp};
-use crate::domain::window::{self, Phase, Window};
+use crate::domain::window::{Phase, Window};
 use std::sync::Arc;
 
 /// Later than anything that is planned.
@@ -136,28 +135,17 @@ impl Machine {
         windows.chain(hours).min()
     }
 
-    /// What is done with a submission to `cell` now.
-    pub(super) fn decide_now(
-        &self,
-        cell: &Cell,
-        normal: crate::domain::policy::Disposition,
-        now: Timestamp,
-    ) -> (window::Decision, Option<NoCalendar>) {
-        let said = window::decide(self.in_play(), cell, normal, now);
-        hours::decide(&self.settings.service_hours, cell, said, now)
-    }
-
     /// The windows as they are expected to stand at `at`: with what will have been declared by
     /// then, and without the recurring ones that are planned to be over; else one night that is
     /// still to come would answer for every later day.
-    pub(super) fn expected_at(&self, at: Timestamp) -> Vec<Arc<Window>> {
+    pub(super) fn expected_at(&self, at: Timestamp, now: Timestamp) -> Vec<Arc<Window>> {
         let over = |w: &Window| {
-            let to_come = self.last_at < w.planned.end;
+            let to_come = now < w.planned.end;
             to_come && w.planned.end <= at && recurring::origin(&w.id).is_some()
         };
         let of = |one: &recurring::Recurring| {
             let planned = one.after(at.before(one.lasts)).next()?;
-            let comes = planned.contains(at) && self.last_at < planned.end;
+            let comes = planned.contains(at) && now < planned.end;
             let window = one.window(planned, at).filter(|_| comes)?;
             Some(window).filter(|window| !self.unrestored.contains_key(&window.id)).map(Arc::new)
         };

@@ -36,6 +36,7 @@ const VERBS: &[&str] = &[
     "create",
     "declare",
     "end",
+    "explain",
     "extend",
     "list",
     "open",

@@ -12,6 +12,7 @@ mod adjusted;
 mod admin_http;
 mod api_keys;
 mod api_page;
+mod asked;
 mod audit;
 mod calendar_feed;
 mod cancels;

@@ -337,7 +337,7 @@ fn outside_the_hours_a_submission_is_told_the_next_opening() {
     // Any instant can be asked about.
     let normal = Disposition::Pass;
     let ask = |bench: &Bench, time: &str| -> Decision {
-        bench.machine.decide(&change(), normal, at(&format!("{time}+08:00"))).0
+        bench.decides(&change(), at(&format!("{time}+08:00")))
     };
     assert_eq!(ask(&refused, "2021-11-04T06:00:00").disposition, normal);
     let later = ask(&refused, "2021-11-04T22:00:00");
@@ -398,7 +398,7 @@ fn a_stop_over_the_opening_keeps_the_gate_closed_and_no_send_slips_through_the_s
 fn the_stricter_of_window_and_hours_decides_and_an_overrun_promises_no_opening() {
     let mut bench = bench(Disposition::Refuse, "2021-10-12T20:00:00");
     declare(&mut bench, stop("2021-10-12T21:00:00", "2021-10-13T05:00:00"));
-    let ask = |time: &str| bench.machine.decide(&change(), Disposition::Pass, at(time)).0;
+    let ask = |time: &str| bench.decides(&change(), at(time));
     let both = ask("2021-10-12T23:00:00+08:00");
     let opening = Some(at("2021-10-13T06:00:00+08:00"));
     assert_eq!((both.disposition, both.resume_at), (Disposition::Refuse, opening));
