@@ -180,6 +180,7 @@ pub(crate) fn window(disposition: Disposition) -> Window {
             published_at: at("2022-08-09T10:00:00+08:00"),
             document: None,
             digest: None,
+            clauses: Vec::new(),
         }),
         policy: vec![row(upstream("b"), disposition)],
         deadlines: Some(DeadlineRule {
