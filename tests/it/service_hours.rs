@@ -216,6 +216,8 @@ fn in_a_year_without_working_days_it_is_closed_and_nobody_is_told_a_guess() {
     // Of these months it knows without a calendar that they are closed.
     assert_eq!(after("2018-11-01T10:00:00"), Some(NoCalendar(2027)));
     assert_eq!(after("2018-10-01T10:00:00"), Some(NoCalendar(2018)));
+    // The next opening that is known, in 2019, need not be the next one.
+    assert_eq!(one.opening(at("2018-10-01T10:00:00+08:00")), None);
     assert_eq!(change_of_institution().unknown_after(known), None);
     // What is asked early on the first day that is known looks back no further.
     let all = hours("working_days = '1..last'\nfrom = '09:00'\nuntil = '17:00'");
