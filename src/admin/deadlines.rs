@@ -26,7 +26,7 @@ use crate::engine::deadlines::Telling;
 use crate::engine::event::{Command, Done, Reply, Sought};
 use crate::engine::machine::Machine;
 use crate::engine::search::Among;
-use crate::engine::view::{Affected, DeadlineView, Explained, Preview};
+use crate::engine::view::{Affected, DateExplained, DeadlineView, Preview};
 use crate::web::problem::Problem;
 use axum::body::Body;
 use axum::extract::{Path, State as Extract};
@@ -130,8 +130,9 @@ pub(super) async fn explain(
 ) -> Result<Json<DeadlineExplained>, Refusal> {
     let Which { business, original } = look::query(&uri)?;
     let asked = business.clone();
-    let seen = look::at(&state, move |machine, now| machine.explain(&asked, original, now.wall));
-    let Explained { computed, words, told } = seen.await??;
+    let seen =
+        look::at(&state, move |machine, now| machine.explain_date(&asked, original, now.wall));
+    let DateExplained { computed, words, told } = seen.await??;
     let told =
         told.into_iter().map(|Telling { extension, cause, at }| ToldOut { at, cause, extension });
     Ok(Json(DeadlineExplained {

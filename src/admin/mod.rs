@@ -35,6 +35,7 @@ mod in_doubt;
 mod ledger;
 mod look;
 mod outages;
+mod policy;
 mod refusal;
 pub mod status;
 mod text;
@@ -171,6 +172,7 @@ pub const ROUTES: &[Route] = &[
     operate("/admin/v1/deadlines/apply"),
     look("/admin/v1/deadlines/{id}"),
     look("/admin/v1/ledger"),
+    look("/admin/v1/policy"),
     look("/admin/v1/upstreams"),
     look("/admin/v1/audit"),
     look("/admin/v1/status"),
@@ -219,6 +221,7 @@ pub fn router(state: State) -> axum::Router {
         .route("/admin/v1/deadlines/apply", post(deadlines::apply))
         .route("/admin/v1/deadlines/{id}", get(deadlines::show))
         .route("/admin/v1/ledger", get(ledger::show))
+        .route("/admin/v1/policy", get(policy::explain))
         .route("/admin/v1/upstreams", get(upstreams::list))
         .route("/admin/v1/audit", get(audit_log::show))
         .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&state), guard::check));

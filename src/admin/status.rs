@@ -85,6 +85,7 @@ struct Seen {
     at_risk: Option<Timestamp>,
     open_max: u64,
     doubt: Option<Doubt>,
+    calendar_lacks: Option<i32>,
 }
 
 impl Seen {
@@ -103,6 +104,7 @@ impl Seen {
             at_risk: machine.deadlines(at).at_risk,
             open_max: machine.limits().open_transactions_max as u64,
             doubt: machine.clock_doubt(),
+            calendar_lacks: machine.calendar_lacks(at),
         }
     }
 }
@@ -419,6 +421,10 @@ fn of_time(found: &mut Needs, seen: &Seen, out: &StatusOut) {
             left => format!("a deadline inside a stop passes in {} and is not moved", length(left)),
         };
         found.add(Need::DeadlineAtRisk, what, "holdover deadline list, then the window's owner");
+    }
+    if let Some(year) = seen.calendar_lacks {
+        let what = format!("the working days of {year} are not known, its dates cannot be told");
+        found.add(Need::CalendarEnds, what, "holdover calendar check says what to add");
     }
     if let Some(doubt) = seen.doubt {
         let ahead = doubt.ahead_ms();

@@ -6,6 +6,7 @@
 
 mod deadlines;
 mod forecast;
+mod policy;
 mod status;
 mod versions;
 mod windows;
@@ -15,6 +16,7 @@ pub use deadlines::{
     DeadlinesAtRisk, DeadlinesPreview, InversionOut, MoveOut, ToldOut,
 };
 pub use forecast::{FaultOut, ForecastOut, ReplayForecastOut, WindowChecked};
+pub use policy::{HoursThenOut, OtherRowOut, PolicyOut};
 pub use status::{
     BacklogOut, BooksOut, DiskOut, KafkaOut, LiveWindowOut, Need, NeedOut, NotOpenOut,
     PublishedOut, ReplayOut, StatusOut, StatusPhase,
@@ -271,6 +273,10 @@ pub struct HoursOut {
     pub reason: String,
     /// The next openings, one that runs included.
     pub next: Vec<StretchOut>,
+    /// The year whose working days are not known, where fewer openings than were asked for can be
+    /// told because of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_from_year: Option<i32>,
 }
 
 /// One page of a list.

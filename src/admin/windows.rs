@@ -18,6 +18,7 @@ use super::types::{
     Because, ChangeWindow, DeclareWindow, ForCells, HoursOut, MoveEnd, NEXT_MAX, OccurrenceOut,
     RecurringOut, ScheduleOut, StretchOut, WindowChanged, WindowOut, WindowsOut,
 };
+use crate::domain::calendar::NoCalendar;
 use crate::domain::cell::Selector;
 use crate::domain::ids::WindowId;
 use crate::domain::revision::Revision;
@@ -84,6 +85,7 @@ fn schedule(machine: &Machine, now: Timestamp, next: usize) -> ScheduleOut {
         outside: one.outside,
         clause: one.clause,
         reason: one.reason,
+        unknown_from_year: one.unknown.map(|NoCalendar(year)| year),
     });
     ScheduleOut {
         recurring: recurring.collect(),

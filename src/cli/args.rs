@@ -80,7 +80,7 @@ fn pattern(text: &str) -> Result<BusinessPattern, String> {
     BusinessPattern::try_from(text.to_owned()).map_err(|error| error.to_string())
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }

@@ -108,6 +108,7 @@ fn alone(out: &Out, args: &CheckConfig) -> Result<Exit, Failure> {
         Ok(config) => {
             let mut problems = config::check(&config);
             problems.extend(about_keys(&config.data));
+            problems.extend(config::calendar_lack(&config, SystemClock::wall()));
             let wrong = problems.iter().any(|p| p.severity == Severity::Error);
             let shown = (!wrong).then(|| config::render(&config, SystemClock::wall()));
             (problems, shown)

@@ -56,6 +56,12 @@ pub(super) const DEADLINE: &str = "\
 Example:
   holdover deadline check --business reimbursement.manual --original 2026-06-13";
 
+pub(super) const POLICY: &str = "\
+Example:
+  holdover policy explain reimbursement.manual/apply --class hall --channel hall \\
+      --attribute population=employee --attribute fully_prepaid=true \\
+      --at 2022-08-13T10:00+08:00";
+
 pub(super) const LEDGER: &str = "\
 Example:
   holdover ledger check";
@@ -99,6 +105,12 @@ Example:
 pub(super) const JOURNAL: &str = "\
 Example:
   holdover journal verify data";
+
+pub(super) const CALENDAR: &str = "\
+Examples:
+  holdover calendar show 2026
+  holdover calendar check
+  holdover calendar check --file config/calendars/cn.toml --today 2026-12-01";
 
 pub(super) const CHECK_CONFIG: &str = "\
 Examples:

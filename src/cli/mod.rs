@@ -1,7 +1,7 @@
 //! The command line: a noun, then a verb; one file per noun.
 //!
 //! Everything that a running daemon knows is asked of it over `/admin/v1`. Only `key`, `audit
-//! verify` and what starts a process work on files. Data goes to standard output, words for
+//! verify`, `calendar` and what starts a process work on files. Data goes to standard output, words for
 //! people to standard error; `--json` makes the data one JSON value. What changes something says
 //! what it changed and what to look at next; what lets transactions be sent, stops them or ends
 //! something for good needs a flag that says so, and prints first what it will touch. People are
@@ -10,6 +10,7 @@
 
 mod args;
 mod audit;
+mod calendar;
 mod check_config;
 mod client;
 mod dead_letter;
@@ -23,6 +24,7 @@ mod key;
 mod ledger;
 mod manual;
 mod out;
+mod policy;
 pub mod serve;
 mod simulate_core;
 mod status;
@@ -107,6 +109,9 @@ enum Noun {
     /// Deadlines and their extensions
     #[command(subcommand, before_help = examples::DEADLINE)]
     Deadline(deadline::Verb),
+    /// What would be done with a submission, and why
+    #[command(subcommand, before_help = examples::POLICY)]
+    Policy(policy::Verb),
     /// The books, in items and in money
     #[command(before_help = examples::LEDGER)]
     Ledger(ledger::Ledger),
@@ -134,6 +139,9 @@ enum Noun {
     /// The journal on disk
     #[command(subcommand, before_help = examples::JOURNAL)]
     Journal(journal::Journal),
+    /// The working days that are known, and the papers they rest on
+    #[command(subcommand, before_help = examples::CALENDAR)]
+    Calendar(calendar::Verb),
     /// Check a configuration file
     #[command(before_help = examples::CHECK_CONFIG)]
     CheckConfig(check_config::CheckConfig),
@@ -154,6 +162,7 @@ impl Noun {
             Self::Transaction(verb) => verb.run(run).await,
             Self::Ticket(verb) => verb.run(run).await,
             Self::Deadline(verb) => verb.run(run).await,
+            Self::Policy(verb) => verb.run(run).await,
             Self::Ledger(ledger) => ledger.run(run).await,
             Self::DeadLetter(verb) => verb.run(run).await,
             Self::InDoubt(verb) => verb.run(run).await,
@@ -161,6 +170,7 @@ impl Noun {
             Self::Audit(verb) => verb.run(run).await,
             Self::SimulateCore(args) => simulate_core::simulate(args).await,
             Self::Journal(verb) => journal::verify(&run.out, &verb),
+            Self::Calendar(verb) => verb.run(run),
             Self::CheckConfig(args) => check_config::check(run, &args).await,
             Self::Completions(args) => manual::completions(&run.out, &args),
             Self::Man(args) => manual::manual(&run.out, &args),

@@ -357,6 +357,16 @@ async fn list(run: &Run, next: usize) -> Result<Exit, Failure> {
             draft.id, draft.id
         ));
     }
+    for one in &seen.schedule.service_hours {
+        if let Some(year) = one.unknown_from_year {
+            run.out.note(&format!(
+                "{}: later openings are not known, the calendar has no working days for {year} \
+                 (no_calendar)",
+                one.name
+            ));
+            run.out.next("holdover calendar check");
+        }
+    }
     for left in &seen.schedule.left_alone {
         run.out.note(&format!(
             "{left} was declared by a schedule that would not declare it now; it stands until \

@@ -1,7 +1,9 @@
 //! The rules about windows in files, and the report of `check-config`.
 
 use super::planned::{self, in_both};
+use super::read::BUILT_IN;
 use super::{Config, Problem, Severity};
+use crate::domain::calendar::Calendar;
 use crate::domain::review::{contradictions, review};
 use crate::domain::time::Timestamp;
 
@@ -39,6 +41,34 @@ pub fn check(config: &Config) -> Vec<Problem> {
     }
     problems.extend(planned::check(config));
     problems
+}
+
+/// That a year is missing which must be known at `now`, if one is. No error: whatever needs no
+/// working day of that year goes on.
+#[must_use]
+pub fn calendar_lack(config: &Config, now: Timestamp) -> Option<Problem> {
+    let year = config.calendar.lacks(now.civil(config.zone).date())?;
+    let next = how_to_add(&config.calendar, year);
+    Some(Problem {
+        key: "calendar.file".to_owned(),
+        value: None,
+        why: format!("has no working days for {year}: {next}"),
+        severity: Severity::Warning,
+    })
+}
+
+/// What to do so that `year` is known.
+#[must_use]
+pub fn how_to_add(calendar: &Calendar, year: i32) -> String {
+    match calendar.file.as_str() {
+        BUILT_IN => format!(
+            "copy {BUILT_IN}, add a [[paper]] for {year} as the State Council has published it, \
+             name the copy as calendar.file, and restart"
+        ),
+        file => format!(
+            "add a [[paper]] for {year} to {file} as the State Council has published it, and restart"
+        ),
+    }
 }
 
 /// The next three openings and closings after `now` of the windows, of each recurring stop and of

@@ -12,13 +12,13 @@ mod raw;
 mod read;
 mod secret;
 
-pub use check::{check, render};
+pub use check::{calendar_lack, check, how_to_add, render};
 pub use difference::{Changed, Takes, difference};
 pub use model::{
     Config, Data, Index, Institutions, IntakeKafka, Journal, Limits, Listen, Log, LogFormat,
     LogLevel, Probe, PublishKafka, Upstream, Way,
 };
-pub use read::parse_calendar;
+pub use read::{built_in_calendar, parse_calendar};
 pub use secret::{Secret, SecretError};
 
 use std::fmt;

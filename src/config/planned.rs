@@ -7,7 +7,8 @@
 use super::raw::{Reader, show_duration};
 use super::read::{MINUTE, read_cutoff, read_zone};
 use super::{Config, Limits, Problem, Severity};
-use crate::domain::hours::ServiceHours;
+use crate::domain::calendar::Calendar;
+use crate::domain::hours::{ServiceHours, WorkingDays};
 use crate::domain::ids::WindowId;
 use crate::domain::policy::{Advice, Row};
 use crate::domain::recurring::{NAME_LENGTH_MAX, Recurring};
@@ -15,6 +16,7 @@ use crate::domain::review::{WindowFault, review, review_hours};
 use crate::domain::schedule::{Recurrence, Weekdays};
 use crate::domain::time::{CivilDate, Interval, Timestamp, Zone};
 use chrono::NaiveTime;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How near two occurrences may come: each becomes a window of its own, and what stops more often
@@ -93,6 +95,7 @@ pub(super) fn read_hours(
     name: &str,
     mut r: Reader<'_>,
     zone: Option<Zone>,
+    calendar: Option<&Arc<Calendar>>,
 ) -> Option<ServiceHours> {
     let id: Result<WindowId, _> = name.parse();
     if let Err(why) = &id {
@@ -101,6 +104,11 @@ pub(super) fn read_hours(
     let zone = zone_of(&mut r, zone);
     let days = r.has("days").then(|| r.parsed("days"));
     let weekdays: Option<Option<Weekdays>> = r.has("weekdays").then(|| r.parsed("weekdays"));
+    let months = r.has("months").then(|| r.parsed("months"));
+    let working_days = r.has("working_days").then(|| {
+        let days = r.parsed("working_days")?;
+        Some(WorkingDays { days, calendar: Arc::clone(calendar?) })
+    });
     let (from, until) = (r.parsed("from"), r.parsed("until"));
     let outside: Option<crate::domain::hours::Outside> = r.parsed("outside");
     let (clause, reason) = (r.text("clause"), r.text("reason"));
@@ -111,11 +119,12 @@ pub(super) fn read_hours(
     let advice = r.has("advice").then(|| r.parsed("advice"));
     let alternative = r.has("alternative").then(|| r.text("alternative"));
     let bring = r.list_if_given("bring");
-    r.expect(&["days", "weekdays", "cells", "advice", "alternative"]);
+    r.expect(&["days", "weekdays", "months", "working_days", "cells", "advice", "alternative"]);
     if let (Some(from), Some(until)) = (from, until)
-        && until <= from
+        && until == from
     {
-        let why = format!("must be after from ({from}); the end of the day is 24:00");
+        let why = "must differ from `from`; an earlier time is on the next day, 24:00 the end of \
+                   the same day";
         r.error("until", Some(format!("\"{until}\"")), why);
     }
     r.finish();
@@ -124,6 +133,8 @@ pub(super) fn read_hours(
         zone: zone?,
         days: given(days)?,
         weekdays: given(weekdays)?,
+        months: given(months)?,
+        working_days: given(working_days)?,
         from: from?,
         until: until?,
         reason,
@@ -166,6 +177,15 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
         let key = |field: &str| format!("service_hours.{}.{field}", one.name);
         let faults = review_hours(one, &config.catalogue).into_iter();
         problems.extend(faults.map(|fault| problem(key(&fault.field), fault)));
+        if let Some(working) = &one.working_days {
+            let first = working.calendar.years.first().and_then(|&year| start_of(year, one.zone));
+            let day_after = first.map(|at| at.after(Duration::from_millis(1)));
+            if day_after.is_none_or(|at| one.opening(at).is_none()) {
+                let why = "it never opens in the years whose working days are known";
+                problems.push(error(key("working_days"), None, why.to_owned()));
+            }
+            continue;
+        }
         let first = start_of(CHECKED_FROM, one.zone);
         match first.and_then(|at| one.openings(at).nth(1)) {
             Some(_) => {}
@@ -262,6 +282,11 @@ pub(super) fn render(config: &Config, now: Timestamp, count: usize) -> String {
                 text.push_str(&format!("#   opens  {}\n", in_both(opening.start, one.zone)));
             }
             text.push_str(&format!("#   closes {}\n", in_both(opening.end, one.zone)));
+        }
+        if one.openings(now).take(count).count() < count
+            && let Some(unknown) = one.unknown_after(now)
+        {
+            text.push_str(&format!("#   then unknown: {unknown}\n"));
         }
     }
     text

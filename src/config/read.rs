@@ -7,7 +7,7 @@ use super::model::{
 use super::planned::{read_hours, read_recurring};
 use super::raw::{Notes, Reader, lay_over, parse, show_duration};
 use super::{CALENDAR, DEFAULTS, Problem};
-use crate::domain::calendar::Calendar;
+use crate::domain::calendar::{Calendar, Exception, Paper};
 use crate::domain::catalogue::{Attribute, AttributeKind, Catalogue, Line};
 use crate::domain::cell::{Channel, Class, Operation};
 use crate::domain::gate::{HealthPolicy, OutagePolicy};
@@ -19,6 +19,7 @@ use crate::domain::window::{Cause, RestoreBy, Window};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use toml::Table;
 
@@ -87,7 +88,9 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
     let recurring = recurring.filter_map(|(name, r)| read_recurring(&name, r, zone, &limits));
     let recurring = recurring.collect();
     let service_hours = root.sections("service_hours").into_iter();
-    let service_hours = service_hours.filter_map(|(name, r)| read_hours(&name, r, zone)).collect();
+    let shared = calendar.clone().map(Arc::new);
+    let service_hours =
+        service_hours.filter_map(|(name, r)| read_hours(&name, r, zone, shared.as_ref())).collect();
     let mut log = root.section("log");
     let log_level: Option<LogLevel> = log.parsed("level");
     let log_format: Option<LogFormat> = log.parsed("format");
@@ -587,7 +590,7 @@ fn read_calendar(mut r: Reader<'_>, notes: &Notes) -> Option<Calendar> {
     let file = r.text("file");
     r.finish();
     if file.is_empty() {
-        return calendar_of("config/calendars/cn.toml", CALENDAR, notes);
+        return calendar_of(BUILT_IN, CALENDAR, notes);
     }
     match std::fs::read_to_string(&file) {
         Ok(text) => calendar_of(&file, &text, notes),
@@ -597,6 +600,17 @@ fn read_calendar(mut r: Reader<'_>, notes: &Notes) -> Option<Calendar> {
             None
         }
     }
+}
+
+/// Where the built-in working days stand in the sources.
+pub(super) const BUILT_IN: &str = "config/calendars/cn.toml";
+
+/// The built-in working days.
+///
+/// # Errors
+/// None in a program that passed its tests.
+pub fn built_in_calendar() -> Result<Calendar, Vec<Problem>> {
+    parse_calendar(BUILT_IN, CALENDAR)
 }
 
 /// Reads a file of working days.
@@ -613,37 +627,75 @@ pub fn parse_calendar(name: &str, text: &str) -> Result<Calendar, Vec<Problem>> 
 fn calendar_of(name: &str, text: &str, notes: &Notes) -> Option<Calendar> {
     let table = parse(name, text, notes);
     let mut r = Reader::new(name, table, notes);
-    let mut calendar =
-        Calendar { version: r.text("version"), years: Vec::new(), exceptions: BTreeMap::new() };
-    for mut paper in r.rows("paper") {
-        let year: i32 = paper.number("year", 1949..=2200);
-        if calendar.years.contains(&year) {
-            paper.error("year", Some(year.to_string()), "there is a paper for this year already");
+    let mut calendar = Calendar {
+        version: r.text("version"),
+        file: name.to_owned(),
+        years: Vec::new(),
+        papers: Vec::new(),
+        exceptions: BTreeMap::new(),
+    };
+    for paper in r.rows("paper") {
+        read_paper(paper, &mut calendar);
+    }
+    calendar.years.sort_unstable();
+    // Counting must not run from one year into a hole before another one.
+    let gap = calendar.years.windows(2).find(|pair| pair[0] + 1 < pair[1]);
+    match gap.map(|pair| pair[0] + 1) {
+        Some(year) => r.error("paper", None, format!("there is none for {year}, between others")),
+        None if calendar.years.is_empty() => r.error("paper", None, "there is none"),
+        None => {}
+    }
+    r.finish();
+    Some(calendar)
+}
+
+/// Reads one paper and lays its days over those of the paper that it amends.
+fn read_paper(mut r: Reader<'_>, calendar: &mut Calendar) {
+    let year: i32 = r.number("year", 1949..=2200);
+    let document = r.text("document");
+    if document.is_empty() {
+        r.error("document", None, "name the paper that the days rest on");
+    }
+    let published: Option<CivilDate> = r.parsed("published");
+    let amends = r.has("amends").then(|| r.text("amends"));
+    r.expect(&["amends"]);
+    let of_year = |paper: &&Arc<Paper>| paper.year == year;
+    match &amends {
+        Some(named) => {
+            let known = calendar.papers.iter().filter(of_year).any(|p| p.document == *named);
+            if !known {
+                let why = format!("no paper for {year} above it has this number");
+                r.error("amends", Some(format!("{named:?}")), why);
+            }
         }
-        calendar.years.push(year);
-        if paper.text("document").is_empty() {
-            paper.error("document", None, "name the paper that the days rest on");
+        None if calendar.papers.iter().any(|paper| paper.year == year) => {
+            let why = "there is a paper for this year already; name the one that it changes as \
+                       amends";
+            r.error("year", Some(year.to_string()), why);
         }
-        let _published: Option<CivilDate> = paper.parsed("published");
-        for (key, worked) in [("holidays", false), ("workdays", true)] {
-            for range in paper.list::<String>(key) {
-                let Some(days) = days_of(&range) else {
-                    let why = "expected yyyy-mm-dd or yyyy-mm-dd..yyyy-mm-dd, at most 31 days";
-                    paper.error(key, Some(format!("{range:?}")), why);
-                    continue;
-                };
-                for day in days {
-                    if calendar.exceptions.insert(day, worked).is_some() {
-                        paper.error(key, Some(day.to_string()), "is named twice");
-                    }
+        None => calendar.years.push(year),
+    }
+    let paper =
+        Arc::new(Paper { year, document, published: published.unwrap_or_default(), amends });
+    for (key, is_worked) in [("holidays", false), ("workdays", true)] {
+        for range in r.list::<String>(key) {
+            let Some(days) = days_of(&range) else {
+                let why = "expected yyyy-mm-dd or yyyy-mm-dd..yyyy-mm-dd, at most 31 days";
+                r.error(key, Some(format!("{range:?}")), why);
+                continue;
+            };
+            for day in days {
+                let exception = Exception { is_worked, paper: paper.clone() };
+                let before = calendar.exceptions.insert(day, exception);
+                let changed = |old: &Exception| paper.amends.as_ref() == Some(&old.paper.document);
+                if before.is_some_and(|old| !changed(&old)) {
+                    r.error(key, Some(day.to_string()), "is named twice");
                 }
             }
         }
-        paper.finish();
     }
+    calendar.papers.push(paper);
     r.finish();
-    calendar.years.sort_unstable();
-    Some(calendar)
 }
 
 fn days_of(range: &str) -> Option<Vec<CivilDate>> {

@@ -45,6 +45,7 @@ pub(super) fn observe(config: &Config, virtual_clock: bool) -> Result<(Metrics, 
         lines: lines.map(|line| (line.business.clone(), line.operation)).collect(),
         upstreams: config.upstreams.keys().cloned().collect(),
         virtual_clock,
+        calendar_ends: config.calendar.ends_at(config.zone).unwrap_or_default(),
         kafka_topics: config
             .intake_kafka
             .as_ref()

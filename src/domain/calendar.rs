@@ -1,26 +1,58 @@
 //! Working days from versioned data: an explicit entry wins, else Monday to Friday.
 //!
-//! A year without data is an error, never a guess.
+//! Every entry knows the paper that it rests on; a paper that amends another takes its place for
+//! the days that both name. A year without data is an error, never a guess, and that the data are
+//! about to end is told a month ahead.
 
-use super::time::CivilDate;
-use chrono::{Datelike, Weekday};
+use super::time::{CivilDate, Timestamp, Zone};
+use chrono::{Datelike, NaiveTime, Weekday};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The calendar has no data for a year.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the calendar has no data for {0}; add the year to the calendar file")]
 pub struct NoCalendar(pub i32);
 
+/// The month of a year from which on the next year must be known. The papers come in November at
+/// the latest, most years.
+const NEXT_YEAR_FROM: u32 = 12;
+
+/// A paper that says which days of a year are not what their weekday says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paper {
+    /// The year that it speaks of; some of its days may lie at the end of the year before.
+    pub year: i32,
+    /// Its document number.
+    pub document: String,
+    /// The day it was published.
+    pub published: CivilDate,
+    /// The document number of the paper that it changes.
+    pub amends: Option<String>,
+}
+
+/// A day that is not what its weekday says, or could be taken for one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exception {
+    /// Whether it is worked.
+    pub is_worked: bool,
+    /// The paper that says so.
+    pub paper: Arc<Paper>,
+}
+
 /// Which days are worked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Calendar {
     /// The data's version, named in every computed date.
     pub version: String,
-    /// The years that are complete.
+    /// The file that the data stand in.
+    pub file: String,
+    /// The years that are complete, one after the other.
     pub years: Vec<i32>,
-    /// Days that are not what their weekday says: `true` for a make-up workday, `false` for a
-    /// holiday.
-    pub exceptions: BTreeMap<CivilDate, bool>,
+    /// The papers, as the file has them.
+    pub papers: Vec<Arc<Paper>>,
+    /// Make-up workdays and holidays.
+    pub exceptions: BTreeMap<CivilDate, Exception>,
 }
 
 impl Calendar {
@@ -35,8 +67,23 @@ impl Calendar {
         Ok(self
             .exceptions
             .get(&day)
-            .copied()
-            .unwrap_or_else(|| !matches!(day.weekday(), Weekday::Sat | Weekday::Sun)))
+            .map_or_else(|| !is_weekend(day), |exception| exception.is_worked))
+    }
+
+    /// The year that must be known on `today` and is not: the year of `today` itself, or from the
+    /// first of December on the one that follows.
+    #[must_use]
+    pub fn lacks(&self, today: CivilDate) -> Option<i32> {
+        let next = (today.month() >= NEXT_YEAR_FROM).then(|| today.year() + 1);
+        let mut needed = [Some(today.year()), next].into_iter().flatten();
+        needed.find(|year| !self.years.contains(year))
+    }
+
+    /// The first instant that no complete year covers any more; `None` without any year.
+    #[must_use]
+    pub fn ends_at(&self, zone: Zone) -> Option<Timestamp> {
+        let day = CivilDate::from_ymd_opt(self.years.last()? + 1, 1, 1)?;
+        Some(Timestamp::from_civil(day.and_time(NaiveTime::MIN), zone))
     }
 
     /// `day` itself where it is worked, else the next day that is.
@@ -65,6 +112,12 @@ impl Calendar {
     }
 }
 
+/// Whether `day` is a Saturday or a Sunday.
+#[must_use]
+pub fn is_weekend(day: CivilDate) -> bool {
+    matches!(day.weekday(), Weekday::Sat | Weekday::Sun)
+}
+
 fn following(day: CivilDate) -> Result<CivilDate, NoCalendar> {
     day.succ_opt().ok_or(NoCalendar(day.year()))
 }
@@ -81,10 +134,19 @@ mod tests {
         // The days around the National Day of 2025.
         let holidays = (1..=8).map(|d| (CivilDate::from_ymd_opt(2025, 10, d).unwrap(), false));
         let worked = ["2025-09-28", "2025-10-11"].map(|text| (day(text), true));
+        let paper = Arc::new(Paper {
+            year: 2025,
+            document: "a paper".to_owned(),
+            published: day("2024-11-12"),
+            amends: None,
+        });
+        let of = |(day, is_worked)| (day, Exception { is_worked, paper: paper.clone() });
         Calendar {
             version: "test".to_owned(),
+            file: "test.toml".to_owned(),
             years: vec![2025],
-            exceptions: holidays.chain(worked).collect(),
+            exceptions: holidays.chain(worked).map(of).collect(),
+            papers: vec![paper],
         }
     }
 
@@ -124,5 +186,24 @@ mod tests {
         assert_eq!(calendar.is_working_day(day("2026-01-05")), Err(NoCalendar(2026)));
         assert_eq!(calendar.nth_working_day_after(day("2025-12-31"), 1), Err(NoCalendar(2026)));
         assert_eq!(calendar.first_working_day_from(day("2024-12-31")), Err(NoCalendar(2024)));
+    }
+
+    #[test]
+    fn the_next_year_is_missed_from_the_first_of_december_on_and_the_present_one_always() {
+        let calendar = calendar();
+        for (today, lacks) in [
+            ("2025-01-01", None),
+            ("2025-11-30", None),
+            ("2025-12-01", Some(2026)),
+            ("2025-12-31", Some(2026)),
+            ("2026-01-01", Some(2026)),
+            ("2026-12-01", Some(2026)),
+            ("2024-12-31", Some(2024)),
+        ] {
+            assert_eq!(calendar.lacks(day(today)), lacks, "{today}");
+        }
+        let ends = calendar.ends_at(chrono_tz::Asia::Shanghai);
+        assert_eq!(ends, "2026-01-01T00:00:00+08:00".parse().ok());
+        assert_eq!(Calendar { years: Vec::new(), ..calendar }.ends_at(chrono_tz::UTC), None);
     }
 }

@@ -3,8 +3,8 @@
 //! It comes from configuration (`config/default.toml`); nothing in the code knows a business by
 //! name. A *line* is one business and one operation.
 
-use super::cell::{Channel, Class, Operation, Selector, words};
-use super::ids::{Business, UpstreamName};
+use super::cell::{Cell, Channel, Class, Operation, Selector, words};
+use super::ids::{Business, District, Label, UpstreamName};
 use super::policy::Disposition;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +22,9 @@ words!(
         Date = "date",
     }
 );
+
+/// The attribute that is not sent but follows from whether there is a ground.
+pub const SPECIAL_CASE: &str = "special_case";
 
 /// One typed attribute of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +83,70 @@ impl Line {
     #[must_use]
     pub fn upstream(&self, class: Class) -> &UpstreamName {
         self.upstream_for.get(&class).unwrap_or(&self.upstream)
+    }
+
+    /// The cell of a submission.
+    #[must_use]
+    pub fn cell(
+        &self,
+        class: Class,
+        channel: Channel,
+        district: &District,
+        labels: &[Label],
+        attributes: &BTreeMap<String, String>,
+    ) -> Cell {
+        let in_cell = |name: &String| self.attributes.get(name).is_some_and(|a| a.in_cell);
+        let kept = attributes.iter().filter(|(name, _)| in_cell(name));
+        Cell {
+            upstream: self.upstream(class).clone(),
+            business: self.business.clone(),
+            operation: self.operation,
+            class,
+            channel,
+            district: district.clone(),
+            labels: labels.to_vec(),
+            attributes: kept.map(|(name, value)| (name.clone(), value.clone())).collect(),
+        }
+    }
+
+    /// Whether `value` is one that the attribute `name` may have within a cell.
+    ///
+    /// # Errors
+    /// What is wrong, without the value.
+    pub fn cell_value(&self, name: &str, value: &str) -> Result<(), String> {
+        match self.attributes.get(name).filter(|attribute| attribute.in_cell) {
+            None => Err("policy distinguishes by no such attribute of this line".to_owned()),
+            Some(attribute) => match attribute.kind {
+                AttributeKind::Boolean if !matches!(value, "true" | "false") => {
+                    Err("expected true or false".to_owned())
+                }
+                AttributeKind::Choice if !attribute.choices.iter().any(|c| c == value) => {
+                    Err(format!("expected one of {}", attribute.choices.join(", ")))
+                }
+                AttributeKind::Boolean
+                | AttributeKind::Choice
+                | AttributeKind::Text
+                | AttributeKind::Date => Ok(()),
+            },
+        }
+    }
+
+    /// The attributes of a cell that every submission says, or has said for it, and `given` lacks.
+    /// [`SPECIAL_CASE`] is not one of them: it follows from the ground.
+    pub fn lacking<'l>(
+        &'l self,
+        given: &'l BTreeMap<String, String>,
+    ) -> impl Iterator<Item = &'l str> {
+        let needed = self.attributes.iter().filter(|(_, a)| a.required && a.in_cell);
+        needed
+            .map(|(name, _)| name.as_str())
+            .filter(move |&name| name != SPECIAL_CASE && !given.contains_key(name))
+    }
+
+    /// Whether the line has [`SPECIAL_CASE`].
+    #[must_use]
+    pub fn has_special_case(&self) -> bool {
+        self.attributes.get(SPECIAL_CASE).is_some_and(|a| a.kind == AttributeKind::Boolean)
     }
 
     /// The order group's business name for a ticket or log line: `business.operation`.

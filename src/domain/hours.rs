@@ -7,21 +7,28 @@
 //! answer holds, and who is turned away is told the first instant at which nothing stops the cell
 //! any more, as far as that is planned.
 //!
+//! Days are those of the month, of the week and of certain months, and working days by the calendar
+//! (the first five of a month, the last two). Where the calendar does not know a year, nobody knows
+//! when it is open there: it is closed, and that it is not known is told and never guessed.
+//!
 //! Openings are half-open, `[from, until)`, in the civil time of a zone; days that follow upon each
-//! other without a break are one opening. A time that the clock skips or shows twice is read as
+//! other without a break are one opening. One that ends at an earlier time of day than it begins at
+//! goes over midnight, and belongs to the day on which it begins. A time that the clock skips or shows twice is read as
 //! everywhere ([`Timestamp::from_civil`]): skipped, it is the first instant after the gap; shown
 //! twice, it is the first of the two.
 
+use super::calendar::{Calendar, NoCalendar};
 use super::cell::{Cell, words};
 use super::ids::WindowId;
 use super::policy::{Disposition, Row, RowRef};
-use super::schedule::{Days, Weekdays};
+use super::schedule::{Days, Months, Weekdays};
 use super::time::{CivilDate, Interval, Timestamp, Zone};
 use super::window::Decision;
 use chrono::{NaiveTime, TimeDelta};
 use std::cmp::Reverse;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// How far ahead an opening is looked for: the rarest that can be written (a certain weekday on a
 /// 29 February) comes within 40 years.
@@ -89,6 +96,15 @@ impl Outside {
     }
 }
 
+/// A stretch of working days within each month, by a calendar.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkingDays {
+    /// Which of them, counted from either end of the month.
+    pub days: Days,
+    /// Says which days are worked.
+    pub calendar: Arc<Calendar>,
+}
+
 /// When some cells are open.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServiceHours {
@@ -100,9 +116,13 @@ pub struct ServiceHours {
     pub days: Option<Days>,
     /// The days of each week; all where there are none.
     pub weekdays: Option<Weekdays>,
+    /// The months; all where there are none.
+    pub months: Option<Months>,
+    /// The working days of each month; all days, worked or not, where there are none.
+    pub working_days: Option<WorkingDays>,
     /// When it opens.
     pub from: TimeOfDay,
-    /// When it closes; later than `from`.
+    /// When it closes: on the same day where it is later than `from`, else on the next.
     pub until: TimeOfDay,
     /// Why.
     pub reason: String,
@@ -111,23 +131,46 @@ pub struct ServiceHours {
 }
 
 impl ServiceHours {
-    fn opening_on(&self, day: CivilDate) -> Option<Interval> {
-        let counts = self.days.as_ref().is_none_or(|days| days.contain(day))
+    /// Whether it opens on `day`.
+    fn counts(&self, day: CivilDate) -> Result<bool, NoCalendar> {
+        let named = self.months.as_ref().is_none_or(|months| months.contain(day))
+            && self.days.as_ref().is_none_or(|days| days.contain(day))
             && self.weekdays.as_ref().is_none_or(|days| days.contain(day));
+        match &self.working_days {
+            // What is closed for another reason needs no calendar.
+            Some(working) if named => working.days.contain_working_day(day, &working.calendar),
+            Some(_) | None => Ok(named),
+        }
+    }
+
+    fn opening_on(&self, day: CivilDate) -> Result<Option<Interval>, NoCalendar> {
+        if !self.counts(day)? {
+            return Ok(None);
+        }
+        let closes_on = if self.until <= self.from { day.succ_opt() } else { Some(day) };
+        let (from, until) =
+            (self.from.on(day, self.zone), closes_on.map(|day| self.until.on(day, self.zone)));
         // All of an opening may lie in a gap.
-        let opening = || Interval::new(self.from.on(day, self.zone), self.until.on(day, self.zone));
-        counts.then(opening).flatten()
+        Ok(until.and_then(|until| Interval::new(from, until)))
+    }
+
+    /// The days from `at` on, beginning with yesterday: an opening goes over midnight, and a clock
+    /// that is put back over midnight shows the day before once more.
+    fn days_from(&self, at: Timestamp) -> impl Iterator<Item = CivilDate> + use<> {
+        let today = at.civil(self.zone).date();
+        today.pred_opt().unwrap_or(today).iter_days().take(LOOKS_AHEAD_DAYS)
     }
 
     /// The openings that are not over at `at`, in order, each as long as nothing interrupts it. Of
     /// one that has been on for days the start is not looked for further back than yesterday; one
-    /// that never ends is cut where looking ahead ends.
+    /// that never ends is cut where looking ahead ends. They end where the calendar does
+    /// ([`ServiceHours::unknown_after`]).
     pub fn openings(&self, at: Timestamp) -> impl Iterator<Item = Interval> + '_ {
-        let today = at.civil(self.zone).date();
-        // A clock that is put back over midnight shows the day before once more.
-        let yesterday = today.pred_opt().unwrap_or(today);
-        let days = yesterday.iter_days().take(LOOKS_AHEAD_DAYS);
-        let mut days = days.filter_map(|day| self.opening_on(day)).peekable();
+        let known = self.days_from(at).enumerate().map_while(move |(place, day)| {
+            // Of a yesterday that is not known nothing is left over either.
+            self.opening_on(day).or_else(|why| if place == 0 { Ok(None) } else { Err(why) }).ok()
+        });
+        let mut days = known.flatten().peekable();
         std::iter::from_fn(move || {
             let mut opening = days.next()?;
             while let Some(next) = days.next_if(|next| next.start <= opening.end) {
@@ -136,6 +179,15 @@ impl ServiceHours {
             Some(opening)
         })
         .filter(move |opening| at < opening.end)
+    }
+
+    /// The year whose working days are missing, so that no opening after the last of
+    /// [`ServiceHours::openings`] can be told; `None` where the days are known as far as anybody
+    /// looks.
+    #[must_use]
+    pub fn unknown_after(&self, at: Timestamp) -> Option<NoCalendar> {
+        self.working_days.as_ref()?;
+        self.days_from(at).skip(1).find_map(|day| self.opening_on(day).err())
     }
 
     /// The opening that `at` is in, or the next one.
@@ -149,8 +201,8 @@ impl ServiceHours {
     pub fn is_open(&self, at: Timestamp) -> bool {
         let today = at.civil(self.zone).date();
         let days = [today.pred_opt(), Some(today), today.succ_opt()];
-        let mut openings = days.into_iter().flatten().filter_map(|day| self.opening_on(day));
-        openings.any(|opening| opening.contains(at))
+        let known = days.into_iter().flatten().filter_map(|day| self.opening_on(day).ok());
+        known.flatten().any(|opening| opening.contains(at))
     }
 
     /// Whether it is open from `early` to `late` without a break.
@@ -172,9 +224,15 @@ impl ServiceHours {
         self.opening(at).filter(|opening| opening.contains(at)).map(|opening| opening.end)
     }
 
-    /// The first instant from `at` on at which it is open.
-    fn opens_at(&self, at: Timestamp) -> Option<Timestamp> {
-        if self.is_open(at) { Some(at) } else { self.opening(at).map(|o| o.start.max(at)) }
+    /// The first instant from `at` on at which it is open; `None` where it opens no more.
+    fn opens_at(&self, at: Timestamp) -> Result<Option<Timestamp>, NoCalendar> {
+        if self.is_open(at) {
+            return Ok(Some(at));
+        }
+        match self.opening(at) {
+            Some(opening) => Ok(Some(opening.start.max(at))),
+            None => self.unknown_after(at).map_or(Ok(None), Err),
+        }
     }
 }
 
@@ -193,41 +251,54 @@ pub fn are_open(hours: &[ServiceHours], cell: &Cell, early: Timestamp, late: Tim
 }
 
 /// The first instant from `at` on at which `cell` is within all of its hours.
-fn all_open_at(hours: &[ServiceHours], cell: &Cell, mut at: Timestamp) -> Option<Timestamp> {
+fn all_open_at(
+    hours: &[ServiceHours],
+    cell: &Cell,
+    mut at: Timestamp,
+) -> Result<Option<Timestamp>, NoCalendar> {
     for _ in 0..ROUNDS_MAX {
         let mut latest = at;
         for one in of(hours, cell) {
-            latest = latest.max(one.opens_at(at)?);
+            let Some(opens) = one.opens_at(at)? else { return Ok(None) };
+            latest = latest.max(opens);
         }
         if latest == at {
-            return Some(at);
+            return Ok(Some(at));
         }
         at = latest;
     }
-    None
+    Ok(None)
 }
 
-/// What the windows have decided for `cell` at `now`, with its hours beside them.
+/// What the windows have decided for `cell` at `now`, with its hours beside them; and why nobody
+/// can say when it opens, where the calendar is the reason.
 #[must_use]
-pub fn decide(hours: &[ServiceHours], cell: &Cell, said: Decision, now: Timestamp) -> Decision {
+pub fn decide(
+    hours: &[ServiceHours],
+    cell: &Cell,
+    said: Decision,
+    now: Timestamp,
+) -> (Decision, Option<NoCalendar>) {
     let closed = of(hours, cell).filter(|one| !one.is_open(now));
     // Of equals the one that was written first.
     let strictest = closed.min_by_key(|one| Reverse(one.row.disposition));
     let stopped = said.row.is_some() && !said.disposition.passes();
     // Nobody knows when a stop is over that has lasted longer than planned.
-    let unknown = stopped && said.resume_at.is_none();
+    let overruns = stopped && said.resume_at.is_none();
     let from = said.resume_at.filter(|_| stopped).unwrap_or(now).max(now);
-    let mut decision = said;
-    if (strictest.is_some() || stopped) && !unknown {
-        decision.resume_at = all_open_at(hours, cell, from);
+    let (mut decision, mut unknown) = (said, None);
+    if (strictest.is_some() || stopped) && !overruns {
+        let opens = all_open_at(hours, cell, from);
+        decision.resume_at = opens.unwrap_or_default();
+        unknown = opens.err();
     }
     let Some((one, outside)) = strictest.and_then(|one| Some((one, one.row.disposition?))) else {
-        return decision;
+        return (decision, unknown);
     };
     if stopped && outside <= decision.disposition {
-        return decision;
+        return (decision, unknown);
     }
-    Decision {
+    let decision = Decision {
         disposition: outside,
         advice: one.row.advice,
         // See `RowRef::is_of_hours`.
@@ -241,5 +312,6 @@ pub fn decide(hours: &[ServiceHours], cell: &Cell, said: Decision, now: Timestam
         alternative: one.row.alternative.clone(),
         bring: one.row.bring.clone(),
         needs_report_file: false,
-    }
+    };
+    (decision, unknown)
 }

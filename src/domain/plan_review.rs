@@ -113,7 +113,7 @@ fn review_days(window: &Window, calendar: &Calendar, faults: &mut Vec<WindowFaul
     if last < first {
         return;
     }
-    let holidays = calendar.exceptions.range(first..=last).filter(|(_, worked)| !**worked);
+    let holidays = calendar.exceptions.range(first..=last).filter(|(_, day)| !day.is_worked);
     let holidays: Vec<CivilDate> = holidays.map(|(&day, _)| day).collect();
     if let Some(day) = holidays.first() {
         let why = format!(

@@ -42,6 +42,8 @@ super::cell::words!(
         NotKept = "not_kept",
         /// The rule for deadlines makes no sense.
         WrongRule = "wrong_rule",
+        /// A clause that the notice does not have, or that no row speaks of.
+        WrongClause = "wrong_clause",
         /// Working days are needed for a year that has no calendar.
         NoCalendar = "no_calendar",
         /// It has begun, and this can be changed no longer.
@@ -85,6 +87,7 @@ pub fn review(window: &Window, catalogue: &Catalogue, calendar: &Calendar) -> Ve
     let mut faults = Faults(Vec::new());
     review_times(window, &mut faults);
     review_notice(window, &mut faults);
+    review_clauses(window, &mut faults);
     for (index, row) in window.policy.iter().enumerate() {
         review_row(window, index, row, catalogue, &mut faults);
     }
@@ -159,6 +162,47 @@ fn review_notice(window: &Window, faults: &mut Faults) {
                 );
             }
         }
+    }
+}
+
+/// Where the notice's clauses are listed, rows and clauses must be about the same: a clause that
+/// nobody wrote a row for is forgotten, a row of a clause that there is not is mistyped.
+fn review_clauses(window: &Window, faults: &mut Faults) {
+    let listed = window.notice.as_ref().map_or(&[][..], |notice| &notice.clauses);
+    if listed.is_empty() {
+        return;
+    }
+    let rows = window.policy.iter().map(|row| row.clause.as_str());
+    let deadlines = window.deadlines.iter().map(|rule| rule.clause.as_str());
+    let named: BTreeSet<&str> = rows.chain(deadlines).collect();
+    let mut known = BTreeSet::from([NOT_IN_NOTICE]);
+    for clause in listed {
+        let clause = clause.as_str();
+        if clause.trim().is_empty() {
+            faults.error(FaultCode::Unsaid, "notice.clauses", "one of them is empty");
+        } else if !known.insert(clause) {
+            let why = format!("{clause} is listed twice, or is no clause");
+            faults.error(FaultCode::WrongClause, "notice.clauses", why);
+        } else if !named.contains(clause) {
+            let why = format!("no row speaks of clause {clause}: write one, or leave it out");
+            faults.error(FaultCode::WrongClause, "notice.clauses", why);
+        }
+    }
+    let unknown = |clause: &str| {
+        let clauses = listed.join(", ");
+        format!("the notice has no clause {clause}; it has {clauses}, and {NOT_IN_NOTICE}")
+    };
+    for (index, row) in window.policy.iter().enumerate() {
+        // One without a clause is told of where rows are.
+        if !known.contains(row.clause.as_str()) && !row.clause.trim().is_empty() {
+            let field = format!("row[{index}].clause");
+            faults.error(FaultCode::WrongClause, field, unknown(&row.clause));
+        }
+    }
+    let rule = window.deadlines.as_ref().map(|rule| rule.clause.as_str());
+    if let Some(clause) = rule.filter(|clause| !known.contains(clause) && !clause.trim().is_empty())
+    {
+        faults.error(FaultCode::WrongClause, "deadlines.clause", unknown(clause));
     }
 }
 

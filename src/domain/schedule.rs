@@ -25,6 +25,7 @@
 //! not twice in an hour that is lived twice. How long something lasts is elapsed time, and not for
 //! this file to say.
 
+use super::calendar::{Calendar, NoCalendar};
 use super::time::{CivilDate, Timestamp, Zone};
 use chrono::{DateTime, Datelike, NaiveDateTime, NaiveTime, TimeDelta, Utc};
 use std::collections::BTreeSet;
@@ -213,10 +214,11 @@ enum DayOfMonth {
 }
 
 impl DayOfMonth {
-    fn in_month_of(self, date: CivilDate) -> i64 {
+    /// Its place in a month of `count` days.
+    fn place(self, count: i64) -> i64 {
         match self {
             Self::Nth(n) => i64::from(n),
-            Self::BeforeLast(n) => i64::from(date.num_days_in_month()) - i64::from(n),
+            Self::BeforeLast(n) => count - i64::from(n),
         }
     }
 
@@ -241,8 +243,34 @@ impl Days {
     /// Whether `date` is one of them. A month that lacks a day has one less.
     #[must_use]
     pub fn contain(&self, date: CivilDate) -> bool {
-        let day = i64::from(date.day());
-        self.first.in_month_of(date) <= day && day <= self.last.in_month_of(date)
+        self.contain_place(i64::from(date.day()), i64::from(date.num_days_in_month()))
+    }
+
+    /// The same where working days alone are counted; a day off is none of them.
+    ///
+    /// # Errors
+    /// [`NoCalendar`] where the calendar does not know the year.
+    pub fn contain_working_day(
+        &self,
+        date: CivilDate,
+        calendar: &Calendar,
+    ) -> Result<bool, NoCalendar> {
+        if !calendar.is_working_day(date)? {
+            return Ok(false);
+        }
+        let (mut place, mut count) = (0, 0);
+        let first = date.with_day(1).unwrap_or(date);
+        for day in first.iter_days().take(usize::from(date.num_days_in_month())) {
+            if calendar.is_working_day(day)? {
+                count += 1;
+                place += i64::from(day <= date);
+            }
+        }
+        Ok(self.contain_place(place, count))
+    }
+
+    fn contain_place(&self, place: i64, count: i64) -> bool {
+        self.first.place(count) <= place && place <= self.last.place(count)
     }
 }
 
@@ -272,6 +300,35 @@ impl FromStr for Days {
                     .to_owned(),
         })?;
         Ok(Self { text: text.to_owned(), first, last })
+    }
+}
+
+/// Months of the year, written as in an expression: `1,4,7,10`, `jan-mar`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Months {
+    text: String,
+    set: BTreeSet<u32>,
+}
+
+impl Months {
+    /// Whether `date` is in one of them.
+    #[must_use]
+    pub fn contain(&self, date: CivilDate) -> bool {
+        self.set.contains(&date.month())
+    }
+}
+
+impl fmt::Display for Months {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for Months {
+    type Err = InvalidSchedule;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSchedule> {
+        Ok(Self { text: text.to_owned(), set: MONTH.set(text)? })
     }
 }
 

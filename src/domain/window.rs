@@ -32,6 +32,10 @@ pub struct Notice {
     /// SHA-256 of its text, in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// Its clauses, as it numbers them. Where they are listed, each needs a row, and no row may
+    /// name another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clauses: Vec<String>,
 }
 
 words!(

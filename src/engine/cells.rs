@@ -31,8 +31,7 @@ impl Machine {
         }
         let upstream = self.upstream(&cell.upstream);
         self.met(cell);
-        let line = self.settings.catalogue.line(&cell.business, cell.operation);
-        let long = line.is_some_and(|line| line.long);
+        let long = self.is_long(cell);
         let cell = Arc::new(cell.clone());
         let id = u32::try_from(self.cells.len()).unwrap_or(u32::MAX);
         self.cells.push(CellSlot {
@@ -57,6 +56,12 @@ impl Machine {
         let gate = self.gate_of(id, self.last_at);
         self.cells[id as usize].gate = gate;
         id
+    }
+
+    /// Whether the work of a cell takes long, by the catalogue.
+    pub(super) fn is_long(&self, cell: &Cell) -> bool {
+        let line = self.settings.catalogue.line(&cell.business, cell.operation);
+        line.is_some_and(|line| line.long)
     }
 
     /// The place of an institution.

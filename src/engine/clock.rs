@@ -27,7 +27,7 @@ use crate::domain::cell::{Cell, Selector};
 use crate::domain::gate::GateState;
 use crate::domain::ids::WindowId;
 use crate::domain::time::{Now, Timestamp};
-use crate::domain::window::{self, Lock};
+use crate::domain::window::{self, Lock, Window};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -210,16 +210,31 @@ impl Machine {
     /// that the wall clock shows. A window closes until somebody restores it, so that what is
     /// closed at the earlier reading is closed at the later one too.
     pub(super) fn lock_of(&self, cell: &Cell, now: Timestamp) -> Option<(&WindowId, Lock)> {
-        let windows = || self.in_play();
+        self.lock_among(self.windows_in_play(), cell, now)
+    }
+
+    /// The same among some windows.
+    fn lock_among<'w>(
+        &self,
+        windows: &'w [Arc<Window>],
+        cell: &Cell,
+        now: Timestamp,
+    ) -> Option<(&'w WindowId, Lock)> {
+        let windows = || windows.iter().map(AsRef::as_ref);
         let (_, late) = self.readings(now);
         let at_late = || window::lock(windows(), cell, late);
         window::lock(windows(), cell, now).or_else(|| if late == now { None } else { at_late() })
     }
 
-    /// What a window makes of the gate of `cell`; `None` where no window closes it.
-    pub(super) fn gate_by_windows(&self, cell: &Cell, now: Timestamp) -> Option<GateState> {
-        let (_, lock) = self.lock_of(cell, now)?;
-        let windows = || self.in_play();
+    /// What one of `windows` makes of the gate of `cell`; `None` where none closes it.
+    pub(super) fn gate_by_windows(
+        &self,
+        windows: &[Arc<Window>],
+        cell: &Cell,
+        now: Timestamp,
+    ) -> Option<GateState> {
+        let (_, lock) = self.lock_among(windows, cell, now)?;
+        let windows = || windows.iter().map(AsRef::as_ref);
         let at = |at| window::lock(windows(), cell, at).map(|(_, lock)| lock);
         // A closed gate that both times explain alike is closed by the window and nothing else,
         // except that no probe may open it now.

@@ -6,7 +6,7 @@ use super::machine::Machine;
 use super::settings::sabotaged;
 use super::step::Decision;
 use super::view::DeadlineView;
-use super::view::{Affected, Explained, Inversion, Preview};
+use super::view::{Affected, DateExplained, Inversion, Preview};
 use crate::domain::deadline::{self, Computed, Extension};
 use crate::domain::ids::{Business, Seq};
 use crate::domain::term::{Deadline, Ground};
@@ -180,19 +180,19 @@ impl Machine {
     ///
     /// # Errors
     /// [`Fault::NoCalendar`] where the calendar does not reach.
-    pub fn explain(
+    pub fn explain_date(
         &self,
         business: &Business,
         original: Deadline,
         now: Timestamp,
-    ) -> Result<Explained, Fault> {
+    ) -> Result<DateExplained, Fault> {
         let computed = self.deadline(business, original, now)?;
         let windows = self.windows.iter().map(AsRef::as_ref);
         let zone = self.settings.zone;
         let words = deadline::in_words(&computed, business, windows, now, zone);
         let known = self.dates.get(&(business.clone(), original));
         let told = known.map(|known| known.told.clone()).unwrap_or_default();
-        Ok(Explained { computed, words, told })
+        Ok(DateExplained { computed, words, told })
     }
 
     /// Which known dates would move, and whom they concern, if `changed` took the place of the

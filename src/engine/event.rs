@@ -345,6 +345,8 @@ pub enum Reply {
         record: Arc<TurnedAway>,
         /// What the decision said.
         decision: Box<crate::domain::window::Decision>,
+        /// Why nobody can say when it is open again, where the calendar is the reason.
+        unknown: Option<crate::domain::calendar::NoCalendar>,
     },
     /// Refused because of what it says; nothing was journaled.
     Invalid(Fault),

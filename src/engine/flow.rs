@@ -10,13 +10,13 @@ use super::live::{CHAINED, NEEDS_CREDENTIAL, READY, Slot, UNQUEUED};
 use super::machine::{Due, Machine};
 use super::settings::sabotaged;
 use super::step::{Decision, Effect, SendOrder};
-use crate::domain::cell::{Operation, Selector};
+use crate::domain::cell::{Cell, Operation, Selector};
 use crate::domain::gate::{GateState, HealthPhase, Probe};
 use crate::domain::ids::{AttemptNo, Seq};
 use crate::domain::outcome::TransientReason;
 use crate::domain::state::State;
 use crate::domain::time::{Now, Timestamp};
-use crate::domain::window::{self, Act, Lock, Proof, RestoreBy};
+use crate::domain::window::{self, Act, Lock, Proof, RestoreBy, Window};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -50,25 +50,40 @@ impl Machine {
         if sabotaged!(self.settings, IgnoreGate) {
             return GateState::Open;
         }
-        self.gate_by_facts(id, now)
+        self.gate_of_slot(id, now)
     }
 
     /// The same, computed from what is known and nothing that was kept.
-    fn gate_by_facts(&self, id: u32, now: Timestamp) -> GateState {
+    fn gate_of_slot(&self, id: u32, now: Timestamp) -> GateState {
         let slot = &self.cells[id as usize];
+        let phase = self.upstreams[slot.upstream].health.phase;
+        self.gate_by_facts(self.windows_in_play(), (&slot.cell, slot.long), phase, now)
+    }
+
+    /// What `windows` and everything else make of the gate of `cell`, whose work is `long` or not and whose upstream
+    /// is in `phase`.
+    pub(super) fn gate_by_facts(
+        &self,
+        windows: &[Arc<Window>],
+        (cell, long): (&Cell, bool),
+        phase: HealthPhase,
+        now: Timestamp,
+    ) -> GateState {
         // While the clock is not believed, a closing holds if either time says so.
         let (early, late) = self.readings(now);
-        if self.overrides.iter().any(|o| o.closes(&slot.cell, early, late)) {
+        if self.overrides.iter().any(|o| o.closes(cell, early, late)) {
             return GateState::ClosedByOperator;
         }
-        if let Some(closed) = self.gate_by_windows(&slot.cell, now) {
+        if let Some(closed) = self.gate_by_windows(windows, cell, now) {
             return closed;
         }
-        if !self.is_in_service(&slot.cell, now) {
+        if !self.is_in_service(cell, now) {
             return GateState::ClosedBySchedule;
         }
-        match self.upstreams[slot.upstream].health.phase {
-            HealthPhase::Open | HealthPhase::Reopening if self.is_closing(id, now) => {
+        match phase {
+            HealthPhase::Open | HealthPhase::Reopening
+                if self.closing_by(cell, long, now).is_some() =>
+            {
                 GateState::Closing
             }
             HealthPhase::Open => GateState::Open,
@@ -291,7 +306,7 @@ impl Machine {
         let attempt = AttemptNo(u32::from(live.attempts) + 1);
         self.push(out, Change::AttemptStarted { transaction, attempt, at: now });
         let cell = &self.cells[live.cell as usize];
-        let gate = self.gate_by_facts(live.cell, now);
+        let gate = self.gate_of_slot(live.cell, now);
         let may = gate.lets_through() || (live.is(CHAINED) && gate.lets_finish());
         let closes_at = self.closes_by_plan(live.cell, now);
         out.effects.push(Effect::Send(Box::new(SendOrder {
@@ -548,11 +563,10 @@ impl Machine {
     ) {
         let name = self.upstreams[index].name.clone();
         let Some(settings) = self.settings.upstreams.get(&name).cloned() else { return };
-        let cells: Vec<Arc<crate::domain::cell::Cell>> =
+        let cells: Vec<Arc<Cell>> =
             self.cells.iter().filter(|c| c.upstream == index).map(|c| c.cell.clone()).collect();
-        let lock_of = |cell: &Arc<crate::domain::cell::Cell>| {
-            window::lock(self.in_play(), cell, now).map(|(_, lock)| lock)
-        };
+        let lock_of =
+            |cell: &Arc<Cell>| window::lock(self.in_play(), cell, now).map(|(_, lock)| lock);
         let locks: Vec<Option<Lock>> = cells.iter().map(lock_of).collect();
         let stopped = |l: &Option<Lock>| matches!(l, Some(Lock::Stopped | Lock::Verifying));
         let wholly_stopped = !locks.is_empty() && locks.iter().all(stopped);

@@ -26,6 +26,12 @@ impl Machine {
         std::mem::take(&mut self.arrivals)
     }
 
+    /// The year whose working days must be known at `now` and are not.
+    #[must_use]
+    pub fn calendar_lacks(&self, now: Timestamp) -> Option<i32> {
+        self.settings.calendar.lacks(now.civil(self.settings.zone).date())
+    }
+
     /// How much there may be of anything.
     #[must_use]
     pub fn limits(&self) -> &Limits {

@@ -7,16 +7,14 @@ use super::change::AuditHead;
 use super::live::{NONE, PRE_ACCEPTED, Slot};
 use super::machine::Machine;
 use super::view::{GateView, TicketView, TransactionView, Untold, UpstreamView};
+use crate::domain::catalogue::Catalogue;
 use crate::domain::cell::Cell;
 use crate::domain::gate::{GateState, Override};
-use crate::domain::hours;
 use crate::domain::ids::Seq;
 use crate::domain::ledger::Books;
-use crate::domain::policy::Disposition;
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
 use crate::domain::time::Timestamp;
-use crate::domain::window::{self, Decision};
 use std::sync::atomic::Ordering;
 
 impl Machine {
@@ -97,7 +95,7 @@ impl Machine {
                 window: self
                     .lock_of(&slot.cell, now)
                     .map(|(id, _)| id)
-                    .or_else(|| self.closing_by(slot, now))
+                    .or_else(|| self.closing_by(&slot.cell, slot.long, now))
                     .cloned(),
                 waiting: slot.waiting,
                 in_flight: slot.out,
@@ -185,11 +183,10 @@ impl Machine {
         })
     }
 
-    /// What would be done with a submission to `cell` at any instant `at`.
+    /// The businesses.
     #[must_use]
-    pub fn decide(&self, cell: &Cell, normal: Disposition, at: Timestamp) -> Decision {
-        let said = window::decide(self.expected_at(at).iter().map(AsRef::as_ref), cell, normal, at);
-        hours::decide(&self.settings.service_hours, cell, said, at)
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.settings.catalogue
     }
 
     /// The gate of `cell`, where it has been seen.

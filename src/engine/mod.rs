@@ -28,6 +28,7 @@ pub mod change;
 pub mod clock;
 pub mod deadlines;
 pub mod event;
+pub mod explain;
 mod flow;
 pub mod forecast;
 mod gauges;

@@ -25,7 +25,7 @@
 //! that is known are not asked again at each submission; `Plan` keeps the others.
 
 use super::change::Change;
-use super::machine::{CellSlot, Due, Machine};
+use super::machine::{Due, Machine};
 use super::step::Decision;
 use super::view::{HoursView, OccurrenceView, RecurringView};
 use crate::domain::cell::Cell;
@@ -33,7 +33,7 @@ use crate::domain::hours;
 use crate::domain::ids::WindowId;
 use crate::domain::recurring;
 use crate::domain::time::{Interval, Timestamp};
-use crate::domain::window::{self, Phase, Window};
+use crate::domain::window::{Phase, Window};
 use std::sync::Arc;
 
 /// Later than anything that is planned.
@@ -140,17 +140,12 @@ impl Machine {
         windows.chain(cutoffs).chain(hours.filter_map(|one| one.closes_at(now))).min()
     }
 
-    /// Whether a stop of the long work of cell `id` is so near that it is not begun any more, by
-    /// either time where the clock is doubted.
-    pub(super) fn is_closing(&self, id: u32, now: Timestamp) -> bool {
-        self.closing_by(&self.cells[id as usize], now).is_some()
-    }
-
-    /// The window that stops it.
-    pub(super) fn closing_by(&self, slot: &CellSlot, now: Timestamp) -> Option<&WindowId> {
+    /// The window whose stop of `cell` is so near that `long` work is not begun any more, by either
+    /// time where the clock is doubted.
+    pub(super) fn closing_by(&self, cell: &Cell, long: bool, now: Timestamp) -> Option<&WindowId> {
         let (early, late) = self.readings(now);
-        let near = |w: &Window| w.is_closing(&slot.cell, early) || w.is_closing(&slot.cell, late);
-        let mut windows = self.in_play().filter(|_| slot.long);
+        let near = |w: &Window| w.is_closing(cell, early) || w.is_closing(cell, late);
+        let mut windows = self.in_play().filter(|_| long);
         windows.find(|w| near(w)).map(|w| &w.id)
     }
 
@@ -161,28 +156,17 @@ impl Machine {
         windows.chain(hours).min()
     }
 
-    /// What is done with a submission to `cell` now.
-    pub(super) fn decide_now(
-        &self,
-        cell: &Cell,
-        normal: crate::domain::policy::Disposition,
-        now: Timestamp,
-    ) -> window::Decision {
-        let said = window::decide(self.in_play(), cell, normal, now);
-        hours::decide(&self.settings.service_hours, cell, said, now)
-    }
-
     /// The windows as they are expected to stand at `at`: with what will have been declared by
     /// then, and without the recurring ones that are planned to be over; else one night that is
     /// still to come would answer for every later day.
-    pub(super) fn expected_at(&self, at: Timestamp) -> Vec<Arc<Window>> {
+    pub(super) fn expected_at(&self, at: Timestamp, now: Timestamp) -> Vec<Arc<Window>> {
         let over = |w: &Window| {
-            let to_come = self.last_at < w.planned.end;
+            let to_come = now < w.planned.end;
             to_come && w.planned.end <= at && recurring::origin(&w.id).is_some()
         };
         let of = |one: &recurring::Recurring| {
             let planned = one.after(at.before(one.lasts)).next()?;
-            let comes = planned.contains(at) && self.last_at < planned.end;
+            let comes = planned.contains(at) && now < planned.end;
             let window = one.window(planned, at).filter(|_| comes)?;
             Some(window).filter(|window| !self.unrestored.contains_key(&window.id)).map(Arc::new)
         };
@@ -219,15 +203,20 @@ impl Machine {
     #[must_use]
     pub fn service_hours(&self, now: Timestamp, count: usize) -> Vec<HoursView> {
         let hours = self.settings.service_hours.iter();
-        let view = |one: &hours::ServiceHours| HoursView {
-            name: one.name.clone(),
-            zone: one.zone,
-            is_open: one.is_open(now),
-            cells: one.row.cells.clone(),
-            outside: one.row.disposition,
-            clause: one.row.clause.clone(),
-            reason: one.reason.clone(),
-            next: one.openings(now).take(count).collect(),
+        let view = |one: &hours::ServiceHours| {
+            let next: Vec<Interval> = one.openings(now).take(count).collect();
+            let unknown = (next.len() < count).then(|| one.unknown_after(now)).flatten();
+            HoursView {
+                name: one.name.clone(),
+                zone: one.zone,
+                is_open: one.is_open(now),
+                cells: one.row.cells.clone(),
+                outside: one.row.disposition,
+                clause: one.row.clause.clone(),
+                reason: one.reason.clone(),
+                next,
+                unknown,
+            }
         };
         hours.map(view).collect()
     }

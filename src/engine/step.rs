@@ -5,6 +5,7 @@
 
 use super::change::{Accepted, Change, Private, ResolvedBy, Settlement, Told, TurnedAway};
 use super::event::{Event, Fault, Live as LiveAnswer, Reply, ReplyTo, Sought, Submission};
+use super::explain::{Asked, Disposed};
 use super::live::UNQUEUED;
 use super::machine::{AtHand, Due, Machine, Waiter};
 use super::ports::Answer;
@@ -13,7 +14,7 @@ use crate::domain::cell::{Cell, Operation};
 use crate::domain::gate::{GateState, HealthPhase};
 use crate::domain::ids::{AttemptNo, InstitutionCode, Seq, UpstreamName};
 use crate::domain::outcome::{DoubtReason, Finding, Outcome, TransientReason};
-use crate::domain::policy::{Advice, Disposition};
+use crate::domain::policy::Disposition;
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
 use crate::domain::time::{Now, Timestamp};
@@ -234,14 +235,10 @@ impl Machine {
             return Some(Reply::Invalid(fault));
         }
         let cell = self.intern_cell(&s.cell);
-        let mut decision = self.decide_now(&s.cell, s.line.normal, now);
         let gate = self.cells[cell as usize].gate;
-        if !s.line.queued && !gate.lets_through() {
-            decision.disposition = Disposition::Refuse;
-        }
-        if decision.disposition == Disposition::PassOrHold && !s.credit {
-            decision.disposition = Disposition::PassOrTicket;
-        }
+        let asked =
+            Asked { cell: &s.cell, normal: s.line.normal, queued: s.line.queued, credit: s.credit };
+        let Disposed { decision, unknown, .. } = self.dispose(self.in_play(), &asked, gate, now);
         let (date, is_final) = match s.deadline {
             Some(original) => match self.deadline(&s.cell.business, original.into(), now) {
                 Ok(computed) => (super::deadlines::as_one_move(&computed), computed.is_final),
@@ -260,7 +257,8 @@ impl Machine {
                 deadline: date,
             });
             let number = self.push(out, Change::TurnedAway(record.clone()));
-            return Some(Reply::TurnedAway { number, record, decision: Box::new(decision) });
+            let decision = Box::new(decision);
+            return Some(Reply::TurnedAway { number, record, decision, unknown });
         }
         if decision.disposition == Disposition::PreAccept
             && decision.needs_report_file
@@ -270,10 +268,9 @@ impl Machine {
                 "a pre-accepted case needs its report file among the attachments",
             )));
         }
-        let advice = advice_for(decision.disposition, decision.advice, gate);
         let told = Told {
             disposition: decision.disposition,
-            advice,
+            advice: decision.advice,
             row: decision.row,
             resume_at: decision.resume_at,
             alternative: decision.alternative,
@@ -778,21 +775,4 @@ fn is_kept(disposition: Disposition, gate: GateState, waited_for: bool) -> bool 
         | GateState::Verifying => false,
     };
     disposition.passes() && !at_once
-}
-
-/// What the counter is told when the row does not say.
-fn advice_for(disposition: Disposition, row: Advice, gate: GateState) -> Advice {
-    if row != Advice::None {
-        return row;
-    }
-    match disposition {
-        Disposition::Pass => Advice::None,
-        Disposition::PassOrTicket if !gate.lets_through() => Advice::ChargeFull,
-        Disposition::PassOrTicket => Advice::DoNotFinalise,
-        Disposition::PassOrHold => Advice::Credit,
-        Disposition::Hold => Advice::None,
-        Disposition::HoldForRelease => Advice::MaterialsTaken,
-        Disposition::PreAccept => Advice::MaterialsTaken,
-        Disposition::Refuse => Advice::ComeBack,
-    }
 }

@@ -1,5 +1,6 @@
 //! What the edges may see of the state: plain values, copied out while the engine stands still.
 
+use crate::domain::calendar::NoCalendar;
 use crate::domain::cell::{Cell, Selector};
 use crate::domain::deadline::Computed;
 use crate::domain::gate::{GateState, Health};
@@ -169,7 +170,7 @@ pub struct DeadlinesView {
 
 /// A date with all that can be said of it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Explained {
+pub struct DateExplained {
     /// As it holds.
     pub computed: Computed,
     /// How it came about, sentence by sentence.
@@ -291,4 +292,6 @@ pub struct HoursView {
     pub reason: String,
     /// The next openings, in order.
     pub next: Vec<Interval>,
+    /// Why no more of them can be told, where the calendar ends behind them.
+    pub unknown: Option<NoCalendar>,
 }

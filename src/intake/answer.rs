@@ -120,8 +120,15 @@ pub(super) fn problem_of(state: &State, reply: Reply, now: Timestamp) -> Problem
             let detail = format!("the key belongs to {id}, which has other content");
             Problem::new(Code::IdempotencyKeyReused, detail)
         }
-        Reply::TurnedAway { number, record, decision } => {
-            suspended(state, number, &record, &decision, now)
+        Reply::TurnedAway { number, record, decision, unknown } => {
+            let mut problem = suspended(state, number, &record, &decision, now);
+            if let Some(why) = unknown {
+                problem.detail =
+                    format!("policy turns this business away, until nobody knows when: {why}")
+                        .into();
+                problem.resume_unknown = Some(Code::NoCalendar);
+            }
+            problem
         }
         Reply::Invalid(fault) => faulty(&fault),
         Reply::Unavailable => unavailable(),

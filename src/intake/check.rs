@@ -7,7 +7,7 @@
 use super::State;
 use super::content::Content;
 use super::wire::{self, Field, Forbidden, Wire};
-use crate::domain::catalogue::{AttributeKind, Line};
+use crate::domain::catalogue::{AttributeKind, Line, SPECIAL_CASE};
 use crate::domain::cell::{Cell, Channel, Class, Institution, Operation};
 use crate::domain::ids::{IdempotencyKey, Seq};
 use crate::domain::money::Money;
@@ -102,25 +102,8 @@ pub(super) fn cell(
     channel: Channel,
     attributes: &BTreeMap<String, String>,
 ) -> Cell {
-    let in_cell = |name: &str| line.attributes.get(name).is_some_and(|a| a.in_cell);
-    Cell {
-        upstream: line.upstream(institution.class).clone(),
-        business: line.business.clone(),
-        operation: line.operation,
-        class: institution.class,
-        channel,
-        district: institution.district.clone(),
-        labels: institution.labels.clone(),
-        attributes: attributes
-            .iter()
-            .filter(|(name, _)| in_cell(name))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect(),
-    }
+    line.cell(institution.class, channel, &institution.district, &institution.labels, attributes)
 }
-
-/// The attribute that is not sent but follows from whether there is a ground.
-pub(super) const SPECIAL_CASE: &str = "special_case";
 
 struct Check<'a, 's> {
     state: &'s State,
@@ -429,8 +412,7 @@ impl<'a, 's> Check<'a, 's> {
                 }
             }
         }
-        let declared = |name| line.attributes.get(name);
-        if declared(SPECIAL_CASE).is_some_and(|a| a.kind == AttributeKind::Boolean) {
+        if line.has_special_case() {
             let derived = has_ground.to_string();
             if values.insert(SPECIAL_CASE.to_owned(), derived.clone()).is_some_and(|v| v != derived)
             {

@@ -6,12 +6,14 @@
 use super::answer;
 use super::check::{self, Given};
 use super::{Caller, Query, Shared, missing};
-use crate::domain::catalogue::Line;
+use crate::domain::catalogue::{Line, SPECIAL_CASE};
 use crate::domain::cell::{Channel, Operation};
+use crate::domain::gate::GateState;
 use crate::domain::ids::{Business, WindowId};
 use crate::domain::policy::{Advice, Disposition};
 use crate::domain::time::{Timestamp, Zone};
-use crate::domain::window::{Decision, Phase, Window};
+use crate::domain::window::{Phase, Window};
+use crate::engine::explain::{self, Asked, Because, Explained, Lost};
 use crate::web::problem::{self, FieldError, PolicyMention, Problem};
 use axum::extract::{Request, State as Taken};
 use axum::http::StatusCode;
@@ -37,10 +39,17 @@ pub(super) struct Policy {
     /// What the counter would be told.
     #[schema(value_type = String)]
     counter_action: Advice,
+    /// What decides: `ordinary_day`, `window`, `service_hours`, `gate_closed` or `no_credit`.
+    #[schema(value_type = String)]
+    because: Because,
     /// The row of the notice that decides; none on an ordinary day.
     policy: Option<PolicyMention>,
     /// When the stop is planned to be over.
     resume_at: Option<String>,
+    /// Why that is not known, where the calendar is the reason: `no_calendar`.
+    #[schema(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resume_unknown: Option<problem::Code>,
     /// Where to go instead.
     alternative: Option<String>,
     /// What to bring or keep.
@@ -49,6 +58,40 @@ pub(super) struct Policy {
     needs_report_file: bool,
     /// Whether a live attempt needs the patient's credential.
     needs_credential: bool,
+    /// How the gate stands; absent where the question is not about now.
+    #[schema(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gate: Option<GateState>,
+    /// The service hours of the business.
+    service_hours: Vec<HoursThen>,
+    /// What else speaks of it, and why that does not decide.
+    others: Vec<OtherRow>,
+}
+
+/// Service hours at the instant that was asked about.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct HoursThen {
+    #[schema(value_type = String)]
+    name: WindowId,
+    /// Whether they are on.
+    open: bool,
+    /// When that changes next; absent where nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+}
+
+/// A row that speaks of the submission and does not decide.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct OtherRow {
+    /// Where it stands; version 0 is that of service hours.
+    policy: PolicyMention,
+    /// What it says; none where nobody has decided yet.
+    #[schema(value_type = Option<String>)]
+    disposition: Option<Disposition>,
+    /// Why it does not decide: `narrower_row`, `earlier_row`, `not_in_force`, `stricter`,
+    /// `first_of_equals` or `within_hours`.
+    #[schema(value_type = String)]
+    lost: Lost,
 }
 
 /// Says what would be done with a submission, and why. Further parameters are attributes.
@@ -96,6 +139,12 @@ pub(super) async fn policy(
         let detail = format!("not open to a submitter of class {}", institution.class).into();
         problems.push(FieldError { pointer: "/operation".to_owned(), detail, code: None });
     }
+    if let (Some(line), Some(channel)) = (line, channel)
+        && !line.channels.contains(&channel)
+    {
+        let detail = format!("not open through the channel {channel}").into();
+        problems.push(FieldError { pointer: "/channel".to_owned(), detail, code: None });
+    }
     let (Some(line), Some(channel)) = (line, channel) else {
         return Err(Problem::fields(problems));
     };
@@ -103,16 +152,26 @@ pub(super) async fn policy(
     query.end(problems)?;
 
     let cell = check::cell(line, institution, channel, &attributes);
-    let (normal, asked) = (line.normal, at);
-    let decided = state.engine.read(move |machine, now| {
-        let at = asked.unwrap_or(now.wall);
-        (at, machine.decide(&cell, normal, at))
+    let (normal, queued, credit) = (line.normal, line.queued, institution.credit);
+    let explained = state.engine.read(move |machine, now| {
+        machine.explain(&Asked { cell: &cell, normal, queued, credit }, at, now.wall)
     });
-    let (at, decision) = decided.await.ok_or_else(answer::unavailable)?;
-    answer::json_response(StatusCode::OK, &explain(line, channel, at, decision, state.zone))
+    let explained = explained.await.ok_or_else(answer::unavailable)?;
+    answer::json_response(StatusCode::OK, &explain(line, channel, explained, state.zone))
 }
 
-fn explain(line: &Line, channel: Channel, at: Timestamp, said: Decision, zone: Zone) -> Policy {
+fn explain(line: &Line, channel: Channel, explained: Explained, zone: Zone) -> Policy {
+    let Explained { at, decision: said, because, unknown, gate, hours, others } = explained;
+    let then = |one: explain::HoursThen| HoursThen {
+        name: one.name,
+        open: one.is_open,
+        until: one.until.map(|at| at.rfc3339(zone)),
+    };
+    let other = |one: explain::Other| OtherRow {
+        policy: PolicyMention::from(&one.row),
+        disposition: one.disposition,
+        lost: one.lost,
+    };
     Policy {
         business: line.business.clone(),
         operation: line.operation,
@@ -120,12 +179,17 @@ fn explain(line: &Line, channel: Channel, at: Timestamp, said: Decision, zone: Z
         at: at.rfc3339(zone),
         disposition: said.disposition,
         counter_action: said.advice,
+        because,
         policy: said.row.as_ref().map(PolicyMention::from),
         resume_at: said.resume_at.map(|at| at.rfc3339(zone)),
+        resume_unknown: unknown.map(|_| problem::Code::NoCalendar),
         alternative: said.alternative,
         bring: said.bring,
         needs_report_file: said.needs_report_file,
         needs_credential: line.needs_credential,
+        gate,
+        service_hours: hours.into_iter().map(then).collect(),
+        others: others.into_iter().map(other).collect(),
     }
 }
 
@@ -179,8 +243,16 @@ fn attributes(
             }
         }
     }
-    if has_ground && line.attributes.contains_key(check::SPECIAL_CASE) {
-        values.insert(check::SPECIAL_CASE.to_owned(), true.to_string());
+    if line.has_special_case() {
+        values.insert(SPECIAL_CASE.to_owned(), has_ground.to_string());
+    }
+    for name in line.lacking(&values) {
+        // Named wrong, it is not missing.
+        let pointer = format!("/{name}");
+        if !problems.iter().any(|problem| problem.pointer == pointer) {
+            let detail = "is missing, and policy may distinguish by it".into();
+            problems.push(FieldError { pointer, detail, code: None });
+        }
     }
     values
 }

@@ -269,6 +269,9 @@ fn sentence(told: &Told, zone: Zone) -> Message {
         en.push_str(en_when);
         say_when(at.civil(zone), &mut zh, &mut en);
         zh.push_str(zh_what);
+    } else if closed {
+        zh.push_str("；开始办理时间尚未确定");
+        en.push_str("; when it opens is not known yet");
     }
     if let Some(Extension { from, to, .. }) = &told.deadline {
         zh.push_str(&format!("；期限由{from}顺延至{to}"));
@@ -387,6 +390,11 @@ mod tests {
         let (zh, en) = say(Disposition::Refuse, Advice::ComeBack);
         assert!(zh.contains("服务时间") && !zh.contains("恢复"), "{zh}");
         assert!(en.contains("come back in service hours") && !en.contains("restart"), "{en}");
+        let row = Some(row.clone());
+        let unknown = Told { row, resume_at: None, ..told(Disposition::Hold, Advice::None) };
+        let Message { zh, en } = sentence(&unknown, chrono_tz::UTC);
+        assert_eq!(zh, "已受理并保存，服务时间开始后自动办理；开始办理时间尚未确定。");
+        assert!(en.ends_with("when service hours begin; when it opens is not known yet."), "{en}");
     }
 
     #[test]

@@ -215,6 +215,8 @@ fn window(d: &mut Dice) -> Window {
             published_at: d.at(),
             document: d.maybe(Dice::text),
             digest: None,
+            // Younger than the stored formats that this is compared with.
+            clauses: Vec::new(),
         }),
         policy: Vec::new(),
         deadlines: None,

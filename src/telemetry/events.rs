@@ -33,7 +33,7 @@ fn count_line(cell: &Cell, which: impl FnOnce(&Line) -> &::metrics::Counter) {
 
 /// Seconds since the Unix epoch; 0 for none.
 #[expect(clippy::cast_precision_loss, reason = "milliseconds until the year 280000 are exact")]
-fn seconds(at: Option<Timestamp>) -> f64 {
+pub(super) fn seconds(at: Option<Timestamp>) -> f64 {
     at.map_or(0.0, |at| at.as_millis() as f64 / 1000.0)
 }
 

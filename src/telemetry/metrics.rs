@@ -15,6 +15,7 @@ use crate::domain::ids::{Business, UpstreamName};
 use crate::domain::outcome::{DoubtReason, TransientReason};
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
+use crate::domain::time::Timestamp;
 use crate::domain::window::Phase;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use metrics_exporter_prometheus::{
@@ -90,6 +91,8 @@ catalogue! {
         "1 when the configuration was in force after it was last read, 0 when it was refused";
     CONFIG_RELOADED_AT Kind::Gauge, "holdover_config_last_reload_success_timestamp_seconds", &[],
         "When a configuration was last taken over, the start included";
+    CALENDAR_END Kind::Gauge, "holdover_calendar_end_timestamp_seconds", &[],
+        "When the last year ends whose working days are known";
     AUDIT_LOSSES Kind::Gauge, "holdover_audit_losses", &[],
         "Times that the audit log was found shorter than the journal had noted, by the log itself";
     HTTP_REQUESTS Kind::Counter, "holdover_http_requests_total",
@@ -392,6 +395,7 @@ impl Series {
         let upstream = |name: &UpstreamName| (name.clone(), Upstream::new(name.as_str()));
         let index_ready = gauge!(INDEX_READY);
         index_ready.set(0);
+        gauge!(CALENDAR_END).set(super::events::seconds(Some(known.calendar_ends)));
         gauge!(KAFKA_TOPICS).set(f64::from(known.kafka_topics));
         Self {
             lines: known.lines.iter().map(line).collect(),
@@ -523,6 +527,8 @@ pub struct Known {
     pub upstreams: Vec<UpstreamName>,
     /// Whether a driver moves the clock.
     pub virtual_clock: bool,
+    /// When the last year ends whose working days are known.
+    pub calendar_ends: Timestamp,
     /// How many topics of Kafka are to be taken in.
     pub kafka_topics: u32,
 }

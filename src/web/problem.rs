@@ -323,6 +323,11 @@ pub struct ProblemBody {
     /// When the business is planned to be back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resume_at: Option<String>,
+    /// Why there is no `resume_at`: `no_calendar` where the business is open on working days of a
+    /// year whose working days are not known.
+    #[schema(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resume_unknown: Option<Code>,
     /// The refusal's number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<String>,
@@ -358,6 +363,7 @@ impl Problem {
             request_id: None,
             errors: Vec::new(),
             resume_at: None,
+            resume_unknown: None,
             refusal: None,
             window: None,
             deadline: None,

@@ -98,6 +98,7 @@ fn window(id: &str) -> Window {
             published_at: at("2022-08-09T10:00:00+08:00"),
             document: None,
             digest: None,
+            clauses: Vec::new(),
         }),
         policy: vec![
             row("(二)1", None),

@@ -1,7 +1,7 @@
 //! Configuration files: the shipped ones are good, and each kind of mistake is told.
 
 use holdover::config::{self, Problem, Severity};
-use holdover::domain::time::{CivilDate, Timestamp};
+use holdover::domain::time::Timestamp;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,8 +47,23 @@ fn the_example_of_what_recurs_is_good_and_shows_what_comes_in_local_time_and_utc
 #   closes 2026-01-05T22:00:00+08:00 (2026-01-05T14:00:00Z)
 #   opens  2026-01-06T06:00:00+08:00 (2026-01-05T22:00:00Z)
 #   closes 2026-01-06T22:00:00+08:00 (2026-01-06T14:00:00Z)
+# service hours transfers: closed now
+#   opens  2026-01-04T09:00:00+08:00 (2026-01-04T01:00:00Z)
+#   closes 2026-01-04T17:00:00+08:00 (2026-01-04T09:00:00Z)
+#   opens  2026-01-05T09:00:00+08:00 (2026-01-05T01:00:00Z)
+#   closes 2026-01-05T17:00:00+08:00 (2026-01-05T09:00:00Z)
+#   opens  2026-01-06T09:00:00+08:00 (2026-01-06T01:00:00Z)
+#   closes 2026-01-06T17:00:00+08:00 (2026-01-06T09:00:00Z)
 ";
     assert!(shown.starts_with(expected), "{}", &shown[..expected.len()]);
+    // The last openings of the last year that is known.
+    let now: Timestamp = "2026-10-12T18:00:00+08:00".parse().unwrap();
+    let last = "# service hours transfers: closed now\n\
+                #   opens  2026-10-13T09:00:00+08:00 (2026-10-13T01:00:00Z)\n\
+                #   closes 2026-10-13T17:00:00+08:00 (2026-10-13T09:00:00Z)\n\
+                #   then unknown: the calendar has no data for 2027; add the year to the calendar \
+                file\n";
+    assert!(config::render(&config, now).contains(last), "{}", config::render(&config, now));
 }
 
 #[test]
@@ -167,62 +182,4 @@ fn what_is_shown_names_the_next_windows_in_both_zones_and_can_be_read_again() {
     assert_eq!(config::render(&again, before), shown);
     let after: Timestamp = "2022-09-01T00:00:00Z".parse().unwrap();
     assert!(config::render(&config, after).starts_with("# no window is planned\n"));
-}
-
-#[test]
-fn the_working_days_of_2021_to_2026_count_as_published() {
-    let calendar = config::parse_calendar("cn.toml", config::CALENDAR).unwrap();
-    assert_eq!(calendar.years, [2021, 2022, 2023, 2024, 2025, 2026]);
-    let day = |text: &str| -> CivilDate { text.parse().unwrap() };
-    for (from, n, to) in [
-        ("2025-03-31", 5, "2025-04-08"),
-        ("2025-04-01", 5, "2025-04-09"),
-        ("2025-09-26", 5, "2025-10-10"),
-        ("2025-09-30", 5, "2025-10-14"),
-        ("2025-10-10", 5, "2025-10-16"),
-        ("2025-01-22", 5, "2025-02-05"),
-        ("2026-02-12", 5, "2026-02-26"),
-        ("2021-11-30", 7, "2021-12-09"),
-        // The first day off of 2023 lies in 2022, and that of 2024 in 2023.
-        ("2022-12-30", 1, "2023-01-03"),
-        ("2023-12-29", 1, "2024-01-02"),
-    ] {
-        assert_eq!(calendar.nth_working_day_after(day(from), n), Ok(day(to)), "{from} + {n}");
-    }
-    for (text, worked) in [
-        ("2025-01-26", true),
-        ("2025-02-08", true),
-        ("2025-10-11", true),
-        ("2026-01-04", true),
-        ("2026-02-28", true),
-        ("2026-09-20", true),
-        ("2022-12-31", false),
-        ("2023-01-02", false),
-        ("2024-02-09", true),
-    ] {
-        assert_eq!(calendar.is_working_day(day(text)), Ok(worked), "{text}");
-    }
-    // 250 working days in most years; the count would show a range that slipped.
-    let counts: Vec<usize> = (2021..=2026)
-        .map(|year| {
-            CivilDate::from_ymd_opt(year, 1, 1)
-                .unwrap()
-                .iter_days()
-                .take_while(|d| d.to_string().starts_with(&year.to_string()))
-                .filter(|&d| calendar.is_working_day(d) == Ok(true))
-                .count()
-        })
-        .collect();
-    assert_eq!(counts, [250, 249, 249, 251, 248, 248]);
-    assert!(calendar.is_working_day(day("2027-01-04")).is_err());
-}
-
-#[test]
-fn a_calendar_tells_its_own_mistakes() {
-    let text = "version = \"x\"\n[[paper]]\nyear = 2030\ndocument = \"d\"\n\
-                published = \"2029-11-01\"\nholidays = [\"2030-01-01..2029-12-01\", \"soon\"]\n\
-                workdays = [\"2030-01-05\", \"2030-01-05\"]\ncolour = 1\n";
-    let problems = config::parse_calendar("x.toml", text).unwrap_err();
-    let keys: Vec<&str> = problems.iter().map(|p| p.key.as_str()).collect();
-    assert_eq!(keys.len(), 4, "{}", report(&problems));
 }

@@ -152,7 +152,7 @@ fn s1_11_the_rule_moves_only_what_it_names_and_says_on_what_it_rests() {
     assert_eq!((only.from, only.to), (due("2022-08-13"), due("2022-08-15")));
     assert_eq!((only.clause.as_str(), only.rule), ("(三)3", FIRST));
     assert_eq!((only.window.as_str(), only.version), ("beijing-2022-08", 1));
-    assert_eq!(only.calendar, "cn-2026.1");
+    assert_eq!(only.calendar, "cn-2026.2");
     let other = "filing.out_of_area".parse().unwrap();
     let stays = effective(day("2022-08-13").into(), &other, [&stop], &calendar(), at(END)).unwrap();
     assert_eq!((stays.date, stays.moves.len()), (due("2022-08-13"), 0));

@@ -16,6 +16,7 @@ use holdover::engine::change::Change;
 use holdover::engine::event::{
     Command, Done, Event, Fault, Live, Order, Reply, ReplyTo, Submission,
 };
+use holdover::engine::explain::Asked;
 use holdover::engine::machine::Machine;
 use holdover::engine::settings::Settings;
 use holdover::engine::step::{Decision, Effect, SendOrder};
@@ -106,6 +107,17 @@ impl Bench {
         self.ask(|reply| Event::Order(reply, Box::new(order)))
     }
 
+    /// What would be done with a submission to `cell` at any instant, on a line that passes.
+    pub(crate) fn decides(
+        &self,
+        cell: &Cell,
+        instant: Timestamp,
+    ) -> holdover::domain::window::Decision {
+        let normal = Disposition::Pass;
+        let asked = Asked { cell, normal, queued: true, credit: false };
+        self.machine.explain(&asked, Some(instant), self.now).decision
+    }
+
     pub(crate) fn settle(&mut self, outcome: Outcome<holdover::engine::ports::Answer>) -> Seq {
         let order = self.out.remove(0);
         let (transaction, attempt) = (order.transaction, order.attempt);
@@ -169,6 +181,7 @@ pub(crate) fn window(disposition: Disposition) -> Window {
             published_at: at("2022-08-09T10:00:00+08:00"),
             document: None,
             digest: None,
+            clauses: Vec::new(),
         }),
         policy: vec![row(upstream("b"), disposition)],
         deadlines: Some(DeadlineRule {

@@ -1,7 +1,7 @@
 //! What the engine's tests share: settings, a cell, a submission, an answer.
 
 use bytes::Bytes;
-use holdover::domain::calendar::Calendar;
+use holdover::domain::calendar::{Calendar, Exception, Paper};
 use holdover::domain::catalogue::{Catalogue, Line};
 use holdover::domain::cell::{Cell, Channel, Class, Operation};
 use holdover::domain::gate::{HealthPolicy, OutagePolicy};
@@ -21,6 +21,17 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// A day that is worked, or not, by a paper that was made up.
+pub(crate) fn exception(is_worked: bool) -> Exception {
+    let paper = Arc::new(Paper {
+        year: 2022,
+        document: "made up".to_owned(),
+        published: "2021-11-01".parse().unwrap(),
+        amends: None,
+    });
+    Exception { is_worked, paper }
+}
 
 /// No sealed runs.
 pub(crate) struct NoRuns;
@@ -62,7 +73,9 @@ pub(crate) fn settings() -> Settings {
         zone: chrono_tz::Asia::Shanghai,
         calendar: Calendar {
             version: "test".to_owned(),
+            file: "test.toml".to_owned(),
             years: vec![2022],
+            papers: Vec::new(),
             exceptions: BTreeMap::new(),
         },
         catalogue: Catalogue { lines: vec![line()], credential_fields: Vec::new() },

@@ -228,7 +228,8 @@ fn turn_away(submission: &Submission, now: Timestamp) -> Reply {
         bring: Vec::new(),
         needs_report_file: false,
     };
-    Reply::TurnedAway { number: Seq(77), record: Arc::new(record), decision: Box::new(decision) }
+    let decision = Box::new(decision);
+    Reply::TurnedAway { number: Seq(77), record: Arc::new(record), decision, unknown: None }
 }
 
 fn attribute(kind: AttributeKind, choices: &[&str], required: bool) -> Attribute {

@@ -323,6 +323,7 @@ const TOLD: &[(&str, f64)] = &[
     ("holdover_store_reserve_bytes", 500.0),
     ("holdover_ledger_imbalance_transactions", 0.0),
     ("holdover_virtual_clock", 1.0),
+    ("holdover_calendar_end_timestamp_seconds", 1_798_732_800.0),
     ("holdover_clock_jump_seconds", -7200.0),
     ("holdover_store_sync_duration_seconds_bucket{le=\"0.0025\"}", 1.0),
     ("holdover_store_sync_errors_total", 1.0),
@@ -337,6 +338,7 @@ fn every_event_is_counted_and_logged_with_known_names() {
         lines: catalogue(),
         upstreams: ["settlement", "agency", "portal"].map(|name| name.parse().unwrap()).into(),
         virtual_clock: true,
+        calendar_ends: "2027-01-01T00:00:00+08:00".parse().unwrap(),
         kafka_topics: 2,
     };
     let metrics = Metrics::install(&known).unwrap();

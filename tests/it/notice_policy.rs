@@ -470,6 +470,46 @@ fn taking_away_any_row_leaves_a_line_undecided() {
     }
 }
 
+#[test]
+fn clauses_that_are_listed_and_rows_must_be_about_the_same() {
+    let config = shipped();
+    let told = |change: &dyn Fn(&mut Window)| -> Vec<(String, String)> {
+        let mut window = config.windows[0].clone();
+        let clauses = ["(一)", "(二)", "(二)1", "(二)2", "(三)1", "(三)2", "(三)3", "(四)", "(五)"];
+        window.notice.as_mut().unwrap().clauses = clauses.map(str::to_owned).into();
+        change(&mut window);
+        let faults = review(&window, &config.catalogue, &config.calendar);
+        assert!(faults.iter().all(|fault| !fault.is_warning));
+        faults.into_iter().map(|fault| (fault.field, fault.why)).collect()
+    };
+    let list = |window: &mut Window, clause: &str| {
+        window.notice.as_mut().unwrap().clauses.push(clause.to_owned());
+    };
+    assert_eq!(told(&|_| {}), []);
+    let one = |change: &dyn Fn(&mut Window), field: &str, says: &str| {
+        let faults = told(change);
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].0 == field && faults[0].1.contains(says), "{faults:?}");
+    };
+    one(&|w| list(w, "(六)"), "notice.clauses", "no row speaks of clause (六)");
+    one(&|w| list(w, "(五)"), "notice.clauses", "(五) is listed twice");
+    one(&|w| list(w, " "), "notice.clauses", "is empty");
+    one(&|w| list(w, NOT_IN_NOTICE), "notice.clauses", "or is no clause");
+    one(
+        &|w| w.notice.as_mut().unwrap().clauses.retain(|clause| clause != "(三)3"),
+        "deadlines.clause",
+        "the notice has no clause (三)3; it has (一), (二)",
+    );
+    // One of two rows of a clause is mistyped; of an only one the clause is forgotten too.
+    let place = |clause: &str| config.windows[0].policy.iter().position(|r| r.clause == clause);
+    let (fourth, pre_accepted) = (place("(四)").unwrap(), place("(三)2").unwrap());
+    let field = format!("row[{fourth}].clause");
+    one(&|w| w.policy[fourth].clause = "(4)".to_owned(), &field, "no clause (4)");
+    let both = told(&|w| w.policy[pre_accepted].clause = "(三)4".to_owned());
+    let fields: Vec<&str> = both.iter().map(|(field, _)| field.as_str()).collect();
+    assert_eq!(fields, ["notice.clauses", &format!("row[{pre_accepted}].clause")]);
+}
+
 fn second(config: &Config, id: &str, from: &str, to: &str, disposition: Disposition) -> Window {
     let planned = Interval::new(at(from), at(to)).unwrap();
     let mut window = config.windows[0].clone();

@@ -251,7 +251,7 @@ fn the_next_ones_are_shown_with_the_windows_that_stand_for_them() {
 #[test]
 fn whoever_asks_what_will_be_is_told_of_a_stop_that_is_not_declared_yet() {
     let bench = begun("2022-08-10T12:00:00+08:00");
-    let ask = |time: &str| bench.machine.decide(&filing(), Disposition::Pass, at(time));
+    let ask = |time: &str| bench.decides(&filing(), at(time));
     let far = ask("2022-09-20T23:30:00+08:00");
     assert_eq!(far.disposition, Disposition::Hold);
     assert_eq!(far.row.unwrap().window.as_str(), "nightly-20220920t1500z");

@@ -5,6 +5,7 @@ use crate::engine_scenarios::{Bench, at, row, upstream, window};
 use crate::engine_support::{answer, cell, settings, submission};
 use crate::recurring::restarted;
 use holdover::config;
+use holdover::domain::calendar::NoCalendar;
 use holdover::domain::cell::{Cell, Selector};
 use holdover::domain::gate::GateState;
 use holdover::domain::hours::ServiceHours;
@@ -114,6 +115,135 @@ fn days_without_a_break_are_one_opening_and_each_change_of_the_clock_is_read_one
     assert_eq!(next.start, at("2026-03-09T02:10:00-04:00"));
 }
 
+/// The first five working days of each quarter, in the hours of an office.
+fn quarterly() -> ServiceHours {
+    hours("months = '1,4,7,10'\nworking_days = '1..5'\nfrom = '09:00'\nuntil = '17:00'")
+}
+
+/// The days on which `one` opens from `from` on, as far as that is known.
+fn opens_on(one: &ServiceHours, from: &str, count: usize) -> Vec<String> {
+    let from = at(&format!("{from}T00:00:00+08:00"));
+    let starts = one.openings(from).map(|opening| opening.start.rfc3339(one.zone));
+    starts.take(count).map(|start| start[..10].to_owned()).collect()
+}
+
+#[test]
+fn s2_02_it_is_open_on_the_first_5_working_days_of_a_quarter() {
+    let one = quarterly();
+    for (from, days) in [
+        ("2025-04-01", ["2025-04-01", "2025-04-02", "2025-04-03", "2025-04-07", "2025-04-08"]),
+        ("2025-07-01", ["2025-07-01", "2025-07-02", "2025-07-03", "2025-07-04", "2025-07-07"]),
+        ("2025-10-01", ["2025-10-09", "2025-10-10", "2025-10-11", "2025-10-13", "2025-10-14"]),
+        ("2026-01-01", ["2026-01-04", "2026-01-05", "2026-01-06", "2026-01-07", "2026-01-08"]),
+        ("2026-04-01", ["2026-04-01", "2026-04-02", "2026-04-03", "2026-04-07", "2026-04-08"]),
+    ] {
+        assert_eq!(opens_on(&one, from, 5), days);
+    }
+    check(
+        &one,
+        &[
+            ("2025-04-08T16:59:59", None),
+            ("2025-04-08T17:00:00", Some("2025-07-01T09:00:00")),
+            ("2025-04-09T10:00:00", Some("2025-07-01T09:00:00")),
+            ("2025-10-08T10:00:00", Some("2025-10-09T09:00:00")),
+            ("2025-10-11T10:00:00", None),
+            ("2025-10-12T10:00:00", Some("2025-10-13T09:00:00")),
+            ("2026-01-04T10:00:00", None),
+        ],
+    );
+}
+
+#[test]
+fn the_end_of_a_month_is_counted_in_days_or_in_working_days() {
+    let last = |lines: &str| hours(&format!("{lines}\nfrom = '09:00'\nuntil = '17:00'"));
+    let days = opens_on(&last("days = 'last-1..last'"), "2026-02-01", 3);
+    assert_eq!(days, ["2026-02-27", "2026-02-28", "2026-03-30"]);
+    // 28 February 2026 is a Saturday that is worked; 31 May a Sunday that is not.
+    let worked = opens_on(&last("working_days = 'last-1..last'"), "2026-02-01", 4);
+    assert_eq!(worked, ["2026-02-27", "2026-02-28", "2026-03-30", "2026-03-31"]);
+    let may = opens_on(&last("working_days = 'last'\nmonths = 'may'"), "2026-01-01", 1);
+    assert_eq!(may, ["2026-05-29"]);
+    // Beside each other all of them hold: the second Tuesday, if it is worked and a tenth day at most.
+    let all = "days = '1..10'\nweekdays = 'tue'\nworking_days = '4..last'";
+    assert_eq!(opens_on(&last(all), "2026-02-01", 2), ["2026-02-10", "2026-03-10"]);
+}
+
+#[test]
+fn hours_over_midnight_belong_to_the_day_on_which_they_begin() {
+    let night = hours("weekdays = 'mon-fri'\nfrom = '22:00'\nuntil = '06:00'");
+    check(
+        &night,
+        &[
+            ("2026-01-05T05:59:59", Some("2026-01-05T22:00:00")),
+            ("2026-01-05T21:59:59", Some("2026-01-05T22:00:00")),
+            ("2026-01-05T22:00:00", None),
+            ("2026-01-06T00:00:00", None),
+            ("2026-01-06T05:59:59", None),
+            ("2026-01-06T06:00:00", Some("2026-01-06T22:00:00")),
+            // The night of Friday ends on Saturday.
+            ("2026-01-10T05:59:59", None),
+            ("2026-01-10T22:00:00", Some("2026-01-12T22:00:00")),
+        ],
+    );
+    let inside = at("2026-01-06T03:00:00+08:00");
+    assert_eq!(night.closes_at(inside), Some(at("2026-01-06T06:00:00+08:00")));
+    assert_eq!(night.opening(inside).unwrap().start, at("2026-01-05T22:00:00+08:00"));
+    assert!(night.is_open_throughout(at("2026-01-05T23:00:00+08:00"), inside));
+    assert!(!night.is_open_throughout(inside, at("2026-01-06T23:00:00+08:00")));
+    // The night on which the clock is put forward, and the one on which it is put back.
+    let abroad = hours("zone = 'America/New_York'\nfrom = '23:00'\nuntil = '02:30'");
+    for (day, closes) in [("2026-03-07", "08T03:00:00-04:00"), ("2026-10-31", "01T02:30:00-05:00")]
+    {
+        let opening = abroad.opening(at(&format!("{day}T23:30:00-05:00"))).unwrap();
+        assert!(opening.end.rfc3339(abroad.zone).ends_with(closes), "{}", opening.end);
+    }
+}
+
+#[test]
+fn in_a_year_without_working_days_it_is_closed_and_nobody_is_told_a_guess() {
+    let one = quarterly();
+    let known = at("2026-10-13T12:00:00+08:00");
+    assert!(one.is_open(known));
+    // 2027-01-04 is a Monday and may be a working day.
+    for closed in ["2026-10-15T10:00:00", "2027-01-04T10:00:00", "2028-07-03T10:00:00"] {
+        let instant = at(&format!("{closed}+08:00"));
+        assert!(!one.is_open(instant), "{closed}");
+        assert_eq!((one.opening(instant), one.next_edge(instant)), (None, None), "{closed}");
+    }
+    let after = |text: &str| one.unknown_after(at(&format!("{text}+08:00")));
+    assert_eq!(after("2026-01-01T00:00:00"), Some(NoCalendar(2027)));
+    assert_eq!(after("2028-07-03T10:00:00"), Some(NoCalendar(2028)));
+    // Of these months it knows without a calendar that they are closed.
+    assert_eq!(after("2018-11-01T10:00:00"), Some(NoCalendar(2027)));
+    assert_eq!(after("2018-10-01T10:00:00"), Some(NoCalendar(2018)));
+    // The next opening that is known, in 2019, need not be the next one.
+    assert_eq!(one.opening(at("2018-10-01T10:00:00+08:00")), None);
+    assert_eq!(change_of_institution().unknown_after(known), None);
+    // What is asked early on the first day that is known looks back no further.
+    let all = hours("working_days = '1..last'\nfrom = '09:00'\nuntil = '17:00'");
+    let opens = all.opening(at("2019-01-01T00:30:00+08:00")).unwrap().start;
+    assert_eq!(opens, at("2019-01-02T09:00:00+08:00"));
+
+    let mut refused =
+        Bench::with(with(quarterly(), Disposition::Refuse), "2026-10-15T10:00:00+08:00");
+    let Some(Reply::TurnedAway { record, unknown, .. }) =
+        refused.submit(submission(change(), 1, 1))
+    else {
+        panic!("not turned away")
+    };
+    assert_eq!((record.resume_at, unknown), (None, Some(NoCalendar(2027))));
+    assert_eq!(record.row.as_ref().unwrap().window.as_str(), "office");
+    let mut held = Bench::with(with(quarterly(), Disposition::Hold), "2027-01-04T10:00:00+08:00");
+    held.accepted(submission(change(), 1, 1));
+    assert_eq!(gate(&held), Some(GateState::ClosedBySchedule));
+    held.set("2027-01-05T10:00:00+08:00");
+    assert!(held.sent().is_empty(), "nothing is sent on a day that nobody knows");
+    let shown = &held.machine.service_hours(held.now, 2)[0];
+    assert_eq!((shown.next.len(), shown.unknown), (0, Some(NoCalendar(2027))));
+    let known = &held.machine.service_hours(at("2026-10-10T00:00:00+08:00"), 2)[0];
+    assert_eq!((known.next.len(), known.unknown), (2, None));
+}
+
 fn change() -> Cell {
     cell("b", "filing.one")
 }
@@ -209,7 +339,7 @@ fn outside_the_hours_a_submission_is_told_the_next_opening() {
     // Any instant can be asked about.
     let normal = Disposition::Pass;
     let ask = |bench: &Bench, time: &str| -> Decision {
-        bench.machine.decide(&change(), normal, at(&format!("{time}+08:00")))
+        bench.decides(&change(), at(&format!("{time}+08:00")))
     };
     assert_eq!(ask(&refused, "2021-11-04T06:00:00").disposition, normal);
     let later = ask(&refused, "2021-11-04T22:00:00");
@@ -270,7 +400,7 @@ fn a_stop_over_the_opening_keeps_the_gate_closed_and_no_send_slips_through_the_s
 fn the_stricter_of_window_and_hours_decides_and_an_overrun_promises_no_opening() {
     let mut bench = bench(Disposition::Refuse, "2021-10-12T20:00:00");
     declare(&mut bench, stop("2021-10-12T21:00:00", "2021-10-13T05:00:00"));
-    let ask = |time: &str| bench.machine.decide(&change(), Disposition::Pass, at(time));
+    let ask = |time: &str| bench.decides(&change(), at(time));
     let both = ask("2021-10-12T23:00:00+08:00");
     let opening = Some(at("2021-10-13T06:00:00+08:00"));
     assert_eq!((both.disposition, both.resume_at), (Disposition::Refuse, opening));

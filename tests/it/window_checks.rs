@@ -2,7 +2,7 @@
 //! it is expected to keep, by what came in.
 
 use crate::engine_scenarios::at;
-use crate::engine_support::{NoRuns, cell, settings, submission};
+use crate::engine_support::{NoRuns, cell, exception, settings, submission};
 use crate::house::{House, NOW, Says, Shelf};
 use holdover::domain::cell::Selector;
 use holdover::domain::review::FaultCode;
@@ -19,7 +19,7 @@ use std::time::Duration;
 async fn house() -> House {
     let mut settings = settings();
     settings.limits.open_transactions_max = 200;
-    settings.calendar.exceptions.insert("2022-09-12".parse().unwrap(), false);
+    settings.calendar.exceptions.insert("2022-09-12".parse().unwrap(), exception(false));
     let shelf = Shelf::default();
     let machine = Machine::new(settings, Box::new(NoRuns));
     let journal = Box::new(shelf.clone());
@@ -76,6 +76,7 @@ const BAD: &[(Change, &str)] = &[
     (|b| b["notice"] = Value::Null, "unsaid"),
     (|b| b["deadlines"]["legal_basis"] = json!(""), "unsaid"),
     (|b| b["deadlines"]["rule"] = json!({"restore_plus_working_days": 0}), "wrong_rule"),
+    (|b| b["notice"]["clauses"] = json!(["(九)"]), "wrong_clause"),
     (|b| set(b, "2023-02-01", "2023-02-01"), "no_calendar"),
     (
         |b| {

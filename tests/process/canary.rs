@@ -297,6 +297,8 @@ fn plant_in_paths(asker: &mut Asker, plant: &str) {
         "/admin/v1/transactions?@=@",
         "/admin/v1/transactions?state=@&institution=@",
         "/admin/v1/audit?limit=@",
+        "/admin/v1/policy?business=@&operation=@&class=@&@=@",
+        "/admin/v1/policy?business=filing.out_of_area&operation=apply&class=hall&channel=hall&@=@",
         "/metrics?@",
         "/admin/v1/transactions/@/told",
         "/admin/v1/deadlines/check?business=@&original=@",

@@ -8,6 +8,7 @@
     reason = "a test may panic, and bounds its waits by the machine's own clock"
 )]
 
+mod asked;
 mod audit_log;
 mod books;
 mod broken_disk;

@@ -306,6 +306,9 @@ api_keys_file = "@FOLDER@/keys.json"
 master_key_file = "@FOLDER@/master.key"
 disk_reserve_bytes = 1048576
 
+[calendar]
+file = "@FOLDER@/calendar.toml"
+
 [institutions]
 requests_per_second = 1000000
 burst_requests = 1000000
@@ -329,6 +332,20 @@ ramp_from_per_second = 1000000
 live_limit = "2s"
 "#;
 
+/// The working days that are known, and invented years after them: that a year is missing in which
+/// the tests are run is nobody's need here.
+fn endless_calendar() -> String {
+    let known = holdover::config::built_in_calendar().unwrap();
+    let mut text = holdover::config::CALENDAR.to_owned();
+    for year in known.years.last().unwrap() + 1..=2099 {
+        text += &format!(
+            "[[paper]]\nyear = {year}\ndocument = \"invented\"\n\
+             published = \"2000-01-01\"\nholidays = []\nworkdays = []\n"
+        );
+    }
+    text
+}
+
 impl Site {
     /// A new site; `config` is laid over [`CONFIG`].
     pub(crate) fn new(config: &str) -> Self {
@@ -343,6 +360,7 @@ impl Site {
         for (name, url) in &core.upstreams {
             text += &format!("[upstream.{name}]\nbase_url = \"{url}\"\n");
         }
+        std::fs::write(folder.path().join("calendar.toml"), endless_calendar()).unwrap();
         let files = [("holdover.toml", text.as_str()), ("extra.toml", config)];
         let config = files.map(|(name, text)| {
             let path = folder.path().join(name);

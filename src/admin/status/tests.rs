@@ -45,6 +45,7 @@ fn quiet() -> Seen {
         at_risk: None,
         open_max: 100,
         doubt: None,
+        calendar_lacks: None,
     }
 }
 
@@ -164,6 +165,20 @@ fn a_deadline_at_risk_needs_a_person_when_its_alert_fires() {
     let out = |at_risk| status(Seen { at_risk, ..quiet() }, beside());
     let later = now.after(AT_RISK_WITHIN * 2);
     assert_eq!(out(Some(later)).deadline_at_risk, Some(later), "it is shown long before");
+}
+
+#[test]
+fn a_year_without_working_days_needs_a_person_last_of_all() {
+    let lacking = seen(|s| s.calendar_lacks = Some(2027));
+    assert_eq!(lacking, [Need::CalendarEnds]);
+    let mut dead = quiet();
+    dead.calendar_lacks = Some(2027);
+    let mut around = beside();
+    around.lacks = vec!["submit".to_owned()];
+    let out = status(dead, around);
+    let needs: Vec<Need> = out.needs.iter().map(|need| need.code).collect();
+    assert_eq!(needs, [Need::NoKey, Need::CalendarEnds]);
+    assert!(out.needs[1].what.starts_with("the working days of 2027 are not known"));
 }
 
 #[test]
@@ -343,6 +358,8 @@ fn each_measure_is_that_of_its_alert() {
         ("HoldoverOldestOverdue", format!(">= {})", OVERDUE.as_secs())),
         ("HoldoverInDoubt", format!("for: {}m\n", DOUBT_TAKES.as_secs() / 60)),
         ("HoldoverKafkaIntakeAway", format!("for: {}m\n", KAFKA_AWAY.as_secs() / 60)),
+        // The month of December.
+        ("HoldoverCalendarEnds", "- time() <= 31 * 86400\n".to_owned()),
         ("HoldoverStoreSpaceLow", "capacity_bytes < 0.1\n".to_owned()),
         ("HoldoverBacklogNearlyFull", "> 0.9\n".to_owned()),
     ] {

@@ -57,6 +57,8 @@ words!(
         NoKey = "no_key",
         /// What was read last of the configuration is refused.
         ConfigRefused = "config_refused",
+        /// The working days of a year are missing that must be known by now.
+        CalendarEnds = "calendar_ends",
     }
 );
 
@@ -83,6 +85,7 @@ impl Need {
             Self::InDoubt => Some("HoldoverInDoubt"),
             Self::DiskLow => Some("HoldoverStoreSpaceLow"),
             Self::ConfigRefused => Some("HoldoverConfigReloadFailed"),
+            Self::CalendarEnds => Some("HoldoverCalendarEnds"),
             Self::ReleaseAwaited | Self::NoKey => None,
         }
     }

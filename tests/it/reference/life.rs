@@ -2,7 +2,7 @@
 
 use super::model::{Disposed, FIRST_WEEKDAY, HOLIDAYS, MAKE_UP, Model, Moves, Planned, Span};
 use crate::engine_scenarios::{Bench, row};
-use crate::engine_support::{answer, cell, settings, submission};
+use crate::engine_support::{answer, cell, exception, settings, submission};
 use holdover::domain::cell::Selector;
 use holdover::domain::deadline::{Conditions, DeadlineRule, Rule};
 use holdover::domain::outcome::Outcome;
@@ -92,8 +92,8 @@ fn with_two_businesses() -> Settings {
     settings.catalogue.lines.push(second);
     settings.limits.clock_jump_max = Some(Duration::from_secs(30));
     let exceptions = &mut settings.calendar.exceptions;
-    exceptions.extend(MAKE_UP.map(|number| (day(number), true)));
-    exceptions.extend(HOLIDAYS.map(|number| (day(number), false)));
+    exceptions.extend(MAKE_UP.map(|number| (day(number), exception(true))));
+    exceptions.extend(HOLIDAYS.map(|number| (day(number), exception(false))));
     settings
 }
 
@@ -400,6 +400,7 @@ fn window_of(index: usize, planned: &Planned) -> Window {
             published_at: at(0),
             document: None,
             digest: None,
+            clauses: Vec::new(),
         }),
         policy: policy.collect(),
         deadlines,
