@@ -156,6 +156,10 @@ pub(super) fn unexpected() -> Refusal {
 fn shortly(done: &Done) -> Value {
     match done {
         Done::Window(window) => super::windows::shortly(window),
+        Done::Cases(cases) => {
+            let registered = cases.iter().filter(|case| case.is_ok()).count();
+            serde_json::json!({ "registered": registered })
+        }
         Done::Dates(told) => serde_json::json!({ "told": told }),
         Done::Gates(gates) => serde_json::json!({ "cells": gates.len() }),
         Done::Transaction(seq, state) => {

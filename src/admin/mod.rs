@@ -37,6 +37,7 @@ mod look;
 mod outages;
 mod policy;
 mod refusal;
+mod registry;
 pub mod status;
 mod text;
 mod tickets;
@@ -52,6 +53,7 @@ use crate::domain::ids::Seq;
 use crate::domain::numbers::Numbers;
 use crate::domain::time::Zone;
 use crate::engine::change::Change;
+use crate::engine::ports::Vault;
 use crate::engine::ports::{Clock, ReadError};
 use crate::engine::run::Handle;
 use crate::web::access::{KeyFile, Scope};
@@ -75,6 +77,8 @@ pub struct State {
     pub clock: Arc<dyn Clock>,
     /// Who may call.
     pub keys: Arc<KeyFile>,
+    /// Hashes the references of registered cases.
+    pub vault: Arc<dyn Vault>,
     /// Where acts are written down.
     pub audit: Arc<audit::Audit>,
     /// What happened to a transaction.
@@ -170,6 +174,7 @@ pub const ROUTES: &[Route] = &[
     look("/admin/v1/deadlines/at-risk"),
     look("/admin/v1/deadlines/preview"),
     operate("/admin/v1/deadlines/apply"),
+    operate("/admin/v1/deadlines/import"),
     look("/admin/v1/deadlines/{id}"),
     look("/admin/v1/ledger"),
     look("/admin/v1/policy"),
@@ -219,6 +224,7 @@ pub fn router(state: State) -> axum::Router {
         .route("/admin/v1/deadlines/at-risk", get(deadlines::at_risk))
         .route("/admin/v1/deadlines/preview", get(deadlines::preview))
         .route("/admin/v1/deadlines/apply", post(deadlines::apply))
+        .route("/admin/v1/deadlines/import", post(registry::import))
         .route("/admin/v1/deadlines/{id}", get(deadlines::show))
         .route("/admin/v1/ledger", get(ledger::show))
         .route("/admin/v1/policy", get(policy::explain))

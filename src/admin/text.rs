@@ -6,8 +6,8 @@
 use super::guard::Caller;
 use super::refusal::Refusal;
 use super::types::{
-    Because, ChangeWindow, CloseGates, ConfirmOutage, DeclareWindow, ForCells, MoveEnd,
-    OperatorCode, REASON_CHARS_MAX, Resolve, ResultTold,
+    Because, ChangeWindow, CloseGates, ConfirmOutage, DeclareWindow, ForCells, ImportCases,
+    MoveEnd, OperatorCode, REASON_CHARS_MAX, Resolve, ResultTold,
 };
 use crate::domain::identity::contains_identity_number;
 use crate::domain::notice::parse_stop;
@@ -89,6 +89,7 @@ reasoned!(
     ConfirmOutage,
     DeclareWindow,
     ForCells,
+    ImportCases,
     MoveEnd,
     Resolve,
     ResultTold

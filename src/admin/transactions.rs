@@ -200,7 +200,9 @@ pub(super) async fn order<B: Reasoned>(
             state: standing,
             audit_head,
         })),
-        Done::Window(_) | Done::Gates(_) | Done::Ticket(..) | Done::Dates(_) => Err(unexpected()),
+        Done::Window(_) | Done::Gates(_) | Done::Ticket(..) | Done::Dates(_) | Done::Cases(_) => {
+            Err(unexpected())
+        }
     }
 }
 

@@ -12,8 +12,9 @@ mod versions;
 mod windows;
 
 pub use deadlines::{
-    DeadlineChecked, DeadlineExplained, DeadlineOut, DeadlineRisk, DeadlinesApplied,
-    DeadlinesAtRisk, DeadlinesPreview, InversionOut, MoveOut, ToldOut,
+    CaseImported, CaseRow, CasesImported, DeadlineChecked, DeadlineExplained, DeadlineOut,
+    DeadlineRisk, DeadlinesApplied, DeadlinesAtRisk, DeadlinesPreview, IMPORT_ROWS_MAX,
+    ImportCases, InversionOut, MoveOut, ToldOut,
 };
 pub use forecast::{FaultOut, ForecastOut, ReplayForecastOut, WindowChecked};
 pub use policy::{HoursThenOut, OtherRowOut, PolicyOut};

@@ -63,6 +63,8 @@ pub(super) enum Verb {
         #[arg(long, value_name = "INSTANT", value_parser = instant)]
         until: Option<Timestamp>,
     },
+    /// Register the cases of a table, row by row; the same table again registers nothing twice
+    Import(super::import::Import),
     /// Tell every date that is computed and was not told; done by itself when a window changes
     Apply {
         #[command(flatten)]
@@ -84,6 +86,7 @@ impl Verb {
             Self::Explain { business, original } => explain(run, business, original).await,
             Self::AtRisk => at_risk(run).await,
             Self::Preview { window, until } => preview(run, &window, until).await,
+            Self::Import(import) => import.run(run).await,
             Self::Apply { reason } => {
                 let body = Because { reason: reason.reason };
                 let path = "/admin/v1/deadlines/apply";

@@ -18,6 +18,7 @@ mod deadline;
 mod examples;
 mod exit;
 mod gate;
+mod import;
 mod in_doubt;
 mod journal;
 mod key;

@@ -588,6 +588,7 @@ impl Daemon {
             keys,
             audit,
             history: admin::history::by_scan(self.reader.clone()),
+            vault: self.vault.clone(),
             numbers: self.numbers.clone(),
             zone: self.config.zone,
             body_limits: BodyLimits::default(),

@@ -1,7 +1,7 @@
 //! Dates that somebody was told of: computed again when a stop changes, never moved earlier.
 
 use super::change::{Case, Change};
-use super::event::{Fault, Reply};
+use super::event::{Fault, RegisteredCase, Reply};
 use super::machine::Machine;
 use super::settings::sabotaged;
 use super::step::Decision;
@@ -96,6 +96,23 @@ impl Machine {
         if let Some(known) = key.and_then(|key| self.dates.get_mut(&key)) {
             known.open = known.open.saturating_sub(1);
         }
+    }
+
+    /// Registers cases one after the other; one that cannot be stops none of the others.
+    pub(super) fn register_all(
+        &mut self,
+        cases: Vec<Case>,
+        now: Timestamp,
+        out: &mut Decision,
+    ) -> Vec<Result<RegisteredCase, Fault>> {
+        let mut one = |case| match self.register(case, now, out) {
+            Reply::Deadline { id: Some(id), duplicate, computed } => {
+                Ok(RegisteredCase { id, duplicate, computed })
+            }
+            Reply::Invalid(fault) => Err(fault),
+            _ => Err(Fault::Invalid("the case cannot be registered".to_owned())),
+        };
+        cases.into_iter().map(&mut one).collect()
     }
 
     /// The move of a date that was told last, where any was.

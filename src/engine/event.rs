@@ -201,6 +201,8 @@ pub enum Command {
     TrustClock,
     /// Tell every known date that is computed and was not told.
     TellDates,
+    /// Register cases that have no transaction.
+    RegisterCases(Vec<Case>),
     /// Put a dead letter back.
     Redrive(Seq),
     /// Skip a dead letter for good.
@@ -398,6 +400,19 @@ pub enum Done {
     Ticket(Seq, TicketState),
     /// So many dates were told.
     Dates(u64),
+    /// Of each case, in order, its number, whether it was known, and its date.
+    Cases(Vec<Result<RegisteredCase, Fault>>),
+}
+
+/// A case that is registered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RegisteredCase {
+    /// Its number.
+    pub id: Seq,
+    /// Whether it was registered before.
+    pub duplicate: bool,
+    /// Its date, as it holds.
+    pub computed: Box<Computed>,
 }
 
 /// What somebody named and what is not there, or not theirs.

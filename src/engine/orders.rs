@@ -64,6 +64,7 @@ impl Machine {
                 self.trust_clock(reply, o, out);
                 return;
             }
+            Command::RegisterCases(cases) => Ok(Done::Cases(self.register_all(cases, now, out))),
             Command::TellDates => Ok(Done::Dates(self.apply_dates(now, out))),
             Command::Redrive(transaction) => self.redrive(transaction, &o, now, out),
             Command::Skip(transaction) => self.skip(transaction, &o, now, out),

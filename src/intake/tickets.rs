@@ -153,9 +153,13 @@ pub(super) async fn close(
             let id = state.numbers.ticket(seq);
             answer::json_response(StatusCode::OK, &Closed { id, state: standing })
         }
-        Reply::Done(Done::Transaction(..) | Done::Window(_) | Done::Gates(_) | Done::Dates(_)) => {
-            Err(Problem::new(Code::Internal, "the request met a defect; it is in our log"))
-        }
+        Reply::Done(
+            Done::Transaction(..)
+            | Done::Window(_)
+            | Done::Gates(_)
+            | Done::Dates(_)
+            | Done::Cases(_),
+        ) => Err(Problem::new(Code::Internal, "the request met a defect; it is in our log")),
         other => Err(answer::problem_of(&state, other, state.clock.now().wall)),
     }
 }

@@ -4,6 +4,7 @@
 //! show its state, so every look at it ends in 503; how views are shown is tested beside the
 //! code that shows them.
 
+use crate::intake_rig::HashVault;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use holdover::admin::audit::{Audit, FILE_NAME, Outcome, Record, tail, verify};
@@ -73,6 +74,7 @@ pub(crate) fn world() -> World {
         keys: Arc::new(KeyFile::open(&folder.path().join("keys.json")).unwrap()),
         audit: Arc::new(Audit::open(folder.path()).unwrap()),
         history: Arc::new(|_, _| Ok(Vec::new())),
+        vault: Arc::new(HashVault),
         numbers: Arc::default(),
         zone: "Asia/Shanghai".parse().unwrap(),
         body_limits: BodyLimits::default(),
@@ -182,6 +184,8 @@ fn body_of(route: &Route) -> Value {
         }
         "told" => json!({"how": "telephone"}),
         "resolve" => json!({"verdict": "not_applied"}),
+        "import" => json!({"rows": [{"institution": "H11010500001", "business": "filing.one",
+            "original": "2022-08-13", "reference": "1"}]}),
         "apply" | "end" | "cancel" | "redrive" | "skip" | "ask" | "trust-clock" => json!({}),
         other => panic!("no body for {other}"),
     }
@@ -381,6 +385,7 @@ async fn every_act_that_needs_no_look_reaches_the_engine_as_its_own_command() {
             | Command::OpenGate { .. }
             | Command::TrustClock => Done::Gates(Vec::new()),
             Command::TellDates => Done::Dates(0),
+            Command::RegisterCases(_) => Done::Cases(Vec::new()),
             _ => Done::Transaction(Seq(7), Standing::Waiting),
         })
     });
@@ -405,6 +410,7 @@ async fn every_act_that_needs_no_look_reaches_the_engine_as_its_own_command() {
             "skip" => "Skip",
             "ask" => "AskNow",
             "apply" => "TellDates",
+            "import" => "RegisterCases",
             "resolve" => "ResolveDoubt",
             other => panic!("{other}"),
         };

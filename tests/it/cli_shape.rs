@@ -45,6 +45,7 @@ const VERBS: &[&str] = &[
     "explain",
     "extend",
     "forecast",
+    "import",
     "list",
     "open",
     "preview",
@@ -104,6 +105,7 @@ const CONFIRMED: &[(&str, &str)] = &[
 /// What plans, puts off, asks or notes.
 const UNCONFIRMED: &[&str] = &[
     "holdover deadline apply",
+    "holdover deadline import",
     "holdover in-doubt ask",
     "holdover transaction told",
     "holdover window confirm",

@@ -190,6 +190,7 @@ impl House {
             clock,
             keys,
             audit: Arc::new(Audit::open(folder.path()).unwrap()),
+            vault: Arc::new(HashVault),
             history: admin::history::by_scan(reader),
             numbers: Arc::default(),
             zone: chrono_tz::Asia::Shanghai,

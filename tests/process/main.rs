@@ -29,6 +29,7 @@ mod manual;
 mod monitoring;
 mod order;
 mod recurring;
+mod registry;
 mod reload;
 mod retention;
 mod rig;

@@ -162,3 +162,74 @@ pub struct DeadlinesApplied {
     /// The end of the audit log.
     pub audit_head: AuditHead,
 }
+
+/// Rows of one call.
+pub const IMPORT_ROWS_MAX: usize = 1000;
+
+/// Cases to register for institutions, row by row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportCases {
+    /// At most [`IMPORT_ROWS_MAX`].
+    pub rows: Vec<CaseRow>,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// A row, as it was written: each is judged by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaseRow {
+    /// The institution's code.
+    #[serde(default)]
+    pub institution: String,
+    /// The business.
+    #[serde(default)]
+    pub business: String,
+    /// When it is due; empty where it follows from an event.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub original: String,
+    /// How long after the event.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub term: String,
+    /// The day of the event.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub event: String,
+    /// Who has to act.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub owed_by: String,
+    /// The registrant's own reference; kept only as a keyed hash.
+    #[serde(default)]
+    pub reference: String,
+}
+
+/// What came of an import, row by row, in their order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CasesImported {
+    /// One for each row.
+    pub rows: Vec<CaseImported>,
+    /// The end of the audit log.
+    pub audit_head: AuditHead,
+}
+
+/// What came of a row: a number and a date, or what is wrong. It repeats nothing of what the row
+/// says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaseImported {
+    /// The case's number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<DeadlineId>,
+    /// Whether it was registered before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub duplicate: bool,
+    /// The date that holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective: Option<Deadline>,
+    /// The field that is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// What is wrong and what is expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
