@@ -49,6 +49,8 @@ clause = "2"
 legal_basis = "clause 2 of the notice"
 business = ["reimbursement.manual"]
 restart_of = ["agency"]
+# At any hour of the day: it ends after it has begun.
+opens_at = "00:00:00"
 day_ends_at = "@TIME@"
 
 [[policy]]
