@@ -38,6 +38,21 @@ fn zhongshan_outpatients_pay_and_are_settled_again_by_their_hospital() {
     assert_eq!(stop.bench.machine.books().tickets(TicketState::Open).items, 0);
 }
 
+/// A row that lets things through closes no gate, and the notice knows no core that still answers.
+#[test]
+fn zhongshan_a_core_that_still_answers_is_used_until_an_operator_closes_its_gate() {
+    let mut stop = Stop::of("zhongshan-2020-12", "2020-12-28T12:00:00+08:00");
+    let name = "settlement.outpatient.request";
+    stop.bench.set("2020-12-28T20:00:00+08:00");
+    let settled = stop.from(name, Hospital, System);
+    assert_eq!(stop.done(), [settled]);
+    let (cells, until) = (businesses(&["settlement.*"]), at("2021-01-01T00:00:00+08:00"));
+    stop.bench.order(Command::CloseGate { cells, until });
+    let paid = stop.from(name, Hospital, System);
+    assert_eq!(stop.bench.state(paid), Some(State::Ticketed));
+    assert_eq!(stop.bench.sent(), [0; 0]);
+}
+
 #[test]
 fn zhongshan_inpatients_leave_on_credit_where_the_hospital_opted_in() {
     let mut stop = zhongshan();
