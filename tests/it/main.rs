@@ -44,6 +44,7 @@ mod kept;
 mod metrics;
 mod monitoring;
 mod notice_policy;
+mod notices;
 mod openapi;
 mod outages;
 mod probes;
