@@ -194,6 +194,7 @@ fn line() -> Line {
         normal: Disposition::Pass,
         live_limit: Duration::from_secs(20),
         needs_amount: false,
+        open_from: None,
         attributes: BTreeMap::new(),
     }
 }

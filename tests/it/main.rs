@@ -46,6 +46,7 @@ mod monitoring;
 mod notice_policy;
 mod openapi;
 mod outages;
+mod portal;
 mod probes;
 mod recurring;
 mod reference;
