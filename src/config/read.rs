@@ -9,7 +9,7 @@ use super::planned::{read_hours, read_recurring};
 use super::raw::{Notes, Reader, lay_over, parse, show_duration};
 use super::{CALENDAR, DEFAULTS, Problem};
 use crate::domain::calendar::{Calendar, Exception, Paper};
-use crate::domain::catalogue::{Catalogue, Line};
+use crate::domain::catalogue::{Catalogue, Line, TakesEffect};
 use crate::domain::cell::{Channel, Class, Operation};
 use crate::domain::gate::{HealthPolicy, OutagePolicy};
 use crate::domain::ids::{Business, UpstreamName, WindowId};
@@ -480,6 +480,7 @@ fn read_line(
     let channels: Vec<Channel> = r.list("channels");
     let upstream: Option<UpstreamName> = r.parsed("upstream");
     let normal: Option<Disposition> = r.parsed("normal");
+    let takes_effect: Option<TakesEffect> = r.parsed("takes_effect");
     let group = r.text("order_group");
     let mut upstream_for = BTreeMap::new();
     let (path, table) = r.table("upstream_for");
@@ -512,6 +513,7 @@ fn read_line(
         live_limit: r.duration("live_limit", 100 * MS..=30 * MINUTE),
         needs_amount: r.flag("needs_amount"),
         open_from: read_open_from(&mut r),
+        takes_effect: takes_effect?,
         business: halves.as_ref()?.0.clone(),
         operation: halves.as_ref()?.1,
         classes,

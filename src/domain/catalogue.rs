@@ -7,7 +7,7 @@ use super::cell::{Cell, Channel, Class, Operation, Selector, words};
 use super::ids::{Business, District, Label, UpstreamName};
 use super::policy::Disposition;
 use super::term::Term;
-use super::time::{CivilDate, Timestamp};
+use super::time::{CivilDate, Timestamp, Zone};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -34,6 +34,16 @@ words!(
         Allowed = "allowed",
         /// It is not: only the next one is.
         Refused = "refused",
+    }
+);
+
+words!(
+    /// From when on what the core applied counts.
+    TakesEffect, "effect", {
+        /// At once.
+        AtOnce = "at_once",
+        /// From the day after on, worked or not.
+        NextDay = "next_day",
     }
 );
 
@@ -114,6 +124,8 @@ pub struct Line {
     pub needs_amount: bool,
     /// The business had not begun before: what happened earlier is refused.
     pub open_from: Option<Timestamp>,
+    /// From when on what the core applied counts.
+    pub takes_effect: TakesEffect,
     /// Its attributes, by name.
     pub attributes: BTreeMap<String, Attribute>,
 }
@@ -123,6 +135,15 @@ impl Line {
     #[must_use]
     pub fn upstream(&self, class: Class) -> &UpstreamName {
         self.upstream_for.get(&class).unwrap_or(&self.upstream)
+    }
+
+    /// The day from which on counts what was applied at `applied`, where that is not at once.
+    #[must_use]
+    pub fn effective_on(&self, applied: Timestamp, zone: Zone) -> Option<CivilDate> {
+        match self.takes_effect {
+            TakesEffect::AtOnce => None,
+            TakesEffect::NextDay => applied.civil(zone).date().succ_opt(),
+        }
     }
 
     /// The cell of a submission.

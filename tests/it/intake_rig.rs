@@ -5,7 +5,7 @@ use crate::house::Shelf;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use bytes::Bytes;
-use holdover::domain::catalogue::{Attribute, AttributeKind, Catalogue, Line};
+use holdover::domain::catalogue::{Attribute, AttributeKind, Catalogue, Line, TakesEffect};
 use holdover::domain::cell::{Channel, Class, Institution, Operation};
 use holdover::domain::ids::{
     Fingerprint, IdempotencyKey, InstitutionCode, InsuredHash, KeyHash, OrderingKey, Seq,
@@ -262,6 +262,7 @@ fn line(business: &str, operation: Operation) -> Line {
         live_limit: Duration::from_secs(20),
         needs_amount: false,
         open_from: None,
+        takes_effect: TakesEffect::AtOnce,
         attributes: BTreeMap::new(),
     }
 }
@@ -352,11 +353,11 @@ pub(crate) struct Front {
     pub(crate) channel: Channel,
 }
 
-/// A rig of another front at another time, whose engine accepts everything that it gets.
-pub(crate) fn rig_of(front: Front, now: Timestamp) -> Rig {
+/// A rig of another front at another time.
+pub(crate) fn rig_of(front: Front, script: Script, now: Timestamp) -> Rig {
     let (journal, seen) = <(Shelf, Seen)>::default();
     let (queue, inputs) = mpsc::channel(1024);
-    tokio::spawn(play(inputs, Script::Accept(None), journal.clone(), Arc::clone(&seen), now));
+    tokio::spawn(play(inputs, script, journal.clone(), Arc::clone(&seen), now));
     let clock = Arc::new(StillClock(now));
     rig_behind(front, Handle::new(queue), journal, seen, limits(), clock)
 }

@@ -1,10 +1,20 @@
 //! The self-service businesses of the portal: what may be submitted by config/beijing-portal.toml,
 //! and what each refusal names.
 
-use crate::intake_rig::{Answered, Front, Rig, at, institution, rig_of};
+use crate::engine_scenarios::Bench;
+use crate::engine_support::{answer, cell, settings, submission};
+use crate::house::{House, Says, Shelf};
+use crate::intake_rig::{Answered, Front, Rig, Script, at, institution, rig_of};
+use crate::service_hours::{declare, stop};
 use holdover::config::{self, Config};
-use holdover::domain::cell::{Channel, Class, Institution};
+use holdover::domain::cell::{Cell, Channel, Class, Institution, Operation};
+use holdover::domain::ids::Seq;
+use holdover::domain::numbers::Numbers;
+use holdover::domain::outcome::Outcome;
+use holdover::engine::event::{Live, Reply};
+use holdover::engine::step::Decision;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 fn portal_over(more: &str) -> Config {
     let base = include_str!("../fixtures/config/base.toml");
@@ -17,7 +27,8 @@ fn portal_over(more: &str) -> Config {
 
 fn rig(more: &str, class: Class, channel: Channel, now: &str) -> Rig {
     let holder = Institution { class, ..institution("H11010500001") };
-    rig_of(Front { catalogue: portal_over(more).catalogue, holder, channel }, at(now))
+    let front = Front { catalogue: portal_over(more).catalogue, holder, channel };
+    rig_of(front, Script::Accept(None), at(now))
 }
 
 /// A person's change of institutions, with these attributes in place of good ones.
@@ -54,6 +65,119 @@ const OCTOBER: &str = "2021-10-12T09:00:00+08:00";
 
 fn online() -> Rig {
     rig("", Class::Portal, Channel::Online, OCTOBER)
+}
+
+const CHANGE: &str = "service.designated_institutions";
+
+fn asked(business: &str) -> Cell {
+    Cell { operation: Operation::Request, ..cell("b", business) }
+}
+
+/// An engine with the portal's hours, whose core for them is "b".
+fn bench(now: &str) -> Bench {
+    let mut settings = settings();
+    settings.calendar.years.push(2021);
+    settings.service_hours = portal_over("").service_hours;
+    Bench::with(settings, now)
+}
+
+/// What is shown of `transaction`, from the journal of `bench`.
+async fn shown(bench: Bench, transaction: Seq) -> Value {
+    let shelf = Shelf::default();
+    for change in bench.journal {
+        shelf.push(change);
+    }
+    let (journal, reader) = (Box::new(shelf.clone()), Arc::new(shelf));
+    let (catalogue, recovered) = (portal_over("").catalogue, Decision::default());
+    let says = Says(Ok(None));
+    let house = House::of(catalogue, bench.machine, recovered, journal, reader, says);
+    let id = Numbers::default().transaction(transaction);
+    house.get(&format!("/v1/transactions/{id}"), &house.mine).await
+}
+
+#[tokio::test]
+async fn s0_04_a_change_counts_from_the_day_after_its_success_on() {
+    for (success, effective) in [
+        ("2021-10-12T09:00:00+08:00", "2021-10-13"),
+        ("2021-10-31T21:00:00+08:00", "2021-11-01"),
+        ("2021-12-31T21:59:59+08:00", "2022-01-01"),
+        ("2021-12-31T06:00:00+08:00", "2022-01-01"),
+    ] {
+        let mut bench = bench(success);
+        let transaction = bench.accepted(submission(asked(CHANGE), 1, 1));
+        assert_eq!(bench.sent(), [transaction.0], "{success}");
+        bench.settle(Outcome::Applied(answer("ok")));
+        let shown = shown(bench, transaction).await;
+        assert_eq!(
+            (&shown["state"], &shown["effective_on"]),
+            (&json!("applied"), &json!(effective))
+        );
+
+        // Told at once to who waits, by the instant of the end and not by that of the answer.
+        let live = Live::Applied { answer: answer("ok"), at: at(success) };
+        let holder = Institution { class: Class::Portal, ..institution("H11010500001") };
+        let catalogue = portal_over("").catalogue;
+        let front = Front { catalogue, holder, channel: Channel::Online };
+        let rig = rig_of(front, Script::Accept(Some(live)), at("2022-01-09T00:00:00+08:00"));
+        let body = json!({
+            "business": CHANGE, "operation": "request", "insured": "person-1",
+            "occurred_at": success, "payload": {},
+            "attributes": {"entry": "wechat_mp", "insutype": "310", "institutions": ["H1"]},
+        });
+        let request = rig.request("POST", "/v1/transactions").header("idempotency-key", "k");
+        let request = request.header("prefer", "wait=5").body(body.to_string().into()).unwrap();
+        let waited = rig.send(request).await.json();
+        assert_eq!(
+            (&waited["outcome"], &waited["effective_on"]),
+            (&json!("applied"), &json!(effective)),
+        );
+        assert_eq!(waited["receipt"]["effective_on"], Value::Null, "a receipt never changes");
+    }
+    // Not before it has succeeded, and not where nothing is said of it.
+    let mut waits = bench("2021-10-12T09:00:00+08:00");
+    let transaction = waits.accepted(submission(asked(CHANGE), 1, 1));
+    let shown_waiting = shown(waits, transaction).await;
+    assert_eq!(
+        (&shown_waiting["state"], &shown_waiting["effective_on"]),
+        (&json!("in_flight"), &Value::Null)
+    );
+    let mut other = bench("2021-10-12T09:00:00+08:00");
+    let transaction = other.accepted(submission(asked("service.online"), 1, 1));
+    other.settle(Outcome::Applied(answer("ok")));
+    let shown_other = shown(other, transaction).await;
+    assert_eq!(
+        (&shown_other["state"], &shown_other["effective_on"]),
+        (&json!("applied"), &Value::Null)
+    );
+}
+
+#[tokio::test]
+async fn s0_05_what_is_replayed_later_counts_from_the_day_after_the_replay_on() {
+    let mut bench = bench("2021-10-31T21:00:00+08:00");
+    declare(&mut bench, stop("2021-10-31T21:30:00", "2021-11-01T06:00:00"));
+    bench.set("2021-10-31T21:50:00+08:00");
+    let Some(Reply::Accepted { transaction, accepted: Some(accepted), .. }) =
+        bench.submit(submission(asked(CHANGE), 1, 1))
+    else {
+        panic!("not accepted")
+    };
+    let opening = at("2021-11-04T06:00:00+08:00");
+    assert_eq!(accepted.told.resume_at, Some(opening), "the submitter is told");
+    bench.set("2021-11-01T06:00:00+08:00");
+    for _ in 0..3 {
+        bench.probe("b", true);
+    }
+    bench.set("2021-11-04T05:59:59.999+08:00");
+    assert!(bench.sent().is_empty());
+    bench.set("2021-11-04T06:00:00+08:00");
+    assert_eq!(bench.sent(), [transaction.0]);
+    bench.settle(Outcome::Applied(answer("ok")));
+    let shown = shown(bench, transaction).await;
+    assert_eq!(
+        (&shown["state"], &shown["effective_on"]),
+        (&json!("applied"), &json!("2021-11-05"))
+    );
+    assert_eq!(shown["receipt"]["resume_at"], "2021-11-04T06:00:00+08:00");
 }
 
 #[tokio::test]

@@ -269,7 +269,7 @@ fn gate(bench: &Bench) -> Option<GateState> {
     bench.machine.gate(&change())
 }
 
-fn stop(from: &str, until: &str) -> Window {
+pub(crate) fn stop(from: &str, until: &str) -> Window {
     let mut stop = window(Disposition::Hold);
     let times = [from, until].map(|time| at(&format!("{time}+08:00")));
     stop.planned = Interval::new(times[0], times[1]).unwrap();
@@ -278,7 +278,7 @@ fn stop(from: &str, until: &str) -> Window {
     stop
 }
 
-fn declare(bench: &mut Bench, stop: Window) {
+pub(crate) fn declare(bench: &mut Bench, stop: Window) {
     let reply = bench.order(Command::DeclareWindow(Box::new(stop)));
     assert!(matches!(reply, Some(Reply::Done(Done::Window(_)))), "{reply:?}");
 }
