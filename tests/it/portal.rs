@@ -332,7 +332,7 @@ async fn s2_12_no_penalty_within_three_months_and_no_bad_record_within_three_yea
         let answered = apply(day, "", json!({"penalty_on": "2024-11-30"})).await;
         assert_eq!(answered.status, status, "{day}");
     }
-    // The day is that of the zone, wherever the sender's offset has it.
+    // What is told names the term, and never the day that was sent.
     let answered = apply("2025-04-01", "", json!({"penalty_on": "2025-01-02"})).await;
     let said = refused(&answered, "/attributes/penalty_on");
     assert_eq!(said, "must lie months:3 or longer before the day of occurred_at");
