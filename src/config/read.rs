@@ -1,5 +1,6 @@
 //! From the merged files to the model: types, ranges, and the rules between keys.
 
+use super::attributes::{read_attributes, read_open_from};
 use super::model::{
     Config, Data, Index, Institutions, IntakeKafka, Journal, Limits, Listen, Log, LogFormat,
     LogLevel, Probe, PublishKafka, Upstream, Way,
@@ -8,7 +9,7 @@ use super::planned::{read_hours, read_recurring};
 use super::raw::{Notes, Reader, lay_over, parse, show_duration};
 use super::{CALENDAR, DEFAULTS, Problem};
 use crate::domain::calendar::{Calendar, Exception, Paper};
-use crate::domain::catalogue::{Attribute, AttributeKind, Catalogue, Line};
+use crate::domain::catalogue::{Catalogue, Line, TakesEffect};
 use crate::domain::cell::{Channel, Class, Operation};
 use crate::domain::gate::{HealthPolicy, OutagePolicy};
 use crate::domain::ids::{Business, UpstreamName, WindowId};
@@ -479,6 +480,7 @@ fn read_line(
     let channels: Vec<Channel> = r.list("channels");
     let upstream: Option<UpstreamName> = r.parsed("upstream");
     let normal: Option<Disposition> = r.parsed("normal");
+    let takes_effect: Option<TakesEffect> = r.parsed("takes_effect");
     let group = r.text("order_group");
     let mut upstream_for = BTreeMap::new();
     let (path, table) = r.table("upstream_for");
@@ -510,6 +512,8 @@ fn read_line(
         long: r.flag("long"),
         live_limit: r.duration("live_limit", 100 * MS..=30 * MINUTE),
         needs_amount: r.flag("needs_amount"),
+        open_from: read_open_from(&mut r),
+        takes_effect: takes_effect?,
         business: halves.as_ref()?.0.clone(),
         operation: halves.as_ref()?.1,
         classes,
@@ -559,31 +563,6 @@ fn check_line(r: &Reader<'_>, line: &Line, upstreams: &BTreeMap<UpstreamName, Up
         let why = "an advice is repeated from its stored bytes";
         r.error("self_contained", Some("false".to_owned()), why);
     }
-}
-
-fn read_attributes(r: &mut Reader<'_>) -> BTreeMap<String, Attribute> {
-    let mut attributes = BTreeMap::new();
-    for (name, mut a) in r.sections("attributes") {
-        let kind: Option<AttributeKind> = a.parsed("kind");
-        let choices: Vec<String> = a.list_if_given("choices");
-        let required = a.has("required") && a.flag("required");
-        let in_cell = a.has("in_cell") && a.flag("in_cell");
-        if (kind == Some(AttributeKind::Choice)) == choices.is_empty() {
-            a.error("choices", None, "a choice needs its words, and only a choice has them");
-        }
-        if in_cell && matches!(kind, Some(AttributeKind::Text | AttributeKind::Date)) {
-            let why = "a text or a date has too many values to tell cells apart";
-            a.error("in_cell", Some("true".to_owned()), why);
-        }
-        // Both are asked for above only where they are given.
-        let known = ["required", "in_cell"];
-        a.expect(&known);
-        a.finish();
-        if let Some(kind) = kind {
-            attributes.insert(name, Attribute { kind, choices, required, in_cell });
-        }
-    }
-    attributes
 }
 
 fn read_calendar(mut r: Reader<'_>, notes: &Notes) -> Option<Calendar> {

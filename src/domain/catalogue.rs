@@ -6,6 +6,8 @@
 use super::cell::{Cell, Channel, Class, Operation, Selector, words};
 use super::ids::{Business, District, Label, UpstreamName};
 use super::policy::Disposition;
+use super::term::Term;
+use super::time::{CivilDate, Timestamp, Zone};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -20,8 +22,50 @@ words!(
         Text = "text",
         /// A civil date, `yyyy-MM-dd`.
         Date = "date",
+        /// Some short texts, none of them twice.
+        List = "list",
     }
 );
+
+words!(
+    /// Whether the day on which a term ends is one that is allowed already.
+    Boundary, "boundary", {
+        /// It is.
+        Allowed = "allowed",
+        /// It is not: only the next one is.
+        Refused = "refused",
+    }
+);
+
+words!(
+    /// From when on what the core applied counts.
+    TakesEffect, "effect", {
+        /// At once.
+        AtOnce = "at_once",
+        /// From the day after on, worked or not.
+        NextDay = "next_day",
+    }
+);
+
+/// How long before a request a date must lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeastAgo {
+    /// Days or months; counted by dates, whether they are worked or not.
+    pub term: Term,
+    /// What holds for a request on the very day on which the term ends.
+    pub boundary: Boundary,
+}
+
+impl LeastAgo {
+    /// Whether `day` lies far enough before a request on `asked`.
+    #[must_use]
+    pub fn is_met(&self, day: CivilDate, asked: CivilDate) -> bool {
+        self.term.corresponding_day(day).is_some_and(|ends| match self.boundary {
+            Boundary::Allowed => ends <= asked,
+            Boundary::Refused => ends < asked,
+        })
+    }
+}
 
 /// The attribute that is not sent but follows from whether there is a ground.
 pub const SPECIAL_CASE: &str = "special_case";
@@ -35,8 +79,12 @@ pub struct Attribute {
     pub choices: Vec<String>,
     /// Whether a submission must carry it.
     pub required: bool,
-    /// Whether policy and gates may distinguish by it. Never for `text` or `date`.
+    /// Whether policy and gates may distinguish by it. Only for `boolean` and `choice`.
     pub in_cell: bool,
+    /// For `list`: how many there may be; always set there.
+    pub at_most: Option<usize>,
+    /// For `date`: how long before the request it must lie.
+    pub least_ago: Option<LeastAgo>,
 }
 
 /// One business and one operation.
@@ -74,6 +122,10 @@ pub struct Line {
     pub live_limit: Duration,
     /// Whether an amount is mandatory.
     pub needs_amount: bool,
+    /// The business had not begun before: what happened earlier is refused.
+    pub open_from: Option<Timestamp>,
+    /// From when on what the core applied counts.
+    pub takes_effect: TakesEffect,
     /// Its attributes, by name.
     pub attributes: BTreeMap<String, Attribute>,
 }
@@ -83,6 +135,15 @@ impl Line {
     #[must_use]
     pub fn upstream(&self, class: Class) -> &UpstreamName {
         self.upstream_for.get(&class).unwrap_or(&self.upstream)
+    }
+
+    /// The day from which on counts what was applied at `applied`, where that is not at once.
+    #[must_use]
+    pub fn effective_on(&self, applied: Timestamp, zone: Zone) -> Option<CivilDate> {
+        match self.takes_effect {
+            TakesEffect::AtOnce => None,
+            TakesEffect::NextDay => applied.civil(zone).date().succ_opt(),
+        }
     }
 
     /// The cell of a submission.
@@ -126,7 +187,8 @@ impl Line {
                 AttributeKind::Boolean
                 | AttributeKind::Choice
                 | AttributeKind::Text
-                | AttributeKind::Date => Ok(()),
+                | AttributeKind::Date
+                | AttributeKind::List => Ok(()),
             },
         }
     }

@@ -609,7 +609,7 @@ fn attribute_sets(line: &Line) -> Vec<BTreeMap<String, String>> {
         let values: Vec<String> = match attribute.kind {
             AttributeKind::Boolean => vec!["true".to_owned(), "false".to_owned()],
             AttributeKind::Choice => attribute.choices.clone(),
-            AttributeKind::Text | AttributeKind::Date => Vec::new(),
+            AttributeKind::Text | AttributeKind::Date | AttributeKind::List => Vec::new(),
         };
         let absent = if attribute.required { Vec::new() } else { sets.clone() };
         sets = sets

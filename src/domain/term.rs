@@ -162,23 +162,31 @@ impl Term {
     /// [`NoCalendar`] where a working day is needed in a year without data.
     pub fn ends(&self, event: CivilDate, calendar: &Calendar) -> Result<CivilDate, NoCalendar> {
         let beyond = || NoCalendar(event.year());
-        let months = |count| event.checked_add_months(Months::new(count)).ok_or_else(beyond);
         let day = match self {
-            Self::Days(count) => {
-                let days = chrono::Days::new(u64::from(*count));
-                event.checked_add_days(days).ok_or_else(beyond)?
-            }
+            Self::Days(_) | Self::Months(_) => self.corresponding_day(event).ok_or_else(beyond)?,
             Self::WorkingDays(count) => return calendar.nth_working_day_after(event, *count),
-            Self::Months(count) => months(*count)?,
             Self::MonthEnd => {
-                let next = months(1)?.with_day(1);
-                next.and_then(|first| first.pred_opt()).ok_or_else(beyond)?
+                let next = event.checked_add_months(Months::new(1));
+                let first = next.and_then(|next| next.with_day(1));
+                first.and_then(|first| first.pred_opt()).ok_or_else(beyond)?
             }
             Self::FirstWorkingDays(count, of) => {
                 return first_working_days(*count, of, event, calendar);
             }
         };
         calendar.first_working_day_from(day)
+    }
+
+    /// The day that corresponds to `event` after so many days or months, worked or not; the
+    /// month's last where there is none. `None` of a term that is not counted so, and beyond the
+    /// last date there is.
+    #[must_use]
+    pub fn corresponding_day(&self, event: CivilDate) -> Option<CivilDate> {
+        match self {
+            Self::Days(count) => event.checked_add_days(chrono::Days::new(u64::from(*count))),
+            Self::Months(count) => event.checked_add_months(Months::new(*count)),
+            Self::WorkingDays(_) | Self::MonthEnd | Self::FirstWorkingDays(..) => None,
+        }
     }
 }
 

@@ -370,8 +370,13 @@ pub enum Reply {
 /// What came of a live attempt within the time that somebody waited.
 #[derive(Debug, Clone)]
 pub enum Live {
-    /// Applied, with the core's answer.
-    Applied(Answer),
+    /// The core applied it.
+    Applied {
+        /// Its answer.
+        answer: Answer,
+        /// When that was written down.
+        at: Timestamp,
+    },
     /// Refused, with the core's code and answer.
     Refused {
         /// The core's code.

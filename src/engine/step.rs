@@ -480,7 +480,8 @@ impl Machine {
         match outcome {
             Outcome::Applied(answer) => {
                 self.resettle(replaces, transaction, now, out);
-                self.answer_waiters(transaction, &LiveAnswer::Applied(answer), out);
+                let live = LiveAnswer::Applied { answer, at: now };
+                self.answer_waiters(transaction, &live, out);
             }
             Outcome::Refused { answer, .. } if provisional => {
                 if self.waiters.contains_key(&transaction) {

@@ -56,6 +56,9 @@ pub(super) struct Waited<'a> {
     /// Which invoice the counter issues.
     #[schema(value_type = String)]
     invoice: Invoice,
+    /// The day from which on it counts, where it was applied and does not count at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective_on: Option<String>,
     /// The ticket, where there is one now.
     #[schema(value_type = Option<String>)]
     ticket: Option<TicketId>,
@@ -235,7 +238,13 @@ pub(super) fn respond(
     let live = live.filter(|_| waited);
     let (status, body) = match &live {
         None => (StatusCode::ACCEPTED, json(&receipt)?),
-        Some(live) => (StatusCode::OK, json(&waited_for(&receipt, id, live))?),
+        Some(live) => {
+            let mut waited = waited_for(&receipt, id, live);
+            if let Live::Applied { at, .. } = live {
+                waited.effective_on = effective_on(state, &record, *at);
+            }
+            (StatusCode::OK, json(&waited)?)
+        }
     };
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
@@ -253,7 +262,7 @@ pub(super) fn respond(
 fn waited_for<'a>(receipt: &'a Receipt<'a>, id: TransactionId, live: &'a Live) -> Waited<'a> {
     let body = |answer: &'a Answer| CoreAnswer::of(&answer.body);
     let (outcome, fund_settled, counter_action, ticket, code, answer) = match live {
-        Live::Applied(answer) => {
+        Live::Applied { answer, .. } => {
             (WaitOutcome::Applied, FundSettled::True, Advice::ChargeSplit, None, None, body(answer))
         }
         Live::Refused { code, answer } => (
@@ -290,7 +299,25 @@ fn waited_for<'a>(receipt: &'a Receipt<'a>, id: TransactionId, live: &'a Live) -
         ),
     };
     let invoice = receipt::invoice(counter_action);
-    Waited { receipt, outcome, fund_settled, counter_action, invoice, ticket, code, answer }
+    let effective_on = None;
+    Waited {
+        receipt,
+        outcome,
+        fund_settled,
+        counter_action,
+        invoice,
+        effective_on,
+        ticket,
+        code,
+        answer,
+    }
+}
+
+/// The day from which on counts what became of `record`, applied at `applied`, where its line does
+/// not take effect at once.
+pub(super) fn effective_on(state: &State, record: &Accepted, applied: Timestamp) -> Option<String> {
+    let line = state.catalogue.line(&record.cell.business, record.cell.operation)?;
+    line.effective_on(applied, state.zone).map(|day| day.to_string())
 }
 
 /// The body of anything that we made up ourselves.

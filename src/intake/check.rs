@@ -7,7 +7,7 @@
 use super::State;
 use super::content::Content;
 use super::wire::{self, Field, Forbidden, Wire};
-use crate::domain::catalogue::{AttributeKind, Line, SPECIAL_CASE};
+use crate::domain::catalogue::{AttributeKind, Boundary, Line, SPECIAL_CASE};
 use crate::domain::cell::{Cell, Channel, Class, Institution, Operation};
 use crate::domain::ids::{IdempotencyKey, Seq};
 use crate::domain::money::Money;
@@ -19,7 +19,7 @@ use crate::web::problem::{Code, FieldError, Problem};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,6 +142,7 @@ impl<'a, 's> Check<'a, 's> {
         if occurred_at.is_none() && self.wire.get(Field::OccurredAt).is_none() {
             self.wrong(Field::OccurredAt, MISSING);
         }
+        self.begun(line, occurred_at);
         let received_from_person_at = self.instant(Field::ReceivedFromPersonAt);
         let amount = self.amount(line);
         let deadline = self.day(Field::Deadline);
@@ -149,7 +150,7 @@ impl<'a, 's> Check<'a, 's> {
         let replaces = self.transaction(Field::Replaces);
         let depends_on = self.transaction(Field::DependsOn);
         let attachments = self.attachments();
-        let attributes = self.attributes(line, ground.is_some());
+        let attributes = self.attributes(line, ground.is_some(), occurred_at);
         let credential = self.credential();
         let payload = self.payload(body);
         let (problems, credential_found) = (self.problems, self.credential_found);
@@ -313,6 +314,17 @@ impl<'a, 's> Check<'a, 's> {
         Some(at)
     }
 
+    /// Notes what happened before there was the business.
+    fn begun(&mut self, line: Option<&Line>, occurred_at: Option<Timestamp>) {
+        let from = line.and_then(|line| line.open_from);
+        if let (Some(from), Some(at)) = (from, occurred_at)
+            && at < from
+        {
+            let from = from.rfc3339(self.state.zone);
+            self.wrong(Field::OccurredAt, format!("this business is open from {from} on"));
+        }
+    }
+
     fn day(&mut self, field: Field) -> Option<CivilDate> {
         let day = parse_day(&self.text(field)?);
         if day.is_none() {
@@ -382,7 +394,12 @@ impl<'a, 's> Check<'a, 's> {
         list
     }
 
-    fn attributes(&mut self, line: Option<&Line>, has_ground: bool) -> BTreeMap<String, String> {
+    fn attributes(
+        &mut self,
+        line: Option<&Line>,
+        has_ground: bool,
+        occurred_at: Option<Timestamp>,
+    ) -> BTreeMap<String, String> {
         let mut values = BTreeMap::new();
         let sent = match self.wire.get(Field::Attributes) {
             None => BTreeMap::new(),
@@ -400,12 +417,16 @@ impl<'a, 's> Check<'a, 's> {
                 "null" => continue,
                 "true" => Given::Boolean(true),
                 "false" => Given::Boolean(false),
-                _ => match wire::text_of(raw) {
-                    Some(text) => Given::Text(text),
-                    None => Given::Other,
+                json => match (wire::text_of(raw), serde_json::from_str::<Vec<String>>(json)) {
+                    (Some(text), _) => Given::Text(text),
+                    (None, Ok(items)) => Given::List(items),
+                    (None, Err(_)) => Given::Other,
                 },
             };
-            match attribute(line, &name, &value) {
+            let asked = occurred_at.map(|at| at.civil(self.state.zone).date());
+            let value = attribute(line, &name, &value);
+            let value = value.and_then(|value| far_enough(line, &name, value, asked));
+            match value {
                 Ok(value) => drop(values.insert(name, value)),
                 Err(detail) => {
                     self.wrong_at(wire::pointer_to("/attributes", &name), detail);
@@ -471,6 +492,7 @@ const DAY_FORM: &str = "expected a day such as 2022-08-13";
 pub(super) enum Given<'a> {
     Boolean(bool),
     Text(Cow<'a, str>),
+    List(Vec<String>),
     Other,
 }
 
@@ -502,7 +524,46 @@ pub(super) fn attribute(
             Ok(text.clone().into_owned())
         }
         (AttributeKind::Date, _) => Err(Cow::Borrowed(DAY_FORM)),
+        (AttributeKind::List, given) => {
+            let at_most = attribute.at_most.unwrap_or_default();
+            let items = match given {
+                Given::List(items) => is_list(items, at_most).then_some(items),
+                Given::Boolean(_) | Given::Text(_) | Given::Other => None,
+            };
+            let stored = items.and_then(|items| serde_json::to_string(items).ok());
+            stored.ok_or_else(|| {
+                format!("expected a list of 1 to {at_most} different texts of 1 to 64 characters")
+                    .into()
+            })
+        }
     }
+}
+
+fn is_list(items: &[String], at_most: usize) -> bool {
+    let mut seen = BTreeSet::new();
+    (1..=at_most).contains(&items.len())
+        && items.iter().all(|item| is_plain(item, REFERENCE_CHARS_MAX) && seen.insert(item))
+}
+
+/// `value` where it is no date that lies too shortly before `asked`, the day of the request.
+fn far_enough(
+    line: &Line,
+    name: &str,
+    value: String,
+    asked: Option<CivilDate>,
+) -> Result<String, Cow<'static, str>> {
+    let least = line.attributes.get(name).and_then(|attribute| attribute.least_ago.as_ref());
+    let (Some(least), Some(asked), Some(day)) = (least, asked, parse_day(&value)) else {
+        return Ok(value);
+    };
+    if least.is_met(day, asked) {
+        return Ok(value);
+    }
+    let term = &least.term;
+    Err(Cow::Owned(match least.boundary {
+        Boundary::Allowed => format!("must lie {term} or longer before the day of occurred_at"),
+        Boundary::Refused => format!("must lie longer than {term} before the day of occurred_at"),
+    }))
 }
 
 /// A civil day in its one form, `yyyy-MM-dd`.

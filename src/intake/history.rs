@@ -69,6 +69,8 @@ pub(super) struct Told {
     pub(super) record: Arc<Accepted>,
     pub(super) history: Vec<Event>,
     pub(super) complete: bool,
+    /// When the core's applying it was written down.
+    pub(super) applied_at: Option<Timestamp>,
     pub(super) answer: Option<Sealed>,
     pub(super) business_status: Option<String>,
 }
@@ -86,8 +88,14 @@ pub(super) fn history(
     let complete = end == last;
     let at = record.at.rfc3339(zone);
     let first = Event { at, event: Happened::Accepted, attempt: None, reason: None };
-    let mut told =
-        Told { record, history: vec![first], complete, answer: None, business_status: None };
+    let mut told = Told {
+        record,
+        history: vec![first],
+        complete,
+        applied_at: None,
+        answer: None,
+        business_status: None,
+    };
     if end > seq {
         journal.scan(seq.next(), &mut |place, change| {
             if place <= end {
@@ -194,6 +202,7 @@ impl Told {
         match settlement {
             Settlement::Applied { answer, business_status } => {
                 self.push(at, zone, Happened::Applied, None);
+                self.applied_at = Some(at);
                 (self.answer, self.business_status) = (answer, business_status);
             }
             Settlement::Refused { code, answer, provisional } => {

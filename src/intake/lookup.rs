@@ -39,6 +39,9 @@ pub(super) struct Detail<'a> {
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<String>,
+    /// The day from which on it counts, where it was applied and does not count at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effective_on: Option<String>,
     /// Attempts so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     attempts: Option<u32>,
@@ -116,11 +119,13 @@ pub(super) async fn one(
         // It ended, and the listings have not come to it yet: the journal may tell.
         (None, None) => told.final_state().ok_or_else(away)?,
     };
+    let applied_at = told.applied_at.filter(|_| standing == State::Applied);
     let detail = Detail {
         id: id(seq),
         state: standing,
         is_final: standing.is_final(),
         ended_at: ended.filter(|_| live.is_none()).map(|ended| ended.at.rfc3339(zone)),
+        effective_on: applied_at.and_then(|at| answer::effective_on(&state, &told.record, at)),
         attempts: live.as_ref().map(|view| view.attempts),
         gate: live.as_ref().map(|view| view.gate),
         behind: live.as_ref().and_then(|view| view.behind).map(id),

@@ -6,7 +6,7 @@
 use super::answer;
 use super::check::{self, Given};
 use super::{Caller, Query, Shared, missing};
-use crate::domain::catalogue::{Line, SPECIAL_CASE};
+use crate::domain::catalogue::{AttributeKind, Line, SPECIAL_CASE};
 use crate::domain::cell::{Channel, Operation};
 use crate::domain::gate::GateState;
 use crate::domain::ids::{Business, WindowId};
@@ -231,7 +231,9 @@ fn attributes(
     let mut values = BTreeMap::new();
     for name in line.attributes.keys() {
         let Some(text) = query.take(name) else { continue };
+        let is_list = line.attributes.get(name).is_some_and(|a| a.kind == AttributeKind::List);
         let given = match text.as_str() {
+            items if is_list => Given::List(items.split(',').map(str::to_owned).collect()),
             "true" => Given::Boolean(true),
             "false" => Given::Boolean(false),
             _ => Given::Text(Cow::Borrowed(text.as_str())),

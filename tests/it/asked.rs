@@ -189,7 +189,7 @@ impl World {
             let values = match attribute.kind {
                 AttributeKind::Boolean => vec!["true".to_owned(), "false".to_owned()],
                 AttributeKind::Choice => attribute.choices.clone(),
-                AttributeKind::Text | AttributeKind::Date => continue,
+                AttributeKind::Text | AttributeKind::Date | AttributeKind::List => continue,
             };
             if attribute.required || name == SPECIAL_CASE || self.rng.bool() {
                 attributes.insert(name.clone(), self.one(&values));

@@ -25,6 +25,14 @@ fn the_shipped_files_have_no_problem() {
 }
 
 #[test]
+fn the_businesses_of_the_portal_are_good_beside_the_addresses_of_a_core() {
+    let files = ["tests/fixtures/config/base.toml", "config/beijing-portal.toml"];
+    let config = config::load(&files.map(|file| root().join(file)).each_ref().map(AsRef::as_ref));
+    let config = config.unwrap_or_else(|problems| panic!("{}", report(&problems)));
+    assert_eq!(report(&config::check(&config)), "");
+}
+
+#[test]
 fn the_example_of_what_recurs_is_good_and_shows_what_comes_in_local_time_and_utc() {
     let files = ["tests/fixtures/config/base.toml", "config/recurring.example.toml"];
     let config = config::load(&files.map(|file| root().join(file)).each_ref().map(AsRef::as_ref));

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use holdover::domain::calendar::{Calendar, Exception, Paper};
-use holdover::domain::catalogue::{Catalogue, Line};
+use holdover::domain::catalogue::{Catalogue, Line, TakesEffect};
 use holdover::domain::cell::{Cell, Channel, Class, Operation};
 use holdover::domain::gate::{HealthPolicy, OutagePolicy};
 use holdover::domain::ids::{Fingerprint, InsuredHash, KeyHash, OrderingKey, Seq};
@@ -194,6 +194,8 @@ fn line() -> Line {
         normal: Disposition::Pass,
         live_limit: Duration::from_secs(20),
         needs_amount: false,
+        open_from: None,
+        takes_effect: TakesEffect::AtOnce,
         attributes: BTreeMap::new(),
     }
 }

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use holdover::admin;
 use holdover::admin::audit::Audit;
+use holdover::domain::catalogue::Catalogue;
 use holdover::domain::cell::{Cell, Channel, Selector};
 use holdover::domain::gate::GateState;
 use holdover::domain::ids::{InstitutionCode, Mark, Seq, UpstreamName};
@@ -148,6 +149,18 @@ impl House {
         reader: Arc<dyn JournalReader>,
         says: Says,
     ) -> Self {
+        Self::of(settings().catalogue, machine, recovered, journal, reader, says)
+    }
+
+    /// The same over other businesses.
+    pub(crate) fn of(
+        catalogue: Catalogue,
+        machine: Machine,
+        recovered: Decision,
+        journal: Box<dyn Journal>,
+        reader: Arc<dyn JournalReader>,
+        says: Says,
+    ) -> Self {
         let (folder, now) = (tempfile::tempdir().unwrap(), at(NOW));
         let clock = Arc::new(StillClock(now));
         let parts = run::assemble(machine, recovered, journal, Box::new(Nowhere), clock.clone());
@@ -175,7 +188,7 @@ impl House {
             journal: reader.clone(),
             vault: Arc::new(HashVault),
             listing: Arc::new(says),
-            catalogue: Arc::new(settings().catalogue),
+            catalogue: Arc::new(catalogue),
             keys: keys.clone(),
             clock: clock.clone(),
             numbers: Arc::default(),

@@ -1,6 +1,6 @@
 //! Submitting over HTTP: validation, receipts, repeats, refusals, batches, whose is what.
 
-use crate::intake_rig::{Answered, Script, body, institution, key_of, rig};
+use crate::intake_rig::{Answered, NOW, Script, at, body, institution, key_of, rig};
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use bytes::Bytes;
@@ -282,7 +282,7 @@ async fn somebody_who_waits_gets_what_came_of_it() {
         business_status: None,
     };
     let cases = [
-        (Live::Applied(core()), "applied", "true", "charge_split"),
+        (Live::Applied { answer: core(), at: at(NOW) }, "applied", "true", "charge_split"),
         (Live::Refused { code: "E1".into(), answer: core() }, "refused", "false", "none"),
         (Live::Ticketed, "ticketed", "false", "charge_full"),
         (Live::DoNotFinalise, "do_not_finalise", "unknown", "do_not_finalise"),

@@ -5,7 +5,7 @@ use crate::house::Shelf;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use bytes::Bytes;
-use holdover::domain::catalogue::{Attribute, AttributeKind, Catalogue, Line};
+use holdover::domain::catalogue::{Attribute, AttributeKind, Catalogue, Line, TakesEffect};
 use holdover::domain::cell::{Channel, Class, Institution, Operation};
 use holdover::domain::ids::{
     Fingerprint, IdempotencyKey, InstitutionCode, InsuredHash, KeyHash, OrderingKey, Seq,
@@ -238,6 +238,8 @@ fn attribute(kind: AttributeKind, choices: &[&str], required: bool) -> Attribute
         choices: choices.iter().map(ToString::to_string).collect(),
         required,
         in_cell: matches!(kind, AttributeKind::Boolean | AttributeKind::Choice),
+        at_most: None,
+        least_ago: None,
     }
 }
 
@@ -259,6 +261,8 @@ fn line(business: &str, operation: Operation) -> Line {
         normal: Disposition::Pass,
         live_limit: Duration::from_secs(20),
         needs_amount: false,
+        open_from: None,
+        takes_effect: TakesEffect::AtOnce,
         attributes: BTreeMap::new(),
     }
 }
@@ -342,6 +346,22 @@ pub(crate) fn rig_within(script: Script, limits: Limits) -> Rig {
 /// What the rig's clock says.
 pub(crate) const NOW: &str = "2022-08-13T10:30:00+08:00";
 
+/// Of which businesses a rig knows, and who holds its key.
+pub(crate) struct Front {
+    pub(crate) catalogue: Catalogue,
+    pub(crate) holder: Institution,
+    pub(crate) channel: Channel,
+}
+
+/// A rig of another front at another time.
+pub(crate) fn rig_of(front: Front, script: Script, now: Timestamp) -> Rig {
+    let (journal, seen) = <(Shelf, Seen)>::default();
+    let (queue, inputs) = mpsc::channel(1024);
+    tokio::spawn(play(inputs, script, journal.clone(), Arc::clone(&seen), now));
+    let clock = Arc::new(StillClock(now));
+    rig_behind(front, Handle::new(queue), journal, seen, limits(), clock)
+}
+
 /// A rig before any engine.
 pub(crate) fn rig_before(
     engine: Handle,
@@ -350,18 +370,30 @@ pub(crate) fn rig_before(
     limits: Limits,
     clock: Arc<dyn Clock>,
 ) -> Rig {
+    let holder = institution("H11010500001");
+    let front = Front { catalogue: catalogue(), holder, channel: Channel::System };
+    rig_behind(front, engine, journal, seen, limits, clock)
+}
+
+fn rig_behind(
+    front: Front,
+    engine: Handle,
+    journal: Shelf,
+    seen: Seen,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+) -> Rig {
     let folder = tempfile::tempdir().unwrap();
     let keys = folder.path().join("keys.json");
-    let holder = institution("H11010500001");
     let scopes = [Scope::Submit, Scope::Read];
-    let key = create(&keys, key_of(holder, &[Channel::System], &scopes)).unwrap();
+    let key = create(&keys, key_of(front.holder, &[front.channel], &scopes)).unwrap();
     let disk_reserve = Arc::<AtomicBool>::default();
     let router = router(Arc::new(State {
         engine,
         journal: Arc::new(journal),
         vault: Arc::new(HashVault),
         listing: Arc::new(NoListing),
-        catalogue: Arc::new(catalogue()),
+        catalogue: Arc::new(front.catalogue),
         keys: Arc::new(KeyFile::open(&keys).unwrap()),
         clock,
         numbers: Arc::default(),

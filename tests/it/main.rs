@@ -47,6 +47,7 @@ mod notice_policy;
 mod notices;
 mod openapi;
 mod outages;
+mod portal;
 mod probes;
 mod recurring;
 mod reference;

@@ -49,7 +49,7 @@ fn check(one: &ServiceHours, table: &[(&str, Option<&str>)]) {
 }
 
 #[test]
-fn s0_1_the_change_is_open_from_day_4_to_the_last_of_each_month() {
+fn s0_01_the_change_is_open_from_day_4_to_the_last_of_each_month() {
     check(
         &change_of_institution(),
         &[
@@ -63,7 +63,7 @@ fn s0_1_the_change_is_open_from_day_4_to_the_last_of_each_month() {
 }
 
 #[test]
-fn s0_2_it_is_open_from_06_00_until_22_00_which_is_closed() {
+fn s0_02_it_is_open_from_06_00_until_22_00_which_is_closed() {
     check(
         &change_of_institution(),
         &[
@@ -79,7 +79,7 @@ fn s0_2_it_is_open_from_06_00_until_22_00_which_is_closed() {
 }
 
 #[test]
-fn s0_3_both_conditions_hold_together() {
+fn s0_03_both_conditions_hold_together() {
     check(
         &change_of_institution(),
         &[
@@ -269,7 +269,7 @@ fn gate(bench: &Bench) -> Option<GateState> {
     bench.machine.gate(&change())
 }
 
-fn stop(from: &str, until: &str) -> Window {
+pub(crate) fn stop(from: &str, until: &str) -> Window {
     let mut stop = window(Disposition::Hold);
     let times = [from, until].map(|time| at(&format!("{time}+08:00")));
     stop.planned = Interval::new(times[0], times[1]).unwrap();
@@ -278,7 +278,7 @@ fn stop(from: &str, until: &str) -> Window {
     stop
 }
 
-fn declare(bench: &mut Bench, stop: Window) {
+pub(crate) fn declare(bench: &mut Bench, stop: Window) {
     let reply = bench.order(Command::DeclareWindow(Box::new(stop)));
     assert!(matches!(reply, Some(Reply::Done(Done::Window(_)))), "{reply:?}");
 }
@@ -347,7 +347,7 @@ fn outside_the_hours_a_submission_is_told_the_next_opening() {
 }
 
 #[test]
-fn s0_5_what_is_replayed_after_a_stop_waits_for_the_next_opening_and_is_told_so() {
+fn s0_05_what_is_replayed_after_a_stop_waits_for_the_next_opening_and_is_told_so() {
     let mut bench = bench(Disposition::Refuse, "2021-10-31T21:00:00");
     declare(&mut bench, stop("2021-10-31T21:30:00", "2021-11-01T06:00:00"));
     bench.set("2021-10-31T21:50:00+08:00");
