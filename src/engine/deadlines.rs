@@ -18,7 +18,8 @@ use crate::domain::window::Window;
 pub struct Telling {
     /// The move, from what was given.
     pub extension: Extension,
-    /// What caused the computation: `accepted`, `turned_away`, `check`, `window`, `overrun`.
+    /// What caused the computation: `accepted`, `turned_away`, `check`, `window` (one was
+    /// set, or lasts longer than planned), `apply`.
     pub cause: String,
     /// When.
     pub at: Timestamp,
@@ -64,6 +65,10 @@ impl Machine {
             return Reply::Invalid(Fault::Full("registered deadlines"));
         }
         let (business, original) = (case.business.clone(), case.original);
+        // Whoever is told of a mistake has registered nothing.
+        if let Err(fault) = self.answerable(&business, original, now) {
+            return Reply::Invalid(fault);
+        }
         let id = match known {
             Some(id) => id,
             None => self.push(out, Change::DeadlineRegistered { case, at: now }),
@@ -163,6 +168,19 @@ impl Machine {
         Ok(computed)
     }
 
+    /// A date that can be answered: of a business that the catalogue has, within the calendar.
+    fn answerable(
+        &self,
+        business: &Business,
+        original: Deadline,
+        now: Timestamp,
+    ) -> Result<Computed, Fault> {
+        if !self.settings.catalogue.knows(business) {
+            return Err(Fault::Invalid(format!("the catalogue has no business {business}")));
+        }
+        self.deadline(business, original, now)
+    }
+
     /// Answers a date, and remembers that it was told.
     pub(super) fn date_answer(
         &mut self,
@@ -172,12 +190,7 @@ impl Machine {
         now: Timestamp,
         out: &mut Decision,
     ) -> Reply {
-        if !self.settings.catalogue.knows(business) {
-            return Reply::Invalid(Fault::Invalid(format!(
-                "the catalogue has no business {business}"
-            )));
-        }
-        match self.deadline(business, original, now) {
+        match self.answerable(business, original, now) {
             Ok(computed) => {
                 self.tell_if_later(business, &computed, "check", now, out);
                 Reply::Deadline { id, duplicate: false, computed: Box::new(computed) }

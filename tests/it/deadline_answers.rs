@@ -178,6 +178,28 @@ async fn e9_dates_that_a_stop_takes_away_without_a_rule_are_listed_with_whom_the
 }
 
 #[tokio::test]
+async fn a_row_that_is_told_to_be_wrong_has_registered_nothing() {
+    let house = house(Says(Err(IndexUnavailable))).await;
+    let row = |business: &str, original: &str| {
+        json!({"institution": "H11010500001", "business": business, "original": original,
+            "reference": "1"})
+    };
+    let body = json!({
+        "rows": [row("filing.none", "2022-08-13"), row("filing.one", "2022-8-13"),
+            row("filing.one", "2022-08-13")],
+        "reason": "cases on paper",
+    });
+    let path = "/admin/v1/deadlines/import";
+    let (status, _, told) = house.send("POST", path, &house.operator, &body).await;
+    assert_eq!(status, 200, "{told}");
+    let rows = told["rows"].as_array().unwrap();
+    assert!(rows[0]["why"].is_string() && rows[1]["field"] == "original", "{told}");
+    assert_eq!((&rows[2]["effective"], &rows[0]["id"]), (&json!("2022-08-13"), &Value::Null));
+    let known = house.get("/admin/v1/deadlines", &house.operator).await;
+    assert_eq!(known["items"].as_array().map(Vec::len), Some(1), "{known}");
+}
+
+#[tokio::test]
 async fn a_case_is_registered_by_its_event_and_by_an_instant() {
     let house = house(Says(Err(IndexUnavailable))).await;
     let by_event = json!({"term": "working_days:5", "event": "2022-08-12"});
