@@ -14,8 +14,7 @@ use super::text;
 use super::types::{CaseImported, CaseRow, CasesImported, IMPORT_ROWS_MAX, ImportCases};
 use crate::domain::identity::contains_identity_number;
 use crate::domain::ids::{Business, InstitutionCode};
-use crate::domain::term::{Deadline, Ground, OwedBy, Term};
-use crate::domain::time::CivilDate;
+use crate::domain::term::{OwedBy, Said};
 use crate::engine::change::Case;
 use crate::engine::event::{Command, Done};
 use axum::body::Body;
@@ -82,8 +81,8 @@ async fn case(state: &State, row: &CaseRow) -> Result<Result<Case, Wrong>, Refus
         Err(wrong) => return Ok(Err(wrong)),
     };
     let (original, ground) = match due {
-        Due::Given(original) => (original, None),
-        Due::After(ground) => {
+        Said::Given(original) => (original, None),
+        Said::After(ground) => {
             let asked = ground.clone();
             match look::at(state, move |machine, _| machine.ends(&asked)).await? {
                 Ok(day) => (day.into(), Some(ground)),
@@ -95,12 +94,7 @@ async fn case(state: &State, row: &CaseRow) -> Result<Result<Case, Wrong>, Refus
     Ok(Ok(Case { institution, business, original, reference, ground, owed_by }))
 }
 
-enum Due {
-    Given(Deadline),
-    After(Ground),
-}
-
-type Read = (InstitutionCode, Business, Due, Option<OwedBy>);
+type Read = (InstitutionCode, Business, Said, Option<OwedBy>);
 
 fn read(row: &CaseRow) -> Result<Read, Wrong> {
     let expected = |field: &'static str, what: &str| (field, format!("expected {what}"));
@@ -110,24 +104,10 @@ fn read(row: &CaseRow) -> Result<Read, Wrong> {
         .ok_or_else(|| expected("institution", "an institution's code, such as H11010500001"))?;
     let business = row.business.trim().parse();
     let business = business.map_err(|_| expected("business", "a business of the catalogue"))?;
-    let [original, term, event] = [&row.original, &row.term, &row.event].map(|text| text.trim());
-    let due = match (original.is_empty(), term.is_empty() && event.is_empty()) {
-        (false, true) => {
-            let due = original.parse();
-            let what = "a day such as 2022-08-13, or an instant";
-            Due::Given(due.map_err(|_| expected("original", what))?)
-        }
-        (true, false) => {
-            let what = "a term such as working_days:5, months:6 or month_end";
-            let term: Term = term.parse().map_err(|_| expected("term", what))?;
-            let event: Result<CivilDate, _> = event.parse();
-            let event = event.map_err(|_| expected("event", "a day such as 2022-08-13"))?;
-            Due::After(Ground { term, event })
-        }
-        (true, true) | (false, false) => {
-            return Err(expected("original", "either original, or term and event"));
-        }
-    };
+    let [original, term, event] = [&row.original, &row.term, &row.event]
+        .map(|text| Some(text.trim()).filter(|text| !text.is_empty()));
+    let said = Said::read(original, term, event);
+    let due = said.map_err(|wrong| wrong.into_iter().next().unwrap_or_default())?;
     let owed_by = match row.owed_by.trim() {
         "" => None,
         word => {

@@ -282,6 +282,60 @@ pub struct Ground {
     pub event: CivilDate,
 }
 
+/// What somebody said is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// It was given.
+    Given(Deadline),
+    /// It follows from an event.
+    After(Ground),
+}
+
+impl Said {
+    /// Reads the three fields that say it, of which an absent one is `None`. Names the field that is
+    /// wrong and what is expected there, and repeats nothing of what it holds.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn read(
+        original: Option<&str>,
+        term: Option<&str>,
+        event: Option<&str>,
+    ) -> Result<Self, Vec<(&'static str, String)>> {
+        match (original, term, event) {
+            (Some(original), None, None) => {
+                let due = original.parse();
+                due.map(Self::Given)
+                    .map_err(|why: NotADeadline| vec![("original", why.to_string())])
+            }
+            (None, Some(term), event) => {
+                let term = term.parse::<Term>();
+                let day = event.and_then(|text| text.parse::<Deadline>().ok());
+                match (term, day) {
+                    (Ok(term), Some(Deadline::Day(event))) => {
+                        Ok(Self::After(Ground { term, event }))
+                    }
+                    (term, day) => {
+                        let term = term.err().map(|why| ("term", why.to_string()));
+                        let is_day = day.is_some_and(Deadline::is_day);
+                        let event = (!is_day).then(|| ("event", EVENT.to_owned()));
+                        Err(term.into_iter().chain(event).collect())
+                    }
+                }
+            }
+            (Some(_), ..) => {
+                Err(vec![("original", "expected either original, or term and event".to_owned())])
+            }
+            (None, None, _) => {
+                let why = "expected when it is due: original, or term and event";
+                Err(vec![("original", why.to_owned())])
+            }
+        }
+    }
+}
+
+const EVENT: &str = "expected a day such as 2022-08-13";
+
 super::cell::words!(
     /// Who has to act until the deadline.
     OwedBy, "who owes", {

@@ -4,12 +4,11 @@
 //! earlier afterwards.
 
 use super::answer;
-use super::check::parse_day;
 use super::submit::{plain, posted};
 use super::{Caller, Page, Query, Shared, State, missing};
 use crate::domain::deadline::Computed;
 use crate::domain::ids::{Business, DeadlineId};
-use crate::domain::term::{self, Ground, NotADeadline, NotATerm, OwedBy, Term};
+use crate::domain::term::{self, Ground, OwedBy, Said, Term};
 use crate::domain::time::{CivilDate, Now};
 use crate::engine::change::Case;
 use crate::engine::event::{Fault, Reply};
@@ -129,52 +128,15 @@ fn field_error(name: &str, detail: &str) -> FieldError {
     FieldError { pointer: format!("/{name}"), detail: detail.to_owned().into(), code: None }
 }
 
-/// What is due: given, or by a term after an event.
-enum Asked {
-    Given(term::Deadline),
-    After(Ground),
-}
-
-/// Reads what is due from the fields that say it; what is wrong goes to `wrong`, by field.
-fn asked(
-    original: Option<&str>,
-    term: Option<&str>,
-    event: Option<&str>,
-    wrong: &mut Vec<FieldError>,
-) -> Option<Asked> {
-    let mut note = |name: &str, detail: &str| wrong.push(field_error(name, detail));
-    match (original, term, event) {
-        (Some(original), None, None) => {
-            // A `+` of an offset that was not encoded arrives as a space.
-            let due = original.replace(' ', "+").parse();
-            due.map_err(|why: NotADeadline| note("original", &why.to_string()))
-                .ok()
-                .map(Asked::Given)
-        }
-        (None, Some(term), event) => {
-            let term = term.parse().map_err(|why: NotATerm| note("term", &why.to_string())).ok();
-            let event = event.and_then(parse_day);
-            if event.is_none() {
-                note("event", NO_DAY);
-            }
-            Some(Asked::After(Ground { term: term?, event: event? }))
-        }
-        (Some(_), ..) => {
-            note("original", "expected either original, or term and event");
-            None
-        }
-        (None, None, _) => {
-            note("original", "expected when it is due: original, or term and event");
-            None
-        }
-    }
+fn note(found: Vec<(&'static str, String)>, wrong: &mut Vec<FieldError>) {
+    wrong.extend(found.iter().map(|(name, why)| field_error(name, why)));
 }
 
 /// The deadline, and what it follows from.
-async fn due(state: &State, asked: Asked) -> Result<(term::Deadline, Option<Ground>), Problem> {
+async fn due(state: &State, asked: Said) -> Result<(term::Deadline, Option<Ground>), Problem> {
     let ground = match asked {
-        Asked::Given(due) => return Ok((due, None)),
-        Asked::After(ground) => ground,
+        Said::Given(due) => return Ok((due, None)),
+        Said::After(ground) => ground,
     };
     let of = ground.clone();
     let ends = state.engine.read(move |machine, _| machine.ends(&of)).await;
@@ -187,7 +149,6 @@ fn known_business(state: &State, text: &str) -> Option<Business> {
 }
 
 const NO_BUSINESS: &str = "the catalogue has no such business";
-const NO_DAY: &str = "expected a day such as 2022-08-13";
 
 /// Registers a case, so that its date is watched and told.
 ///
@@ -216,17 +177,17 @@ pub(super) async fn register(
         wrong.push(field_error("business", NO_BUSINESS));
     }
     let [original, term, event] = [&body.original, &body.term, &body.event].map(Option::as_deref);
-    let asked = asked(original, term, event, &mut wrong);
+    let said = Said::read(original, term, event).map_err(|found| note(found, &mut wrong)).ok();
     let owed_by = body.owed_by.as_deref().map(str::parse::<OwedBy>).transpose();
     if let Err(why) = &owed_by {
         wrong.push(field_error("owed_by", &why.to_string()));
     }
-    let (Some(business), Some(asked), Ok(owed_by), true) =
-        (business, asked, owed_by, wrong.is_empty())
+    let (Some(business), Some(said), Ok(owed_by), true) =
+        (business, said, owed_by, wrong.is_empty())
     else {
         return Err(Problem::fields(wrong));
     };
-    let (original, ground) = due(&state, asked).await?;
+    let (original, ground) = due(&state, said).await?;
     let reference = state.vault.insured(&plain(&body.reference, "/reference")?);
     let case = Case {
         institution,
@@ -327,9 +288,11 @@ pub(super) async fn check(
     let (head, _) = request.into_parts();
     let (mut query, mut problems) = (Query::of(&head)?, Vec::new());
     let found = query.read("business", NO_BUSINESS, &mut problems, |b| known_business(&state, b));
-    let said = ["original", "term", "event"].map(|name| query.take(name));
-    let [original, term, event] = said.each_ref().map(Option::as_deref);
-    let asked = asked(original, term, event, &mut problems);
+    // A `+` of an offset that was not encoded arrives as a space.
+    let original = query.take("original").map(|text| text.replace(' ', "+"));
+    let [term, event] = ["term", "event"].map(|name| query.take(name));
+    let said = Said::read(original.as_deref(), term.as_deref(), event.as_deref());
+    let said = said.map_err(|found| note(found, &mut problems)).ok();
     let received = query.read("received", "expected a day or an instant", &mut problems, |text| {
         text.replace(' ', "+").parse::<term::Deadline>().ok()
     });
@@ -337,10 +300,10 @@ pub(super) async fn check(
         missing("business", &mut problems);
     }
     query.end(problems)?;
-    let (Some(business), Some(asked)) = (found, asked) else {
+    let (Some(business), Some(said)) = (found, said) else {
         return Err(Problem::fields(Vec::new()));
     };
-    let (original, ground) = due(&state, asked).await?;
+    let (original, ground) = due(&state, said).await?;
     match state.engine.check_deadline(business.clone(), original).await {
         Reply::Deadline { computed, .. } => {
             let in_time = received.map(|at| computed.date.is_met_by(at, state.zone));
