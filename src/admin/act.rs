@@ -12,11 +12,12 @@ use super::State;
 use super::audit::{AuditError, Entry, Outcome};
 use super::ended;
 use super::guard::Caller;
+use super::proposals::Proposed;
 use super::refusal::Refusal;
 use super::text::Reason;
 use super::types::OperatorCode;
 use crate::engine::change::AuditHead;
-use crate::engine::event::{Command, Done, Event, Order, Reply};
+use crate::engine::event::{Command, Done, Event, Fault, Order, Reply};
 use crate::web::problem::{Code, Problem};
 use serde_json::Value;
 use std::sync::Arc;
@@ -60,32 +61,27 @@ async fn carry_out_here(
     caller: &Caller,
     act: Act,
 ) -> Result<(Done, AuditHead), Refusal> {
-    let mut entry = Entry {
-        at: state.clock.now().wall,
-        actor: caller.name.clone(),
-        key: caller.key_id.clone(),
-        scopes: caller.scopes.iter().map(ToString::to_string).collect(),
-        source: caller.source.clone(),
-        action: act.action.to_owned(),
-        object: act.object,
-        reason: act.reason.as_str().to_owned(),
-        before: act.before,
-        after: act.after,
-        request_id: caller.request_id.clone(),
-        outcome: Outcome::Begun,
-        code: None,
-        of: None,
-    };
+    let begin = begin(state, caller, act.action, act.object, &act.reason);
+    let mut entry = Entry { before: act.before, after: act.after, ..begin };
     let begun = append(state, entry.clone()).await.map_err(|error| {
         tracing::error!(%error, action = act.action, "an act was not begun");
         Refusal::ours(OperatorCode::AuditUnavailable, "nothing was begun")
     })?;
     let result = match act.command {
         Ok(command) => {
+            let kept = command.clone();
             let about = ended::subject(&command);
-            let (by, reason) = (caller.name.clone(), act.reason.as_str().to_owned());
-            let result = done(state.engine.order(Order { by, reason, command }).await);
-            ended::or_wrong_state(state, about, result).await
+            let (by, reason) = (caller.name.clone(), entry.reason.clone());
+            let order = Order { by: by.clone(), reason: reason.clone(), command };
+            let reply = state.engine.order(order).await;
+            if let Reply::Invalid(Fault::TwoPersons(deed)) = reply {
+                let (action, object, after) = (act.action, &entry.object, &entry.after);
+                let proposed = Proposed { deed, action, object, after };
+                let (order, now) = (Order { by, reason, command: kept }, state.clock.now().wall);
+                Err(state.proposals.keep(begun.records, &proposed, order, now))
+            } else {
+                ended::or_wrong_state(state, about, done(reply)).await
+            }
         }
         Err(refusal) => Err(refusal),
     };
@@ -97,7 +93,11 @@ async fn carry_out_here(
         Ok(done) => (entry.outcome, entry.after) = (Outcome::Done, shortly(done)),
         Err(refusal) => {
             let certain = refusal.is_certain();
-            entry.outcome = if certain { Outcome::Refused } else { Outcome::Unknown };
+            entry.outcome = match (refusal.proposal(), certain) {
+                (Some(_), _) => Outcome::Proposed,
+                (None, true) => Outcome::Refused,
+                (None, false) => Outcome::Unknown,
+            };
             entry.code = Some(refusal.code().to_owned());
             entry.after = Value::Null;
         }
@@ -119,6 +119,41 @@ async fn carry_out_here(
         "an operator's act"
     );
     result.map(|done| (done, head))
+}
+
+/// Writes down an act that concerns nothing but this interface, and needs no order.
+pub(super) async fn note(
+    state: &Arc<State>,
+    caller: &Caller,
+    action: &str,
+    object: String,
+    before: Value,
+    reason: Reason,
+) -> Result<AuditHead, Refusal> {
+    let entry = Entry { outcome: Outcome::Done, ..begin(state, caller, action, object, &reason) };
+    append(state, Entry { before, ..entry }).await.map_err(|error| {
+        tracing::error!(%error, action, "an act was not written down");
+        Refusal::ours(OperatorCode::AuditUnavailable, "it was done, and is not written down")
+    })
+}
+
+fn begin(state: &State, caller: &Caller, action: &str, object: String, reason: &Reason) -> Entry {
+    Entry {
+        at: state.clock.now().wall,
+        actor: caller.name.clone(),
+        key: caller.key_id.clone(),
+        scopes: caller.scopes.iter().map(ToString::to_string).collect(),
+        source: caller.source.clone(),
+        action: action.to_owned(),
+        object,
+        reason: reason.as_str().to_owned(),
+        before: Value::Null,
+        after: Value::Null,
+        request_id: caller.request_id.clone(),
+        outcome: Outcome::Begun,
+        code: None,
+        of: None,
+    }
 }
 
 async fn append(state: &Arc<State>, entry: Entry) -> Result<AuditHead, AuditError> {
@@ -153,7 +188,7 @@ pub(super) fn unexpected() -> Refusal {
         .into()
 }
 
-fn shortly(done: &Done) -> Value {
+pub(super) fn shortly(done: &Done) -> Value {
     match done {
         Done::Window(window) => super::windows::shortly(window),
         Done::Cases(cases) => {

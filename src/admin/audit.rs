@@ -50,6 +50,8 @@ crate::domain::cell::words!(
         Begun = "begun",
         /// It took effect.
         Done = "done",
+        /// It changed nothing yet: it waits for a second person.
+        Proposed = "proposed",
         /// It was turned down and changed nothing.
         Refused = "refused",
         /// It was tried and nobody told us whether it took effect.
@@ -393,7 +395,7 @@ fn walk(bytes: &[u8], look: &mut dyn FnMut(&Record)) -> Result<Summary, Bad> {
         }
         match (record.entry.outcome, record.entry.of) {
             (Outcome::Begun, _) => summary.unfinished.push(record.seq),
-            (Outcome::Done | Outcome::Refused | Outcome::Unknown, of) => {
+            (Outcome::Done | Outcome::Proposed | Outcome::Refused | Outcome::Unknown, of) => {
                 summary.unfinished.retain(|&begun| Some(begun) != of);
             }
         }

@@ -9,8 +9,8 @@
 //! | Scope | What it allows here |
 //! |---|---|
 //! | `read` | every `GET` |
-//! | `operate` | every act but the four below |
-//! | `approve` | restore, release, resolving a doubt, believing a clock that was set: a person's word that lets money move |
+//! | `operate` | every act but the five below |
+//! | `approve` | restore, release, resolving a doubt, believing a clock that was set, approving what another proposed: a person's word that lets money move |
 //!
 //! Only a key that names a person is let in: an institution's key would see what belongs to
 //! others. Health and metrics ask for no key; they hold nothing about anybody, and the listener
@@ -36,6 +36,7 @@ mod ledger;
 mod look;
 mod outages;
 mod policy;
+pub mod proposals;
 mod refusal;
 mod registry;
 pub mod status;
@@ -87,6 +88,8 @@ pub struct State {
     pub numbers: Arc<Numbers>,
     /// The zone of windows that name none.
     pub zone: Zone,
+    /// The orders that wait for a second person.
+    pub proposals: Arc<proposals::Proposals>,
     /// How much of a body is taken.
     pub body_limits: BodyLimits,
     /// Runs acts to their end, also when the operator hangs up. To be waited for at shutdown,
@@ -178,6 +181,9 @@ pub const ROUTES: &[Route] = &[
     look("/admin/v1/deadlines/{id}"),
     look("/admin/v1/ledger"),
     look("/admin/v1/policy"),
+    look("/admin/v1/proposals"),
+    approve("/admin/v1/proposals/{id}/approve"),
+    operate("/admin/v1/proposals/{id}/reject"),
     look("/admin/v1/upstreams"),
     look("/admin/v1/audit"),
     look("/admin/v1/status"),
@@ -228,6 +234,9 @@ pub fn router(state: State) -> axum::Router {
         .route("/admin/v1/deadlines/{id}", get(deadlines::show))
         .route("/admin/v1/ledger", get(ledger::show))
         .route("/admin/v1/policy", get(policy::explain))
+        .route("/admin/v1/proposals", get(proposals::list))
+        .route("/admin/v1/proposals/{id}/approve", post(proposals::approve))
+        .route("/admin/v1/proposals/{id}/reject", post(proposals::reject))
         .route("/admin/v1/upstreams", get(upstreams::list))
         .route("/admin/v1/audit", get(audit_log::show))
         .route_layer(axum::middleware::from_fn_with_state(Arc::clone(&state), guard::check));

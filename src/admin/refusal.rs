@@ -26,6 +26,7 @@ pub(super) struct Ours {
     code: OperatorCode,
     detail: Cow<'static, str>,
     pointer: Option<&'static str>,
+    proposal: Option<u64>,
 }
 
 impl Refusal {
@@ -41,7 +42,7 @@ impl Refusal {
 
     /// A refusal that only operators meet.
     pub(super) fn ours(code: OperatorCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::Ours(Ours { code, detail: detail.into(), pointer: None })
+        Self::Ours(Ours { code, detail: detail.into(), pointer: None, proposal: None })
     }
 
     /// The same, naming the field.
@@ -50,7 +51,13 @@ impl Refusal {
         pointer: &'static str,
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self::Ours(Ours { code, detail: detail.into(), pointer: Some(pointer) })
+        Self::Ours(Ours { code, detail: detail.into(), pointer: Some(pointer), proposal: None })
+    }
+
+    /// Nothing was done: the order waits as `proposal` for a second person.
+    pub(super) fn proposed(proposal: u64, detail: String) -> Self {
+        let (code, detail) = (OperatorCode::TwoPersons, detail.into());
+        Self::Ours(Ours { code, detail, pointer: None, proposal: Some(proposal) })
     }
 
     /// The engine has ended or cannot commit.
@@ -71,6 +78,14 @@ impl Refusal {
         match self {
             Self::Shared(problem) => problem.code == Code::Changed,
             Self::Ours(ours) => ours.code == OperatorCode::WindowCompleted,
+        }
+    }
+
+    /// The proposal that the order waits as, where it does.
+    pub(super) fn proposal(&self) -> Option<u64> {
+        match self {
+            Self::Shared(_) => None,
+            Self::Ours(ours) => ours.proposal,
         }
     }
 
@@ -140,6 +155,10 @@ const fn how_to_find(sought: Sought) -> &'static str {
         }
         Sought::Version => {
             "the last 100 versions of a window are kept: holdover window diff shows which there are"
+        }
+        Sought::Proposal => {
+            "it was approved or rejected, has lapsed, or a restart has forgotten it: holdover \
+             proposal list shows what waits; have it proposed again"
         }
         Sought::Closing => {
             "nothing was changed; name exactly the cells that were closed: holdover gate list shows \
@@ -215,6 +234,7 @@ impl From<Fault> for Refusal {
         let code = match fault {
             Fault::NotFound(sought) => return Problem::not_found(sought).into(),
             Fault::WindowCompleted(_) => return Self::ours(OperatorCode::WindowCompleted, detail),
+            Fault::TwoPersons(_) => return Self::ours(OperatorCode::TwoPersons, detail),
             Fault::WrongWindow(faults) => {
                 return Problem::fields(faults.into_iter().map(field_of).collect()).into();
             }
@@ -250,7 +270,8 @@ fn field_of(fault: WindowFault) -> FieldError {
 
 const fn title_and_next(code: OperatorCode) -> (&'static str, &'static str) {
     use OperatorCode::{
-        AuditUnavailable, CellsMissing, PersonalDataInText, ReasonMissing, WindowCompleted,
+        AuditUnavailable, CellsMissing, PersonalDataInText, ReasonMissing, TwoPersons,
+        WindowCompleted,
     };
     match code {
         ReasonMissing => ("A reason is mandatory", "say why, in at most 500 characters"),
@@ -261,6 +282,11 @@ const fn title_and_next(code: OperatorCode) -> (&'static str, &'static str) {
         CellsMissing => {
             ("No cells are named", "name the cells, or set all to true where every cell is meant")
         }
+        TwoPersons => (
+            "Another person is needed",
+            "nothing was done yet: have another person look at it by holdover proposal list and \
+             agree by holdover proposal approve",
+        ),
         WindowCompleted => ("The window is over", "declare a new window for another stop"),
         AuditUnavailable => (
             "The audit log cannot be written",
@@ -287,6 +313,9 @@ impl Ours {
         });
         if let Some(pointer) = self.pointer {
             body["errors"] = serde_json::json!([{ "pointer": pointer, "detail": self.detail }]);
+        }
+        if let Some(proposal) = self.proposal {
+            body["proposal"] = proposal.into();
         }
         let mut response = Response::new(body.to_string().into());
         *response.status_mut() =

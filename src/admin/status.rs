@@ -11,7 +11,7 @@ use super::look;
 use super::refusal::Refusal;
 use super::types::{
     BacklogOut, BooksOut, ClockOut, DamageOut, DiskOut, KafkaOut, LiveWindowOut, Need, NeedOut,
-    NotOpenOut, PublishedOut, ReplayOut, StatusOut, StatusPhase,
+    NotOpenOut, ProposalOut, PublishedOut, ReplayOut, StatusOut, StatusPhase,
 };
 use crate::domain::gate::{GateState, HealthPhase, Override};
 use crate::domain::ids::{UpstreamName, WindowId};
@@ -118,6 +118,7 @@ struct Beside {
     audit_losses: usize,
     /// What no key is good for.
     lacks: Vec<String>,
+    proposals: Vec<ProposalOut>,
     zone: Zone,
 }
 
@@ -136,6 +137,7 @@ pub async fn stands(state: &State) -> Option<StatusOut> {
         intake_difference: (state.intake)().difference(),
         audit_losses: state.audit.losses(),
         lacks: lacks.iter().map(|lack| lack.scope.to_string()).collect(),
+        proposals: state.proposals.list(seen.at),
         zone: state.zone,
     };
     Some(status(seen, beside))
@@ -407,6 +409,11 @@ fn of_the_store(found: &mut Needs, beside: &Beside, out: &StatusOut) {
     if beside.vitals.config_refused_since.is_some() {
         let what = "the configuration that was read last is refused, the one before is in force";
         found.add(Need::ConfigRefused, what, "holdover check-config FILE --difference says why");
+    }
+    for one in &beside.proposals {
+        let what = format!("{} proposes {} of {}", one.by, one.action, one.object);
+        let next = format!("another person: holdover proposal approve {} …", one.id);
+        found.add(Need::ProposalWaits, what, next);
     }
     for scope in &beside.lacks {
         let next = format!("holdover key create --scope {scope} …");

@@ -7,7 +7,7 @@ use super::guard::Caller;
 use super::refusal::Refusal;
 use super::types::{
     Because, ChangeWindow, CloseGates, ConfirmOutage, DeclareWindow, ForCells, ImportCases,
-    MoveEnd, OperatorCode, REASON_CHARS_MAX, Resolve, ResultTold,
+    MoveEnd, OperatorCode, REASON_CHARS_MAX, Resolve, RestoreCells, ResultTold,
 };
 use crate::domain::identity::contains_identity_number;
 use crate::domain::notice::parse_stop;
@@ -92,6 +92,7 @@ reasoned!(
     ImportCases,
     MoveEnd,
     Resolve,
+    RestoreCells,
     ResultTold
 );
 

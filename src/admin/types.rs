@@ -29,6 +29,7 @@ pub use windows::{
 
 use super::audit::Record;
 use crate::domain::cell::{Cell, Selector};
+use crate::domain::consent::Deed;
 use crate::domain::gate::{GateState, HealthPhase, Override};
 use crate::domain::ids::{InstitutionCode, TicketId, TransactionId, UpstreamName, WindowId};
 use crate::domain::money::Money;
@@ -63,6 +64,8 @@ crate::domain::cell::words!(
         CellsMissing = "cells_missing",
         /// The window is over: everything that it stopped is back.
         WindowCompleted = "window_completed",
+        /// One person alone may not do it.
+        TwoPersons = "two_persons",
         /// The audit log cannot be written, so nothing is begun.
         AuditUnavailable = "audit_unavailable",
     }
@@ -74,7 +77,7 @@ impl OperatorCode {
     pub const fn status(self) -> u16 {
         match self {
             Self::ReasonMissing | Self::PersonalDataInText | Self::CellsMissing => 422,
-            Self::WindowCompleted => 409,
+            Self::WindowCompleted | Self::TwoPersons => 409,
             Self::AuditUnavailable => 503,
         }
     }
@@ -110,6 +113,58 @@ crate::domain::cell::words!(
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Because {
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// An order that waits for a second person.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProposalOut {
+    /// Its number: that of the record in the audit log that began it.
+    pub id: u64,
+    /// What it would do that one person alone may not.
+    pub deed: Deed,
+    /// What was ordered, as `noun.verb`.
+    pub action: String,
+    /// What of.
+    pub object: String,
+    /// What was ordered, in short.
+    pub order: serde_json::Value,
+    /// Who proposed it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub proposed_at: Timestamp,
+    /// When it is forgotten unless somebody agrees.
+    pub lapses_at: Timestamp,
+}
+
+/// A proposal was approved and carried out, or rejected.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProposalSettled {
+    /// Its number.
+    pub id: u64,
+    /// What came of it, in short; nothing where it was rejected.
+    pub result: serde_json::Value,
+    /// The end of the audit log.
+    pub audit_head: AuditHead,
+}
+
+/// Certifies that cells are back.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreCells {
+    /// The cells.
+    #[serde(default)]
+    pub cells: Selector,
+    /// Says that an empty selector, which matches every cell, is meant.
+    #[serde(default)]
+    pub all: bool,
+    /// From when on they may go, where that is later than now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_from: Option<Timestamp>,
     /// Why.
     #[serde(default)]
     pub reason: String,

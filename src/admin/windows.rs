@@ -16,7 +16,7 @@ use super::text::{self, Reasoned};
 use super::types::OperatorCode;
 use super::types::{
     Because, ChangeWindow, DeclareWindow, ForCells, HoursOut, MoveEnd, NEXT_MAX, OccurrenceOut,
-    RecurringOut, ScheduleOut, StretchOut, WindowChanged, WindowOut, WindowsOut,
+    RecurringOut, RestoreCells, ScheduleOut, StretchOut, WindowChanged, WindowOut, WindowsOut,
 };
 use crate::domain::calendar::NoCalendar;
 use crate::domain::cell::Selector;
@@ -267,10 +267,11 @@ pub(super) async fn restore(
     id: Path<String>,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let decide = |body: ForCells, seen: &Seen| {
-        let (cells, window) = (seen.cells_of(body)?, seen.window.id.clone());
-        let after = json!({ "cells": &cells, "proof": Proof::Signed });
-        Ok((after, Command::Restore { window, cells, proof: Proof::Signed }))
+    let decide = |body: RestoreCells, seen: &Seen| {
+        let (window, ready_from) = (seen.window.id.clone(), body.ready_from);
+        let cells = seen.cells_of(body.cells, body.all)?;
+        let after = json!({ "cells": &cells, "ready_from": ready_from, "proof": Proof::Signed });
+        Ok((after, Command::Restore { window, cells, ready_from, proof: Proof::Signed }))
     };
     act(state, caller, id, body, "window.restore", decide).await
 }
@@ -282,7 +283,7 @@ pub(super) async fn release(
     body: Body,
 ) -> Result<Response, Refusal> {
     let decide = |body: ForCells, seen: &Seen| {
-        let (cells, window) = (seen.cells_of(body)?, seen.window.id.clone());
+        let (cells, window) = (seen.cells_of(body.cells, body.all)?, seen.window.id.clone());
         Ok((json!({ "cells": &cells }), Command::Release { window, cells }))
     };
     act(state, caller, id, body, "window.release", decide).await
@@ -369,8 +370,8 @@ impl Seen {
     /// The cells of a restore or release. Those add to a window and never undo another's act, so
     /// the engine needs no version; a person who names one is told when it is no longer what
     /// they looked at.
-    fn cells_of(&self, body: ForCells) -> Result<Selector, Refusal> {
-        let cells = named(body.cells, body.all)?;
+    fn cells_of(&self, cells: Selector, all: bool) -> Result<Selector, Refusal> {
+        let cells = named(cells, all)?;
         if self.version != self.window.version {
             return Err(Fault::Changed { current: self.window.version }.into());
         }

@@ -48,6 +48,11 @@ Examples:
   holdover transaction list --held --district 110105
   holdover transaction show txn_000000000007K3QD";
 
+pub(super) const PROPOSAL: &str = "\
+Examples:
+  holdover proposal list
+  holdover proposal approve 17 --yes --reason \"the centre confirmed it to me too\"";
+
 pub(super) const TICKET: &str = "\
 Example:
   holdover ticket list --institution H11010500001";

@@ -42,7 +42,7 @@ pub fn exit_of(code: &str, status: u16) -> Exit {
     if let Ok(code) = code.parse::<OperatorCode>() {
         return match code {
             OperatorCode::ReasonMissing | OperatorCode::CellsMissing => Exit::Usage,
-            OperatorCode::PersonalDataInText => Exit::Refused,
+            OperatorCode::PersonalDataInText | OperatorCode::TwoPersons => Exit::Refused,
             OperatorCode::WindowCompleted => Exit::Conflict,
             OperatorCode::AuditUnavailable => Exit::NotReady,
         };

@@ -26,6 +26,7 @@ mod ledger;
 mod manual;
 mod out;
 mod policy;
+mod proposal;
 pub mod serve;
 mod simulate_core;
 mod status;
@@ -122,6 +123,9 @@ enum Noun {
     /// Transactions whose attempt may or may not have taken effect
     #[command(subcommand, before_help = examples::IN_DOUBT)]
     InDoubt(in_doubt::Verb),
+    /// Orders that wait for a second person
+    #[command(subcommand, before_help = examples::PROPOSAL)]
+    Proposal(proposal::Verb),
     /// API keys
     #[command(subcommand, before_help = examples::KEY)]
     Key(key::Verb),
@@ -167,6 +171,7 @@ impl Noun {
             Self::Ledger(ledger) => ledger.run(run).await,
             Self::DeadLetter(verb) => verb.run(run).await,
             Self::InDoubt(verb) => verb.run(run).await,
+            Self::Proposal(verb) => verb.run(run).await,
             Self::Key(verb) => verb.run(run),
             Self::Audit(verb) => verb.run(run).await,
             Self::SimulateCore(args) => simulate_core::simulate(args).await,

@@ -8,9 +8,9 @@ use super::client::segment;
 use super::exit::{Exit, Failure};
 use super::out::{Table, plain};
 use crate::admin::types::{
-    Because, ChangeWindow, ConfirmOutage, DeclareWindow, DraftDismissed, DraftOut, ForCells,
-    GateOut, GatesOut, MoveEnd, ScheduleOut, StretchOut, VersionOut, VersionShown, VersionsOut,
-    WindowChanged, WindowOut, WindowsOut,
+    Because, ChangeWindow, ConfirmOutage, DeclareWindow, DraftDismissed, DraftOut, GateOut,
+    GatesOut, MoveEnd, RestoreCells, ScheduleOut, StretchOut, VersionOut, VersionShown,
+    VersionsOut, WindowChanged, WindowOut, WindowsOut,
 };
 use crate::domain::difference::Difference;
 use crate::domain::gate::GateState;
@@ -127,7 +127,7 @@ pub(super) enum Verb {
         reason: Reason,
     },
     /// Certify that cells of the core are back
-    Restore(Box<Act>),
+    Restore(Box<Restore>),
     /// Let cells go that wait for a named person
     Release(Box<Act>),
 }
@@ -149,6 +149,15 @@ pub(super) struct Act {
     confirm: Confirm,
     #[command(flatten)]
     reason: Reason,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Restore {
+    #[command(flatten)]
+    act: Act,
+    /// From when on they may go, where that is later than now; such as 2022-08-15T09:00+08:00
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
+    ready_from: Option<Timestamp>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -267,8 +276,10 @@ impl Verb {
                 let body = Because { reason: reason.reason };
                 act(run, &seen, "cancel", &body, "cancelled").await
             }
-            Self::Restore(args) => upon_cells(run, *args, "restore", "restored").await,
-            Self::Release(args) => upon_cells(run, *args, "release", "released").await,
+            Self::Restore(args) => {
+                upon_cells(run, args.act, args.ready_from, ("restore", "restored")).await
+            }
+            Self::Release(args) => upon_cells(run, *args, None, ("release", "released")).await,
         }
     }
 }
@@ -542,14 +553,20 @@ async fn act(
     Ok(Exit::Success)
 }
 
-async fn upon_cells(run: &Run, args: Act, verb: &str, done: &str) -> Result<Exit, Failure> {
+async fn upon_cells(
+    run: &Run,
+    args: Act,
+    ready_from: Option<Timestamp>,
+    (verb, done): (&str, &str),
+) -> Result<Exit, Failure> {
     let (cells, all) = args.cells.selector()?;
     let seen = get(run, &args.id).await?;
     let gates: GatesOut = run.client.get("/admin/v1/gates").await?;
     let touches = format!("{}; {}", brief(&seen), touched(&cells, &gates.gates));
     args.confirm.check(run, &seen, &touches)?;
     let done = if all { done.to_owned() } else { format!("{done} in part") };
-    let body = ForCells { cells, all, reason: args.reason.reason };
+    // A release has no ready_from, and is the same body without it.
+    let body = RestoreCells { cells, all, ready_from, reason: args.reason.reason };
     act(run, &seen, verb, &body, &done).await?;
     // It has taken effect, whether or not the gates can be looked at now.
     let gates: Option<GatesOut> = run.client.get("/admin/v1/gates").await.ok();
@@ -635,7 +652,9 @@ fn describe(window: &WindowOut) -> String {
         for act in acts {
             let cells = serde_json::to_string(&act.cells).unwrap_or_default();
             let at = act.at.rfc3339(window.zone);
-            line(name, &format!("{at} by {}: {cells} ({})", act.by, act.reason));
+            let ready = act.ready_from.map(|from| format!(", ready {}", from.rfc3339(window.zone)));
+            let ready = ready.unwrap_or_default();
+            line(name, &format!("{at} by {}{ready}: {cells} ({})", act.by, act.reason));
         }
     }
     text

@@ -56,6 +56,7 @@ const LIMITS: &[&str] = &[
 fn takes(path: &[&str]) -> Takes {
     let reloads = match path {
         ["recurring" | "service_hours" | "retry" | "institutions", ..] | ["log", "level"] => true,
+        ["approval", "two_persons_for"] => true,
         ["limits", key] => LIMITS.contains(key),
         ["upstream_default", key] | ["upstream", _, key] => UPSTREAM.contains(key),
         _ => false,
@@ -131,6 +132,7 @@ impl Config {
         let mut with_ours = newer.clone();
         with_ours.effective = self.effective.clone();
         with_ours.retry = self.retry.clone();
+        with_ours.approval.two_persons_for = self.approval.two_persons_for.clone();
         with_ours.recurring = self.recurring.clone();
         with_ours.service_hours = self.service_hours.clone();
         with_ours.institutions = self.institutions.clone();

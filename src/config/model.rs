@@ -4,6 +4,7 @@
 
 use crate::domain::calendar::Calendar;
 use crate::domain::catalogue::Catalogue;
+use crate::domain::consent::Deed;
 use crate::domain::gate::{HealthPolicy, OutagePolicy};
 use crate::domain::hours::ServiceHours;
 use crate::domain::ids::{InstitutionCode, UpstreamName};
@@ -43,6 +44,8 @@ pub struct Config {
     pub retry: RetryPolicy,
     /// When an unplanned outage is proposed as a window.
     pub outages: OutagePolicy,
+    /// What one person alone may not do.
+    pub approval: Approval,
     /// The parts of the core, by name.
     pub upstreams: BTreeMap<UpstreamName, Upstream>,
     /// The businesses.
@@ -156,6 +159,15 @@ pub struct Limits {
     pub recurring_ahead: Duration,
     /// An operator's closing.
     pub override_length_max: Duration,
+}
+
+/// What one person alone may not do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval {
+    /// The deeds that need a second person.
+    pub two_persons_for: Vec<Deed>,
+    /// How long a proposal waits for the second.
+    pub proposals_wait: Duration,
 }
 
 /// What holds for every institution.

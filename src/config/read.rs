@@ -2,8 +2,8 @@
 
 use super::attributes::{read_attributes, read_open_from};
 use super::model::{
-    Config, Data, Index, Institutions, IntakeKafka, Journal, Limits, Listen, Log, LogFormat,
-    LogLevel, Probe, PublishKafka, Upstream, Way,
+    Approval, Config, Data, Index, Institutions, IntakeKafka, Journal, Limits, Listen, Log,
+    LogFormat, LogLevel, Probe, PublishKafka, Upstream, Way,
 };
 use super::planned::{read_hours, read_recurring};
 use super::raw::{Notes, Reader, lay_over, parse, show_duration};
@@ -69,6 +69,7 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
     let publish_kafka = read_publishing(&mut root, &kafka_brokers, intake_kafka.as_ref());
     let retry = read_retry(root.section("retry"));
     let outages = read_outages(root.section("unplanned"));
+    let approval = read_approval(root.section("approval"));
     let (fallback_path, fallback) = root.table("upstream_default");
     let mut upstreams = BTreeMap::new();
     for (name, reader) in root.sections("upstream") {
@@ -110,6 +111,7 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
         publish_kafka,
         retry,
         outages,
+        approval,
         upstreams,
         catalogue,
         calendar: calendar?,
@@ -224,6 +226,15 @@ fn read_outages(mut r: Reader<'_>) -> OutagePolicy {
     };
     r.finish();
     outages
+}
+
+fn read_approval(mut r: Reader<'_>) -> Approval {
+    let approval = Approval {
+        two_persons_for: r.list("two_persons_for"),
+        proposals_wait: r.duration("proposals_wait", MINUTE..=DAY),
+    };
+    r.finish();
+    approval
 }
 
 fn read_retry(mut r: Reader<'_>) -> RetryPolicy {

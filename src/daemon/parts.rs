@@ -206,6 +206,7 @@ pub(super) fn settings(config: &Config, options: &ServeOptions) -> Settings {
         service_hours: config.service_hours.clone(),
         outages: config.outages,
         retry: config.retry.clone(),
+        two_persons_for: config.approval.two_persons_for.clone(),
         upstreams: config
             .upstreams
             .iter()

@@ -21,6 +21,7 @@ use super::tasks::{Kind, Tasks};
 use super::vitals::Watch;
 use crate::admin;
 use crate::admin::audit::Audit;
+use crate::admin::proposals::Proposals;
 use crate::config::{self, Config};
 use crate::domain::gate::Probe;
 use crate::domain::ids::UpstreamName;
@@ -591,6 +592,7 @@ impl Daemon {
             vault: self.vault.clone(),
             numbers: self.numbers.clone(),
             zone: self.config.zone,
+            proposals: Arc::new(Proposals::new(self.config.approval.proposals_wait)),
             body_limits: BodyLimits::default(),
             acts: acts.clone(),
             not_ready: Arc::new(not_ready),

@@ -7,6 +7,7 @@
 pub mod calendar;
 pub mod catalogue;
 pub mod cell;
+pub mod consent;
 pub mod deadline;
 pub mod difference;
 pub mod forecast;

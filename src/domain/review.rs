@@ -420,6 +420,7 @@ fn review_deadlines(
     over.restores = vec![Act {
         cells: Selector::default(),
         at: window.planned.end,
+        ready_from: None,
         by: String::new(),
         proof: Proof::Signed,
         reason: String::new(),

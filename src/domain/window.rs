@@ -83,8 +83,11 @@ words!(
 pub struct Act {
     /// The cells.
     pub cells: Selector,
-    /// When it took effect.
+    /// When it was done.
     pub at: Timestamp,
+    /// From when on they may go, where that is later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_from: Option<Timestamp>,
     /// Who did it; `probes` where nobody had to.
     pub by: String,
     /// What it rests on.
@@ -148,6 +151,12 @@ impl Act {
             Proof::Signed => planned.start <= self.at,
             Proof::Probes => planned.end <= self.at,
         }
+    }
+
+    /// From when on it lets go.
+    #[must_use]
+    pub fn lets_go_at(&self) -> Timestamp {
+        self.ready_from.map_or(self.at, |ready| ready.max(self.at))
     }
 }
 
@@ -256,11 +265,20 @@ impl Window {
             return None;
         }
         let planned = self.row_for(cell).map_or(self.planned, |(_, row)| self.interval_of(row));
-        self.restores
-            .iter()
-            .filter(|act| act.counts_for(planned) && act.cells.matches(cell))
-            .map(|act| act.at)
-            .min()
+        let counts = |act: &&Act| act.counts_for(planned) && act.cells.matches(cell);
+        let signed = |act: &&Act| act.proof == Proof::Signed;
+        let word = self.restores.iter().filter(counts).filter(signed).map(|act| act.at).min();
+        // What a person has said is ready later, later probes do not let go before that.
+        let said = |act: &&Act| act.proof == Proof::Signed || word.is_none_or(|at| act.at < at);
+        self.restores.iter().filter(counts).filter(said).map(Act::lets_go_at).min()
+    }
+
+    /// From when on `cell` may go, where it is proved back at `now` and not ready yet.
+    #[must_use]
+    pub fn ready_from(&self, cell: &Cell, now: Timestamp) -> Option<Timestamp> {
+        let at = self.restored_at(cell).filter(|&at| now < at)?;
+        let signed = |act: &Act| act.at <= now && act.lets_go_at() == at;
+        self.restores.iter().any(|act| signed(act) && act.cells.matches(cell)).then_some(at)
     }
 
     /// When `cell` was released, if it was.
@@ -270,7 +288,7 @@ impl Window {
         self.releases
             .iter()
             .filter(|act| act.counts_for(planned) && act.cells.matches(cell))
-            .map(|act| act.at)
+            .map(Act::lets_go_at)
             .min()
     }
 
@@ -317,7 +335,8 @@ impl Window {
             return None;
         }
         if self.restored_at(cell).is_none_or(|at| now < at) {
-            return Some(if now < planned.end { Lock::Stopped } else { Lock::Verifying });
+            let known = now < planned.end || self.ready_from(cell, now).is_some();
+            return Some(if known { Lock::Stopped } else { Lock::Verifying });
         }
         let released = self.released_at(cell).is_some_and(|at| at <= now);
         (disposition.needs_release() && !released).then_some(Lock::AwaitingRelease)
@@ -350,7 +369,8 @@ impl Window {
         let start = self.interval_of(row).start;
         let closes = !row.disposition?.passes()
             && self.cancelled_at.is_none()
-            // One that has not taken effect yet was signed by a clock that stood ahead.
+            // One that has not taken effect yet lets go later, or was signed by a clock that stood
+            // ahead.
             && self.restored_at(cell).is_none_or(|at| now < at);
         (closes && now < start).then_some(start)
     }
@@ -366,6 +386,7 @@ impl Window {
             .map(|row| self.interval_of(row))
             .chain([self.planned, self.published])
             .flat_map(|i| [i.start.before(self.cutoff()), i.start, i.end])
+            .chain(self.restores.iter().map(Act::lets_go_at))
             .filter(|&edge| now < edge)
             .min()
     }
@@ -438,7 +459,8 @@ pub fn decide<'a>(
             continue;
         };
         let replaces = decision.row.is_none() || disposition > decision.disposition;
-        let end = window.interval_of(row).end;
+        let planned = window.interval_of(row).end;
+        let end = window.ready_from(cell, now).unwrap_or(planned);
         // What lets things through does not put off the end of what stops them, and an end
         // that has passed without a restart tells nobody when to come back.
         let counts = !disposition.passes() || decision.disposition.passes();

@@ -11,6 +11,7 @@
 use super::machine::Machine;
 use super::settings::Settings;
 use super::step::Decision;
+use crate::domain::consent::Deed;
 use crate::domain::gate::HealthPolicy;
 use crate::domain::hours::ServiceHours;
 use crate::domain::ids::UpstreamName;
@@ -26,6 +27,7 @@ pub struct Adjustable {
     recurring: Vec<Recurring>,
     service_hours: Vec<ServiceHours>,
     retry: RetryPolicy,
+    two_persons_for: Vec<Deed>,
     health: BTreeMap<UpstreamName, HealthPolicy>,
     open_transactions_max: usize,
     deadlines_max: usize,
@@ -44,6 +46,7 @@ impl Adjustable {
             recurring: settings.recurring,
             service_hours: settings.service_hours,
             retry: settings.retry,
+            two_persons_for: settings.two_persons_for,
             health: health.collect(),
             open_transactions_max: limits.open_transactions_max,
             deadlines_max: limits.deadlines_max,
@@ -61,6 +64,7 @@ impl Machine {
         settings.recurring = new.recurring;
         settings.service_hours = new.service_hours;
         settings.retry = new.retry;
+        settings.two_persons_for = new.two_persons_for;
         for (name, health) in new.health {
             if let Some(upstream) = settings.upstreams.get_mut(&name) {
                 upstream.health = health;

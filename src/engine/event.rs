@@ -4,6 +4,7 @@ use super::adjust::Adjustable;
 use super::change::{Accepted, AuditHead, Case, Private, TurnedAway};
 use super::ports::Answer;
 use crate::domain::cell::{Cell, Selector};
+use crate::domain::consent::Deed;
 use crate::domain::deadline::Computed;
 use crate::domain::gate::{GateState, Probe};
 use crate::domain::ids::{
@@ -119,6 +120,8 @@ pub struct Order {
 /// What an operator can order.
 #[derive(Debug, Clone)]
 pub enum Command {
+    /// What another person has proposed and the one who orders this agrees to.
+    Agreed(Box<Order>),
     /// Declare a window. `version`, `author`, `reason`, `changed_at` and `published` are set by
     /// the engine.
     DeclareWindow(Box<Window>),
@@ -168,6 +171,8 @@ pub enum Command {
         window: WindowId,
         /// The cells.
         cells: Selector,
+        /// From when on they may go, where that is later than now.
+        ready_from: Option<Timestamp>,
         /// What it rests on.
         proof: Proof,
     },
@@ -445,6 +450,8 @@ pub enum Sought {
     Closing,
     /// A registered deadline.
     Deadline,
+    /// A proposal that waits for a second person.
+    Proposal,
 }
 
 impl fmt::Display for Sought {
@@ -461,6 +468,7 @@ impl fmt::Display for Sought {
             Self::Version => "version of that number that is still known",
             Self::Closing => "override of exactly these cells",
             Self::Deadline => "registered deadline of that name",
+            Self::Proposal => "proposal of that number that still waits",
         })
     }
 }
@@ -512,6 +520,9 @@ pub enum Fault {
     /// There is no room for more of them.
     #[error("there are too many {0} already")]
     Full(&'static str),
+    /// One person alone may not do it.
+    #[error("{0} needs two persons")]
+    TwoPersons(Deed),
     /// Records of the journal are lost; nothing is decided until they are back.
     #[error("records of the journal are damaged: it is served to be looked at, and nothing else")]
     Quarantined,

@@ -637,6 +637,7 @@ impl Machine {
             next.restores.push(Act {
                 cells: Selector { upstream: vec![name.clone()], ..Default::default() },
                 at: now,
+                ready_from: None,
                 by: "probes".to_owned(),
                 proof: Proof::Probes,
                 reason: "good probes in a row after the planned end".to_owned(),

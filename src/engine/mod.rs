@@ -26,6 +26,7 @@ pub mod adjust;
 mod cells;
 pub mod change;
 pub mod clock;
+mod consent;
 pub mod deadlines;
 pub mod event;
 pub mod explain;

@@ -26,6 +26,13 @@ const OVERRIDES_MAX: usize = 256;
 
 impl Machine {
     pub(super) fn order(&mut self, reply: ReplyTo, o: Order, now: Timestamp, out: &mut Decision) {
+        let o = match self.consented(o, now) {
+            Ok(order) => order,
+            Err(fault) => {
+                out.effects.push(Effect::Reply(reply, Reply::Invalid(fault)));
+                return;
+            }
+        };
         if let Command::Restore { cells, .. }
         | Command::Release { cells, .. }
         | Command::CloseGate { cells, .. } = &o.command
@@ -50,9 +57,10 @@ impl Machine {
                 self.confirm(&window, ends_at, &o, now, out)
             }
             Command::DismissOutage { window } => self.dismiss(&window, now, out),
-            Command::Restore { window, cells, proof } => {
-                self.restore(&window, cells, proof, &o, now, out)
+            Command::Restore { window, cells, ready_from, proof } => {
+                self.restore(&window, cells, (ready_from, proof), &o, now, out)
             }
+            Command::Agreed(_) => Err(Fault::Invalid("it was agreed to already".to_owned())),
             Command::Release { window, cells } => self.release(&window, cells, &o, now, out),
             Command::CloseGate { cells, until } => {
                 self.close_gate(reply, &o, (cells, until), now, out);
@@ -243,12 +251,18 @@ impl Machine {
         &mut self,
         id: &WindowId,
         cells: Selector,
-        proof: Proof,
+        (ready_from, proof): (Option<Timestamp>, Proof),
         o: &Order,
         now: Timestamp,
         out: &mut Decision,
     ) -> Result<Done, Fault> {
         let mut next = self.next_version(id, None, o, now)?;
+        let longest = self.settings.limits.window_length_max;
+        if ready_from.is_some_and(|from| longest < from.since(now)) {
+            let why = "ready_from is further away than a window may last (window_length_max)";
+            return Err(Fault::Invalid(why.to_owned()));
+        }
+        let ready_from = ready_from.filter(|from| now < *from);
         if now < next.planned.start {
             let state = "not begun; cancel it or move it".to_owned();
             return Err(Fault::WrongState { what: "the window", state });
@@ -256,7 +270,7 @@ impl Machine {
         self.not_over(&next, now)?;
         let by = o.by.clone();
         let reason = o.reason.clone();
-        next.restores.push(Act { cells: cells.clone(), at: now, by, proof, reason });
+        next.restores.push(Act { cells: cells.clone(), at: now, ready_from, by, proof, reason });
         let done = self.set_window(next, out);
         for index in 0..self.upstreams.len() {
             let named = self.cells.iter().any(|c| c.upstream == index && cells.matches(&c.cell));
@@ -277,7 +291,7 @@ impl Machine {
     ) -> Result<Done, Fault> {
         let mut next = self.next_version(id, None, o, now)?;
         let (by, reason, proof) = (o.by.clone(), o.reason.clone(), Proof::Signed);
-        next.releases.push(Act { cells, at: now, by, proof, reason });
+        next.releases.push(Act { cells, at: now, ready_from: None, by, proof, reason });
         Ok(self.set_window(next, out))
     }
 

@@ -115,6 +115,7 @@ impl Machine {
         let back = draft.ended.map(|at| Act {
             cells: Selector { upstream: vec![draft.upstream.clone()], ..Selector::default() },
             at,
+            ready_from: None,
             by: "probes".to_owned(),
             proof: Proof::Probes,
             reason: "it was back before the outage was confirmed".to_owned(),

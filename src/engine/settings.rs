@@ -2,6 +2,7 @@
 
 use crate::domain::calendar::Calendar;
 use crate::domain::catalogue::Catalogue;
+use crate::domain::consent::Deed;
 use crate::domain::gate::{HealthPolicy, OutagePolicy};
 use crate::domain::hours::ServiceHours;
 use crate::domain::ids::UpstreamName;
@@ -63,6 +64,8 @@ pub struct Settings {
     pub outages: OutagePolicy,
     /// When to try again.
     pub retry: RetryPolicy,
+    /// What one person alone may not do.
+    pub two_persons_for: Vec<Deed>,
     /// How much there may be of anything.
     pub limits: Limits,
     /// The upstreams.

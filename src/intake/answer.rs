@@ -179,7 +179,8 @@ pub(super) fn faulty(fault: &Fault) -> Problem {
         Fault::OpenTicket => Code::OpenTicket,
         Fault::PolicyDemands(_) => Code::PolicyDemands,
         Fault::NotCovered(_) => Code::NotCovered,
-        Fault::Invalid(_) | Fault::WrongWindow(_) => Code::Invalid,
+        // Only operators can meet the last two.
+        Fault::Invalid(_) | Fault::WrongWindow(_) | Fault::TwoPersons(_) => Code::Invalid,
         Fault::Full(_) => Code::DiskReserve,
         Fault::NoCalendar(_) => Code::NoCalendar,
         Fault::Quarantined => Code::Quarantined,

@@ -227,6 +227,7 @@ fn window(d: &mut Dice) -> Window {
         restores: vec![Act {
             cells: selector(d),
             at: d.at(),
+            ready_from: d.maybe(Dice::at),
             by: d.text(),
             proof: Proof::Signed,
             reason: d.text(),

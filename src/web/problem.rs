@@ -422,6 +422,7 @@ impl Problem {
             }
             Sought::Deadline => "check the number; GET /v1/deadlines lists what is registered",
             Sought::Closing => "name exactly the cells that were closed",
+            Sought::Proposal => "have it proposed again",
         };
         problem
     }

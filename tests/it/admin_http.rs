@@ -8,6 +8,7 @@ use crate::intake_rig::HashVault;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use holdover::admin::audit::{Audit, FILE_NAME, Outcome, Record, tail, verify};
+use holdover::admin::proposals::Proposals;
 use holdover::admin::types::{IntakeCounters, TransactionDetail};
 use holdover::admin::{ROUTES, Route, State, router};
 use holdover::domain::cell::{Channel, Institution};
@@ -77,6 +78,7 @@ pub(crate) fn world() -> World {
         vault: Arc::new(HashVault),
         numbers: Arc::default(),
         zone: "Asia/Shanghai".parse().unwrap(),
+        proposals: Arc::new(Proposals::new(Duration::from_secs(3600))),
         body_limits: BodyLimits::default(),
         acts: acts.clone(),
         not_ready: Arc::new(move || reasons.lock().unwrap().clone()),
@@ -186,7 +188,8 @@ fn body_of(route: &Route) -> Value {
         "resolve" => json!({"verdict": "not_applied"}),
         "import" => json!({"rows": [{"institution": "H11010500001", "business": "filing.one",
             "original": "2022-08-13", "reference": "1"}]}),
-        "apply" | "end" | "cancel" | "redrive" | "skip" | "ask" | "trust-clock" => json!({}),
+        "approve" | "reject" | "apply" | "end" | "cancel" | "redrive" | "skip" | "ask"
+        | "trust-clock" => json!({}),
         other => panic!("no body for {other}"),
     }
 }
@@ -227,7 +230,7 @@ async fn a_call_is_made_only_with_its_scope_and_only_by_a_person() {
         }
     }
     assert_eq!(needed.iter().sum::<usize>(), ROUTES.len());
-    assert_eq!(needed[2], 4, "restore, release, resolve and trust-clock");
+    assert_eq!(needed[2], 5, "restore, release, resolve, trust-clock and approve");
 }
 
 #[tokio::test]
@@ -390,7 +393,9 @@ async fn every_act_that_needs_no_look_reaches_the_engine_as_its_own_command() {
         })
     });
     let key = world.operator(&[Scope::Operate, Scope::Approve]);
-    for route in acts().filter(|route| !route.path.contains("/windows/")) {
+    let looks =
+        |route: &&Route| route.path.contains("/windows/") || route.path.contains("/proposals/");
+    for route in acts().filter(|route| !looks(route)) {
         let mut body = body_of(route);
         body["reason"] = json!("as agreed");
         let (status, answer) =

@@ -144,7 +144,7 @@ impl World {
             1 => drop(self.bench.order(Command::OpenGate { cells })),
             2 => {
                 let proof = Proof::Signed;
-                drop(self.bench.order(Command::Restore { window, cells, proof }));
+                drop(self.bench.order(Command::Restore { window, cells, ready_from: None, proof }));
             }
             3 => drop(self.bench.order(Command::Release { window, cells })),
             4 => {

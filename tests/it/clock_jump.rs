@@ -185,6 +185,7 @@ fn a_person_may_restore_what_the_clock_keeps_closed() {
     bench.order(Command::Restore {
         window: "stop".parse().unwrap(),
         cells: Selector::default(),
+        ready_from: None,
         proof,
     });
     assert_eq!(bench.sent(), [held.0]);

@@ -40,6 +40,7 @@ fn stop(from: &str, to: &str, change: impl FnOnce(&mut DeadlineRule)) -> Window 
     window.restores.push(Act {
         cells: Selector { upstream: vec!["agency".parse().unwrap()], ..Selector::default() },
         at: at(to),
+        ready_from: None,
         by: "duty officer".to_owned(),
         proof: Proof::Signed,
         reason: "the upgrade is finished".to_owned(),

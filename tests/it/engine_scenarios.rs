@@ -324,7 +324,7 @@ fn cells_that_wait_for_a_person_go_district_by_district() {
     );
     let window = "stop".parse().unwrap();
     let proof = holdover::domain::window::Proof::Signed;
-    bench.order(Command::Restore { window, cells: upstream("b"), proof });
+    bench.order(Command::Restore { window, cells: upstream("b"), ready_from: None, proof });
     assert!(bench.sent().is_empty(), "restored, not released");
     let window = &bench.machine.windows()[0].clone();
     assert_eq!(bench.machine.phase(window, bench.now), Phase::Replaying);

@@ -99,6 +99,7 @@ pub(crate) fn settings() -> Settings {
             longest: Duration::from_secs(30),
             failures_max: 4,
         },
+        two_persons_for: Vec::new(),
         upstreams: ["a", "b"].map(|n| (n.parse().unwrap(), upstream.clone())).into(),
         #[cfg(feature = "sabotage")]
         sabotage: SABOTAGE.get(),

@@ -44,7 +44,7 @@ fn a_backlog_moves_beside_live_traffic_that_alone_is_more_than_the_rate() {
         waiting.insert(seq);
     }
     let (window, cells) = ("stop".parse().unwrap(), Selector::default());
-    bench.order(Command::Restore { window, cells, proof: Proof::Signed });
+    bench.order(Command::Restore { window, cells, ready_from: None, proof: Proof::Signed });
 
     // 250 a second, of which every fifth is of a person who stands in the backlog; the rate
     // rises from 5 to 200 a second within a minute.

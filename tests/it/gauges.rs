@@ -33,7 +33,8 @@ fn due_since(bench: &Bench) -> Option<Timestamp> {
 
 fn restore(bench: &mut Bench) {
     let window = "stop".parse().unwrap();
-    let command = Command::Restore { window, cells: upstream("b"), proof: Proof::Signed };
+    let command =
+        Command::Restore { window, cells: upstream("b"), ready_from: None, proof: Proof::Signed };
     let reply = bench.order(command);
     assert!(matches!(reply, Some(Reply::Done(_))), "{reply:?}");
 }

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use holdover::admin;
 use holdover::admin::audit::Audit;
+use holdover::admin::proposals::Proposals;
 use holdover::domain::catalogue::Catalogue;
 use holdover::domain::cell::{Cell, Channel, Selector};
 use holdover::domain::gate::GateState;
@@ -207,6 +208,7 @@ impl House {
             history: admin::history::by_scan(reader),
             numbers: Arc::default(),
             zone: chrono_tz::Asia::Shanghai,
+            proposals: Arc::new(Proposals::new(Duration::from_secs(3600))),
             body_limits: BodyLimits::default(),
             acts: tokio_util::task::TaskTracker::new(),
             not_ready: Arc::new(Vec::new),

@@ -124,7 +124,7 @@ fn what_a_window_holds_is_told_by_its_disposition_as_before() {
     assert_eq!((held.told.disposition, held.told.kept), (Disposition::HoldForRelease, false));
     // Restored, not released: policy lets it through again, and the gate does not.
     let (window, cells, proof) = ("stop".parse().unwrap(), upstream("b"), Proof::Signed);
-    bench.order(Command::Restore { window, cells, proof });
+    bench.order(Command::Restore { window, cells, ready_from: None, proof });
     let waits = record(&mut bench, filing(2));
     assert_eq!(gate(&bench, "b", "filing.one"), GateState::AwaitingRelease);
     assert_eq!((waits.told.disposition, waits.told.kept), (Disposition::Pass, true));

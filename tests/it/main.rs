@@ -57,6 +57,7 @@ mod schedules;
 mod serve_loop;
 mod service_hours;
 mod tidy;
+mod two_persons;
 mod untold;
 mod upstream_http;
 mod window_checks;

@@ -64,6 +64,7 @@ fn act(cells: Selector, when: &str) -> Act {
     Act {
         cells,
         at: at(when),
+        ready_from: None,
         by: "duty officer".to_owned(),
         proof: Proof::Signed,
         reason: "the upgrade is finished".to_owned(),

@@ -143,7 +143,12 @@ impl Stop {
 
     fn restore(&mut self, cells: Selector) {
         let window = self.config.windows[0].id.clone();
-        let told = self.bench.order(Command::Restore { window, cells, proof: Proof::Signed });
+        let told = self.bench.order(Command::Restore {
+            window,
+            cells,
+            ready_from: None,
+            proof: Proof::Signed,
+        });
         assert!(matches!(told, Some(Reply::Done(Done::Window(_)))), "{told:?}");
     }
 

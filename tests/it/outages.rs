@@ -152,7 +152,7 @@ fn what_a_window_stops_is_no_unplanned_outage_before_or_after_its_end() {
         assert!(drafts(&bench).is_empty(), "{now}");
     }
     let (window, cells) = ("stop".parse().unwrap(), Selector::default());
-    bench.order(Command::Restore { window, cells, proof: Proof::Signed });
+    bench.order(Command::Restore { window, cells, ready_from: None, proof: Proof::Signed });
     bench.set("2022-08-15T06:12:00+08:00");
     assert!(drafts(&bench).is_empty());
 }

@@ -270,7 +270,12 @@ fn a_cell_that_is_met_late_is_stopped_by_a_window_that_was_over_for_all_others()
     bench.set("2022-08-11T01:30:00+08:00");
     let hospitals = Selector { class: vec![Class::Hospital], ..Selector::default() };
     let window = night(10).parse().unwrap();
-    bench.order(Command::Restore { window, cells: hospitals, proof: Proof::Signed });
+    bench.order(Command::Restore {
+        window,
+        cells: hospitals,
+        ready_from: None,
+        proof: Proof::Signed,
+    });
     assert_eq!(phase(&bench, &night(10)), Phase::Completed);
     bench.set("2022-08-11T01:35:00+08:00");
     let pharmacy = Cell { class: Class::Pharmacy, ..filing() };

@@ -30,7 +30,12 @@ fn phase(bench: &Bench) -> Phase {
 }
 
 fn restore(bench: &mut Bench, cells: Selector) -> Option<Reply> {
-    bench.order(Command::Restore { window: "stop".parse().unwrap(), cells, proof: Proof::Signed })
+    bench.order(Command::Restore {
+        window: "stop".parse().unwrap(),
+        cells,
+        ready_from: None,
+        proof: Proof::Signed,
+    })
 }
 
 fn district(code: &str) -> Selector {
@@ -66,6 +71,62 @@ fn each_district_that_a_window_names_must_be_restored() {
     assert_eq!(phase(&bench), Phase::Verifying, "nothing came from the other district");
     restore(&mut bench, district("110102"));
     assert_eq!(phase(&bench), Phase::Completed);
+}
+
+#[test]
+fn what_is_back_goes_on_from_when_it_is_ready() {
+    let mut stop = window(Disposition::Hold);
+    stop.restore_by = RestoreBy::Signed;
+    let mut bench = declared(stop);
+    bench.set("2022-08-15T06:00:00+08:00");
+    let held = bench.accepted(submission(cell("b", "filing.one"), 1, 1));
+    let restored = |bench: &mut Bench, part, ready: &str| {
+        let (window, ready_from) = ("stop".parse().unwrap(), Some(at(ready)));
+        let (cells, proof) = (upstream(part), Proof::Signed);
+        bench.order(Command::Restore { window, cells, ready_from, proof })
+    };
+    let far = restored(&mut bench, "b", "2023-08-15T06:00:00+08:00");
+    assert!(matches!(far, Some(Reply::Invalid(Fault::Invalid(_)))), "{far:?}");
+    assert!(matches!(restored(&mut bench, "a", "2022-08-15T05:00:00+08:00"), Some(Reply::Done(_))));
+    assert_eq!(bench.machine.gate(&cell("b", "filing.one")), Some(GateState::Verifying));
+    assert!(matches!(restored(&mut bench, "b", "2022-08-15T08:00:00+08:00"), Some(Reply::Done(_))));
+    // It is known when it goes on: that is no overrun, and submitters are told the instant.
+    bench.set("2022-08-15T07:59:59+08:00");
+    assert_eq!(bench.sent(), [0; 0]);
+    assert_eq!(phase(&bench), Phase::Active);
+    let told = bench.decides(&cell("b", "filing.one"), bench.now);
+    assert_eq!(told.resume_at, Some(at("2022-08-15T08:00:00+08:00")));
+    bench.set("2022-08-15T08:00:00+08:00");
+    assert_eq!(bench.sent(), [held.0]);
+    assert_eq!(phase(&bench), Phase::Completed);
+    let window = &bench.machine.windows()[0];
+    let back = |part| window.restored_at(&cell(part, "filing.one")).unwrap();
+    assert_eq!(back("a"), at("2022-08-15T06:00:00+08:00"), "none is ready before it is restored");
+    assert_eq!(back("b"), at("2022-08-15T08:00:00+08:00"));
+}
+
+#[test]
+fn good_probes_let_nothing_go_before_a_person_said_that_it_is_ready() {
+    let mut stop = window(Disposition::Hold);
+    stop.policy = vec![row(Selector::default(), Disposition::Pass)];
+    stop.policy.extend(["110101", "110102"].map(|code| row(district(code), Disposition::Hold)));
+    let mut bench = declared(stop);
+    bench.set("2022-08-15T06:00:00+08:00");
+    let of = |code: &str, number| {
+        let mut it = cell("b", "filing.one");
+        it.district = code.parse().unwrap();
+        submission(it, number, number)
+    };
+    let (late, soon) = (bench.accepted(of("110101", 1)), bench.accepted(of("110102", 2)));
+    let (window, ready_from) = ("stop".parse().unwrap(), Some(at("2022-08-15T08:00:00+08:00")));
+    let (cells, proof) = (district("110101"), Proof::Signed);
+    bench.order(Command::Restore { window, cells, ready_from, proof });
+    for _ in 0..3 {
+        bench.probe("b", true);
+    }
+    assert_eq!(bench.sent(), [soon.0]);
+    bench.set("2022-08-15T08:00:00+08:00");
+    assert_eq!(bench.sent(), [soon.0, late.0]);
 }
 
 #[test]

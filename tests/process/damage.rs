@@ -187,6 +187,7 @@ fn settings() -> Settings {
         service_hours: config.service_hours,
         outages: config.outages,
         retry: config.retry,
+        two_persons_for: Vec::new(),
         upstreams: Default::default(),
         #[cfg(feature = "sabotage")]
         sabotage: None,

@@ -51,6 +51,7 @@ fn quiet() -> Seen {
 
 fn beside() -> Beside {
     Beside {
+        proposals: Vec::new(),
         vitals: Vitals::default(),
         not_ready: Vec::new(),
         damaged_records: 0,

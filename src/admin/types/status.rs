@@ -35,6 +35,8 @@ words!(
         CoreDown = "core_down",
         /// An outage that nobody planned waits to be confirmed as a window or dismissed.
         OutageUnconfirmed = "outage_unconfirmed",
+        /// An order waits for a second person.
+        ProposalWaits = "proposal_waits",
         /// Something could go and does not.
         ReplayOverdue = "replay_overdue",
         /// A window is past its planned end and not proved back.
@@ -86,7 +88,7 @@ impl Need {
             Self::DiskLow => Some("HoldoverStoreSpaceLow"),
             Self::ConfigRefused => Some("HoldoverConfigReloadFailed"),
             Self::CalendarEnds => Some("HoldoverCalendarEnds"),
-            Self::ReleaseAwaited | Self::NoKey => None,
+            Self::ReleaseAwaited | Self::ProposalWaits | Self::NoKey => None,
         }
     }
 }

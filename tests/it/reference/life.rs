@@ -253,7 +253,12 @@ impl Life {
         let Some(known) = self.model.windows.get(index) else { return Ok(()) };
         let may = !known.cancelled && known.begun(self.now) && !known.is_over(self.now);
         let window = Self::name(index).parse().unwrap();
-        let command = Command::Restore { window, cells: cells_of(which), proof: Proof::Signed };
+        let command = Command::Restore {
+            window,
+            cells: cells_of(which),
+            ready_from: None,
+            proof: Proof::Signed,
+        };
         let done = Self::is_done(self.bench.order(command))?;
         differ("restored", done, may)?;
         if done {

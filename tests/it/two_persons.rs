@@ -1,0 +1,268 @@
+//! What one person alone may not do: which orders they are, and how the second person agrees.
+
+use crate::engine_scenarios::{Bench, at, row, settlement, upstream, window};
+use crate::engine_support::{NoRuns, cell, settings, submission};
+use crate::house::{House, NOW, Says, Shelf};
+use holdover::admin::audit::{FILE_NAME, tail};
+use holdover::domain::cell::Selector;
+use holdover::domain::consent::Deed;
+use holdover::domain::outcome::{DoubtReason, Outcome};
+use holdover::domain::policy::Disposition;
+use holdover::domain::revision::Revision;
+use holdover::domain::state::State;
+use holdover::domain::window::{Proof, Window};
+use holdover::engine::event::{Command, Fault, Order, Reply};
+use holdover::engine::machine::Machine;
+use holdover::engine::settings::Settings;
+use holdover::engine::step::Decision;
+use holdover::web::access::{Holder, NewKey, Scope, create};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+fn guarded() -> Settings {
+    Settings { two_persons_for: Deed::ALL.to_vec(), ..settings() }
+}
+
+/// A window over both parts: `a` is planned to be back a day earlier than `b`.
+fn staged() -> Window {
+    let mut stop = window(Disposition::Hold);
+    let mut first = row(upstream("a"), Disposition::Hold);
+    first.ends_at = Some(at("2022-08-14T06:00:00+08:00"));
+    stop.policy = vec![first, row(upstream("b"), Disposition::Hold)];
+    stop
+}
+
+fn revision(window: &Window) -> Revision {
+    Revision {
+        zone: window.zone,
+        planned: window.planned,
+        notice: window.notice.clone(),
+        policy: window.policy.clone(),
+        deadlines: window.deadlines.clone(),
+        restore_by: window.restore_by,
+        cutoff_minutes: window.cutoff_minutes,
+    }
+}
+
+fn restore(part: &str) -> Command {
+    let (window, cells) = ("stop".parse().unwrap(), upstream(part));
+    Command::Restore { window, cells, ready_from: None, proof: Proof::Signed }
+}
+
+fn end(row: Option<u32>, ends_at: &str) -> Command {
+    let (window, ends_at) = ("stop".parse().unwrap(), at(ends_at));
+    Command::MoveWindowEnd { window, row, ends_at, if_version: None }
+}
+
+fn change(bench: &Bench, alter: impl FnOnce(&mut Revision)) -> Command {
+    let mut to = revision(&bench.machine.windows()[0]);
+    alter(&mut to);
+    let window = "stop".parse().unwrap();
+    Command::ChangeWindow { window, to: Box::new(to), if_version: None }
+}
+
+/// The deed for which an order needs a second person; `None` where it was carried out or refused
+/// for another reason.
+fn deed(bench: &mut Bench, command: Command) -> Option<Deed> {
+    match bench.order(command) {
+        Some(Reply::Invalid(Fault::TwoPersons(deed))) => Some(deed),
+        _ => None,
+    }
+}
+
+#[test]
+fn an_order_needs_two_persons_where_it_lets_go_early_and_nowhere_else() {
+    let mut bench = Bench::with(guarded(), "2022-08-12T17:00:00+08:00");
+    bench.order(Command::DeclareWindow(Box::new(staged())));
+    // Nothing of it has begun: planning it anew opens nothing.
+    assert_eq!(deed(&mut bench, end(None, "2022-08-15T07:00:00+08:00")), None);
+    assert_eq!(deed(&mut bench, end(None, "2022-08-15T06:00:00+08:00")), None);
+
+    bench.set("2022-08-13T10:00:00+08:00");
+    let early = Some(Deed::OpenEarly);
+    assert_eq!(deed(&mut bench, restore("b")), early);
+    assert_eq!(deed(&mut bench, end(None, "2022-08-14T20:00:00+08:00")), early);
+    assert_eq!(deed(&mut bench, end(Some(0), "2022-08-13T20:00:00+08:00")), early);
+    let ends_at = Some(at("2022-08-13T20:00:00+08:00"));
+    let sooner = change(&bench, |to| to.policy[0].ends_at = ends_at);
+    assert_eq!(deed(&mut bench, sooner), early);
+    assert_eq!(deed(&mut bench, end(None, "2022-08-15T09:00:00+08:00")), None, "later is later");
+
+    bench.set("2022-08-14T06:30:00+08:00");
+    assert_eq!(deed(&mut bench, restore("a")), None, "its planned end has passed");
+    assert_eq!(deed(&mut bench, restore("b")), early, "this one's has not");
+
+    let until = at("2022-08-14T20:00:00+08:00");
+    let cells = || upstream("a");
+    assert_eq!(deed(&mut bench, Command::CloseGate { cells: cells(), until }), None);
+    assert_eq!(deed(&mut bench, Command::OpenGate { cells: cells() }), early);
+    let sooner = at("2022-08-14T07:00:00+08:00");
+    assert_eq!(deed(&mut bench, Command::ExtendGate { cells: cells(), until: sooner }), early);
+    let later = at("2022-08-14T21:00:00+08:00");
+    assert_eq!(deed(&mut bench, Command::ExtendGate { cells: cells(), until: later }), None);
+    let other = Command::OpenGate { cells: Selector::default() };
+    assert!(matches!(bench.order(other), Some(Reply::Invalid(Fault::NotFound(_)))));
+}
+
+#[test]
+fn a_doubt_and_the_rule_of_a_published_window_need_two_persons() {
+    let mut bench = Bench::with(guarded(), "2022-08-12T17:00:00+08:00");
+    bench.submit(settlement(1));
+    let transaction = bench.out[0].transaction;
+    let verdict = |verdict| Command::ResolveDoubt { transaction, verdict };
+    let reply = bench.order(verdict(State::Applied));
+    assert!(matches!(reply, Some(Reply::Invalid(Fault::WrongState { .. }))), "{reply:?}");
+    bench.settle(Outcome::InDoubt(DoubtReason::Cut));
+    assert_eq!(deed(&mut bench, verdict(State::Applied)), Some(Deed::ResolveDoubt));
+
+    let rule = |days: u32| {
+        serde_json::from_value(json!({
+            "rule": {"restore_plus_working_days": days}, "clause": "1",
+            "legal_basis": "the notice's own words", "business": ["filing.one"],
+            "restart_of": ["b"],
+        }))
+        .unwrap()
+    };
+    let mut stop = staged();
+    stop.deadlines = Some(rule(7));
+    let reply = bench.order(Command::DeclareWindow(Box::new(stop)));
+    assert!(matches!(reply, Some(Reply::Done(_))), "{reply:?}");
+    let shorter = change(&bench, |to| to.deadlines = Some(rule(5)));
+    assert_eq!(deed(&mut bench, shorter), Some(Deed::ShortenDate));
+    let taken_away = change(&bench, |to| to.deadlines = None);
+    assert_eq!(deed(&mut bench, taken_away), Some(Deed::ShortenDate));
+    let same = change(&bench, |to| to.cutoff_minutes = Some(10));
+    assert_eq!(deed(&mut bench, same), None);
+}
+
+#[test]
+fn what_another_agrees_to_is_carried_out_in_both_names_and_never_in_one() {
+    let mut bench = Bench::with(guarded(), "2022-08-12T17:00:00+08:00");
+    bench.order(Command::DeclareWindow(Box::new(staged())));
+    bench.set("2022-08-13T10:00:00+08:00");
+    let of = |by: &str| {
+        let (by, reason) = (by.to_owned(), "proved".to_owned());
+        Command::Agreed(Box::new(Order { by, reason, command: restore("b") }))
+    };
+    // The bench orders as "operator".
+    let alone = bench.order(of("operator"));
+    assert!(matches!(alone, Some(Reply::Invalid(Fault::Invalid(_)))), "{alone:?}");
+    assert_eq!(bench.machine.windows()[0].version, 1);
+    assert!(matches!(bench.order(of("Li Na")), Some(Reply::Done(_))));
+    let window = &bench.machine.windows()[0];
+    assert_eq!((window.author.as_str(), window.reason.as_str()), ("Li Na and operator", "proved"));
+    assert_eq!(window.restores[0].by, "Li Na and operator");
+    let twice = of("Li Na");
+    let nested = Command::Agreed(Box::new(Order {
+        by: "Wang Wei".to_owned(),
+        reason: "proved".to_owned(),
+        command: twice,
+    }));
+    let nested = bench.order(nested);
+    assert!(matches!(nested, Some(Reply::Invalid(Fault::Invalid(_)))), "{nested:?}");
+}
+
+#[test]
+fn nobody_needs_a_second_person_unless_that_is_set() {
+    let mut bench = Bench::with(settings(), "2022-08-12T17:00:00+08:00");
+    bench.order(Command::DeclareWindow(Box::new(staged())));
+    bench.accepted(submission(cell("b", "filing.one"), 1, 1));
+    bench.set("2022-08-13T10:00:00+08:00");
+    assert!(matches!(bench.order(restore("b")), Some(Reply::Done(_))));
+}
+
+fn operator(house: &House, name: &str, scopes: &[Scope]) -> String {
+    let holder = Holder::Operator { name: name.to_owned() };
+    let new = NewKey { holder, scopes: scopes.to_vec(), created_at: at(NOW), expires_at: None };
+    create(&house.folder.path().join("keys.json"), new).unwrap()
+}
+
+#[tokio::test]
+async fn g5_one_person_alone_cannot_open_early_with_any_key() {
+    let shelf = Shelf::default();
+    let machine = Machine::new(guarded(), Box::new(NoRuns));
+    let (journal, reader) = (Box::new(shelf.clone()), Arc::new(shelf));
+    let house = House::over(machine, Decision::default(), journal, reader, Says(Ok(None)));
+    let all = [Scope::Read, Scope::Operate, Scope::Approve];
+    let (li, again) = (house.operator.clone(), operator(&house, "Li Na", &all));
+    let (wang, reader) = (operator(&house, "Wang Wei", &all), operator(&house, "Wu", &all[..2]));
+    let stop = json!({
+        "id": "stop", "starts_at": "2022-08-12T19:00:00+08:00",
+        "ends_at": "2022-08-15T06:00:00+08:00", "restore_by": "signed",
+        "notice": {"source": "the bureau", "published_at": "2022-08-09T10:00:00+08:00"},
+        "policy": [{"clause": "1", "disposition": "hold"}], "reason": "the notice",
+    });
+    let (status, _, told) = house.send("POST", "/admin/v1/windows", &li, &stop).await;
+    assert_eq!(status, 201, "{told}");
+
+    let body = json!({"all": true, "reason": "the centre says that it is back"});
+    let path = "/admin/v1/windows/stop/restore";
+    let (status, _, told) = house.send("POST", path, &li, &body).await;
+    assert_eq!((status, told["code"].as_str()), (409, Some("two_persons")), "{told}");
+    let id = told["proposal"].as_u64().unwrap();
+    let version = || async { house.get("/admin/v1/windows/stop", &li).await["version"].clone() };
+    assert_eq!(version().await, 1, "nothing was done");
+    let listed = house.get("/admin/v1/proposals", &wang).await;
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+    let (one, deed) = (&listed[0], "open_early");
+    assert_eq!((&one["id"], &one["by"], &one["deed"]), (&json!(id), &json!("Li Na"), &json!(deed)));
+    let status = house.get("/admin/v1/status", &wang).await;
+    assert!(status["needs"].to_string().contains("proposal_waits"), "{status}");
+
+    let path = format!("/admin/v1/proposals/{id}/approve");
+    for key in [&li, &again] {
+        assert_eq!(house.post(&path, key, json!({})).await.1, "two_persons", "the same person");
+    }
+    assert_eq!(house.post(&path, &reader, json!({})).await.0, 403, "it takes the scope approve");
+    assert_eq!(version().await, 1);
+    let (status, _, told) =
+        house.send("POST", &path, &wang, &json!({"reason": "so they say"})).await;
+    assert_eq!(status, 200, "{told}");
+    let window = house.get("/admin/v1/windows/stop", &li).await;
+    let author = &window["author"];
+    assert_eq!((&window["version"], author), (&json!(2), &json!("Li Na and Wang Wei")));
+    assert_eq!(window["phase"], "completed");
+    assert_eq!(house.post(&path, &wang, json!({})).await.1, "not_found", "it is settled once");
+
+    let log = tail(&house.folder.path().join(FILE_NAME), 100).unwrap();
+    let acts: Vec<Value> = log
+        .iter()
+        .map(|record| {
+            let entry = &record.entry;
+            json!([entry.actor, entry.action, entry.outcome])
+        })
+        .collect();
+    assert_eq!(
+        acts[2..],
+        [
+            json!(["Li Na", "window.restore", "begun"]),
+            json!(["Li Na", "window.restore", "proposed"]),
+            json!(["Wang Wei", "proposal.approve", "begun"]),
+            json!(["Wang Wei", "proposal.approve", "done"]),
+        ]
+    );
+    assert_eq!(id, log[2].seq);
+    house.close();
+}
+
+#[tokio::test]
+async fn a_proposal_that_is_rejected_does_nothing_and_says_who_turned_it_down() {
+    let shelf = Shelf::default();
+    let machine = Machine::new(guarded(), Box::new(NoRuns));
+    let (journal, reader) = (Box::new(shelf.clone()), Arc::new(shelf));
+    let house = House::over(machine, Decision::default(), journal, reader, Says(Ok(None)));
+    let close = json!({"all": true, "until": "2022-08-13T12:00:00+08:00", "reason": "odd"});
+    assert_eq!(house.send("POST", "/admin/v1/gates/close", &house.operator, &close).await.0, 200);
+    let open = json!({"all": true});
+    let (status, code, detail) = house.post("/admin/v1/gates/open", &house.operator, open).await;
+    assert_eq!((status, code.as_str()), (409, "two_persons"));
+    assert!(detail.contains("lapses in 1 h"), "{detail}");
+    let listed = house.get("/admin/v1/proposals", &house.operator).await;
+    let path = format!("/admin/v1/proposals/{}/reject", listed[0]["id"]);
+    assert_eq!(house.post(&path, &house.operator, json!({})).await.0, 200);
+    assert_eq!(house.get("/admin/v1/proposals", &house.operator).await, json!([]));
+    assert_eq!(house.post(&path, &house.operator, json!({})).await.1, "not_found");
+    let gates = house.get("/admin/v1/gates", &house.operator).await;
+    assert_eq!(gates["overrides"].as_array().unwrap().len(), 1, "it is closed as before");
+    house.close();
+}
