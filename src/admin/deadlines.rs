@@ -13,8 +13,9 @@ use super::look::{self, Of};
 use super::refusal::Refusal;
 use super::text;
 use super::types::{
-    Because, DeadlineChecked, DeadlineExplained, DeadlineOut, DeadlineRisk, DeadlinesApplied,
-    DeadlinesAtRisk, DeadlinesPreview, InversionOut, MoveOut, Page, ToldOut,
+    Because, DaysOut, DeadlineChecked, DeadlineEvidence, DeadlineExplained, DeadlineOut,
+    DeadlineRisk, DeadlinesApplied, DeadlinesAtRisk, DeadlinesPreview, InversionOut, MoveOut, Page,
+    ToldOut,
 };
 use crate::domain::deadline::Computed;
 use crate::domain::ids::{Business, DeadlineId, WindowId};
@@ -23,7 +24,7 @@ use crate::domain::term::Deadline;
 use crate::domain::time::{Interval, Now, Timestamp};
 use crate::engine::change::Case;
 use crate::engine::deadlines::Telling;
-use crate::engine::event::{Command, Done, Reply, Sought};
+use crate::engine::event::{Command, Done, Fault, Reply, Sought};
 use crate::engine::machine::Machine;
 use crate::engine::search::Among;
 use crate::engine::view::{Affected, DateExplained, DeadlineView, Preview};
@@ -133,8 +134,6 @@ pub(super) async fn explain(
     let seen =
         look::at(&state, move |machine, now| machine.explain_date(&asked, original, now.wall));
     let DateExplained { computed, words, told } = seen.await??;
-    let told =
-        told.into_iter().map(|Telling { extension, cause, at }| ToldOut { at, cause, extension });
     Ok(Json(DeadlineExplained {
         business,
         original,
@@ -142,8 +141,43 @@ pub(super) async fn explain(
         is_final: computed.is_final,
         words,
         extensions: computed.moves,
-        told: told.collect(),
+        told: told.into_iter().map(told_out).collect(),
     }))
+}
+
+pub(super) async fn evidence(
+    Extract(state): Shared,
+    uri: Uri,
+) -> Result<Json<DeadlineEvidence>, Refusal> {
+    let Which { business, original } = look::query(&uri)?;
+    let asked = business.clone();
+    let seen = look::at(&state, move |machine, now| {
+        let explained = machine.explain_date(&asked, original, now.wall)?;
+        Ok::<_, Fault>((explained, machine.evidence(&asked)))
+    });
+    let (DateExplained { computed, told, .. }, (windows, calendar)) = seen.await??;
+    let days = |worked| {
+        let of = calendar.exceptions.iter().filter(move |(_, one)| one.is_worked == worked);
+        of.map(|(day, _)| *day).collect()
+    };
+    Ok(Json(DeadlineEvidence {
+        business,
+        original,
+        effective: computed.date,
+        is_final: computed.is_final,
+        windows: windows.iter().map(|window| (**window).clone()).collect(),
+        calendar: DaysOut {
+            version: calendar.version.clone(),
+            papers: calendar.papers.iter().map(|paper| paper.document.clone()).collect(),
+            free: days(false),
+            worked: days(true),
+        },
+        told: told.into_iter().map(told_out).collect(),
+    }))
+}
+
+fn told_out(Telling { extension, cause, at }: Telling) -> ToldOut {
+    ToldOut { at, cause, extension }
 }
 
 pub(super) async fn at_risk(Extract(state): Shared) -> Result<Json<DeadlinesAtRisk>, Refusal> {

@@ -222,6 +222,7 @@ fn tell(numbers: &Numbers, seq: Seq, change: &Change, out: &mut TransactionOut) 
         | Change::WindowSet(_)
         | Change::OverridesSet(_)
         | Change::HealthSet { .. }
+        | Change::IntakeStopped(_)
         | Change::DeadlineRegistered { .. }
         | Change::DeadlineTold { .. }
         | Change::Totals(_)

@@ -189,5 +189,6 @@ pub(super) fn upstream_out(view: UpstreamView) -> UpstreamOut {
         bad: view.health.bad,
         rate: view.rate,
         in_flight: view.in_flight,
+        probes: view.probes.iter().map(|good| if *good { '+' } else { '-' }).collect(),
     }
 }

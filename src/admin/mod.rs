@@ -174,6 +174,7 @@ pub const ROUTES: &[Route] = &[
     look("/admin/v1/deadlines"),
     look("/admin/v1/deadlines/check"),
     look("/admin/v1/deadlines/explain"),
+    look("/admin/v1/deadlines/evidence"),
     look("/admin/v1/deadlines/at-risk"),
     look("/admin/v1/deadlines/preview"),
     operate("/admin/v1/deadlines/apply"),
@@ -227,6 +228,7 @@ pub fn router(state: State) -> axum::Router {
         .route("/admin/v1/deadlines", get(deadlines::list))
         .route("/admin/v1/deadlines/check", get(deadlines::check))
         .route("/admin/v1/deadlines/explain", get(deadlines::explain))
+        .route("/admin/v1/deadlines/evidence", get(deadlines::evidence))
         .route("/admin/v1/deadlines/at-risk", get(deadlines::at_risk))
         .route("/admin/v1/deadlines/preview", get(deadlines::preview))
         .route("/admin/v1/deadlines/apply", post(deadlines::apply))

@@ -488,11 +488,16 @@ fn of_delivery(found: &mut Needs, seen: &Seen, out: &StatusOut) {
         }
     }
     for draft in &seen.drafts {
-        let (id, name) = (&draft.id, &draft.upstream);
+        let id = &draft.id;
         let lasted = length(draft.ended.unwrap_or(seen.at).since(draft.began));
-        let what = match draft.ended {
-            None => format!("{name} has been away for {lasted}, and nobody planned it"),
-            Some(_) => format!("{name} was away for {lasted}, and nobody planned it"),
+        let what = match (&draft.upstream, draft.ended) {
+            (Some(name), None) => {
+                format!("{name} has been away for {lasted}, and nobody planned it")
+            }
+            (Some(name), Some(_)) => format!("{name} was away for {lasted}, and nobody planned it"),
+            // What stands against it is told by a need of its own.
+            (None, None) => continue,
+            (None, Some(_)) => format!("nothing could be taken in for {lasted}, for want of room"),
         };
         let next = format!("holdover window confirm {id} …, or let it lapse");
         found.add(Need::OutageUnconfirmed, what, next);

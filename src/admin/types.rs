@@ -12,9 +12,9 @@ mod versions;
 mod windows;
 
 pub use deadlines::{
-    CaseImported, CaseRow, CasesImported, DeadlineChecked, DeadlineExplained, DeadlineOut,
-    DeadlineRisk, DeadlinesApplied, DeadlinesAtRisk, DeadlinesPreview, IMPORT_ROWS_MAX,
-    ImportCases, InversionOut, MoveOut, ToldOut,
+    CaseImported, CaseRow, CasesImported, DaysOut, DeadlineChecked, DeadlineEvidence,
+    DeadlineExplained, DeadlineOut, DeadlineRisk, DeadlinesApplied, DeadlinesAtRisk,
+    DeadlinesPreview, IMPORT_ROWS_MAX, ImportCases, InversionOut, MoveOut, ToldOut,
 };
 pub use forecast::{FaultOut, ForecastOut, ReplayForecastOut, WindowChecked};
 pub use policy::{HoursThenOut, OtherRowOut, PolicyOut};
@@ -625,6 +625,9 @@ pub struct UpstreamOut {
     pub rate: Option<u32>,
     /// Attempts that are out.
     pub in_flight: u64,
+    /// How the latest probes went, the newest last: `+` good, `-` bad. At most 20.
+    #[serde(default)]
+    pub probes: String,
 }
 
 /// The configuration that is in force.

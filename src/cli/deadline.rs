@@ -7,8 +7,8 @@ use super::exit::{Exit, Failure};
 use super::out::{Table, plain};
 use super::transaction::{ListArgs, note_more};
 use crate::admin::types::{
-    Because, DeadlineChecked, DeadlineExplained, DeadlineOut, DeadlinesApplied, DeadlinesAtRisk,
-    DeadlinesPreview, Page,
+    Because, DeadlineChecked, DeadlineEvidence, DeadlineExplained, DeadlineOut, DeadlinesApplied,
+    DeadlinesAtRisk, DeadlinesPreview, Page,
 };
 use crate::domain::ids::{Business, DeadlineId, WindowId};
 use crate::domain::term::Deadline;
@@ -53,7 +53,17 @@ pub(super) enum Verb {
         #[arg(long, value_name = "WHEN")]
         original: Deadline,
     },
-    /// List known dates that a stop takes away and that were not moved; exit code 5 when there are
+    /// Print what a date rests on, as JSON, for whoever proves it without Holdover
+    Evidence {
+        /// The business
+        #[arg(long, value_name = "BUSINESS")]
+        business: Business,
+        /// When it was due
+        #[arg(long, value_name = "WHEN")]
+        original: Deadline,
+    },
+    /// List known dates that a stop takes away and that were not moved, or that end within a day
+    /// while something that carries them waits; exit code 5 when there are
     AtRisk,
     /// Show which known dates a window moves, or would with another end; changes nothing
     Preview {
@@ -84,6 +94,14 @@ impl Verb {
             }
             Self::Show { id } => show(run, id).await,
             Self::Explain { business, original } => explain(run, business, original).await,
+            Self::Evidence { business, original } => {
+                let path = of_date("/admin/v1/deadlines/evidence", &business, original);
+                let found: DeadlineEvidence = run.client.get(&path).await?;
+                // It is for a program in any case.
+                let text = serde_json::to_string_pretty(&found).unwrap_or_default();
+                run.out.data(&found, || text + "\n");
+                Ok(Exit::Success)
+            }
             Self::AtRisk => at_risk(run).await,
             Self::Preview { window, until } => preview(run, &window, until).await,
             Self::Import(import) => import.run(run).await,
@@ -160,9 +178,13 @@ async fn explained(
     business: &Business,
     original: Deadline,
 ) -> Result<DeadlineExplained, Failure> {
+    run.client.get(&of_date("/admin/v1/deadlines/explain", business, original)).await
+}
+
+fn of_date(path: &str, business: &Business, original: Deadline) -> String {
     let pairs =
         [("business", Some(business.to_string())), ("original", Some(original.to_string()))];
-    run.client.get(&query("/admin/v1/deadlines/explain", &pairs)).await
+    query(path, &pairs)
 }
 
 async fn explain(run: &Run, business: Business, original: Deadline) -> Result<Exit, Failure> {
@@ -202,7 +224,7 @@ async fn at_risk(run: &Run) -> Result<Exit, Failure> {
                 risk.business.to_string(),
                 risk.original.shown(zone),
                 risk.effective.shown(zone),
-                risk.window.to_string(),
+                risk.window.as_ref().map_or("ends soon".to_owned(), ToString::to_string),
                 risk.cases.to_string(),
                 risk.transactions.to_string(),
             ]);

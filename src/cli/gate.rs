@@ -4,7 +4,9 @@ use super::Run;
 use super::args::{Cells, Reason, Yes, instant, touched};
 use super::exit::{Exit, Failure};
 use super::out::{Table, plain};
-use crate::admin::types::{Because, CloseGates, ForCells, GatesChanged, GatesOut};
+use crate::admin::types::{
+    Because, CloseGates, ForCells, GatesChanged, GatesOut, Page, UpstreamOut,
+};
 use crate::domain::time::Timestamp;
 
 #[derive(Debug, clap::Subcommand)]
@@ -123,6 +125,11 @@ async fn list(run: &Run) -> Result<Exit, Failure> {
         }
         table
     });
+    let parts: Page<UpstreamOut> = run.client.get("/admin/v1/upstreams").await?;
+    for part in parts.items.iter().filter(|part| !part.probes.is_empty()) {
+        let (phase, probes) = (part.phase, plain(&part.probes));
+        run.out.note(&format!("{}: {phase}, its last probes {probes} (newest last)", part.name));
+    }
     if let Some(clock) = &out.clock {
         run.out.note(&format!(
             "the clock is not believed: it shows {} where {} was expected; what windows closed \

@@ -394,7 +394,7 @@ fn drafts(drafts: &[DraftOut], zone: Zone) -> Table {
     for draft in drafts {
         table.row([
             draft.id.to_string(),
-            draft.upstream.to_string(),
+            draft.upstream.as_ref().map_or("our own intake".to_owned(), ToString::to_string),
             draft.began_at.rfc3339(zone),
             draft.ended_at.map_or("now".to_owned(), |at| at.rfc3339(zone)),
             draft.waiting.to_string(),

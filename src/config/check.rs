@@ -1,11 +1,13 @@
 //! The rules about windows in files, and the report of `check-config`.
 
 use super::planned::{self, in_both};
+use super::raw::show_duration;
 use super::read::BUILT_IN;
 use super::{Config, Problem, Severity};
 use crate::domain::calendar::Calendar;
 use crate::domain::review::{contradictions, review};
 use crate::domain::time::Timestamp;
+use std::time::Duration;
 
 /// How many openings and closings are shown of each.
 const SHOWN: usize = 3;
@@ -40,7 +42,41 @@ pub fn check(config: &Config) -> Vec<Problem> {
         }
     }
     problems.extend(planned::check(config));
+    problems.extend(retention(config));
     problems
+}
+
+/// How long after a stop a repeat of what was held must still be known as one: a submitter that was
+/// away itself comes back with what it had not heard of.
+const REPEATS_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Nothing that is held ever expires. What can expire is the knowledge of what has ended, and a stop
+/// that outlasts it could let a repeat take effect a second time.
+fn retention(config: &Config) -> Vec<Problem> {
+    let kept = config.journal.retention;
+    let windows = config.windows.iter().map(|w| (w.id.to_string(), w.stretch().length()));
+    let recurring = config.recurring.iter().map(|one| (one.name.to_string(), one.lasts));
+    let short = |length: Duration| kept < length.saturating_add(REPEATS_FOR);
+    let problem = |severity, of: &str, length: Duration| Problem {
+        key: "journal.retention".to_owned(),
+        value: Some(format!("\"{}\"", show_duration(kept))),
+        why: format!(
+            "a repeat could be taken for new after {of}: expected at least its {} and 30 days",
+            show_duration(length)
+        ),
+        severity,
+    };
+    let mut found: Vec<Problem> = windows
+        .chain(recurring)
+        .filter(|(_, length)| short(*length))
+        .map(|(name, length)| problem(Severity::Error, &format!("the stop of {name}"), length))
+        .collect();
+    let longest = config.limits.window_length_max;
+    if found.is_empty() && short(longest) {
+        let of = "a stop of limits.window_length_max";
+        found.push(problem(Severity::Warning, of, longest));
+    }
+    found
 }
 
 /// That a year is missing which must be known at `now`, if one is. No error: whatever needs no

@@ -252,6 +252,8 @@ pub struct Probe {
     pub path: String,
     /// The status of a good one.
     pub status: u16,
+    /// The query that is posted; `None` where the page is only fetched.
+    pub query: Option<String>,
     /// What a good one's body contains.
     pub contains: Option<String>,
     /// For an answer.

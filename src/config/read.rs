@@ -24,6 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use toml::Table;
 
+/// What our own lack of room is named by (`engine/outages.rs`).
+const INTAKE: &str = "intake";
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
@@ -223,7 +225,9 @@ fn read_outages(mut r: Reader<'_>) -> OutagePolicy {
     let outages = OutagePolicy {
         proposed_after: r.duration("proposed_after", 10 * SECOND..=DAY),
         lapses_after: r.duration("lapses_after", MINUTE..=7 * DAY),
+        deadlines: r.has("deadlines").then(|| r.section("deadlines").whole()).flatten(),
     };
+    r.expect(&["deadlines"]);
     r.finish();
     outages
 }
@@ -365,8 +369,15 @@ fn read_upstream(name: &str, mut r: Reader<'_>, brokers: &[String]) -> Option<Up
     if let Err(why) = &parsed {
         r.error("", Some(format!("\"{name}\"")), why);
     }
+    if name == INTAKE {
+        r.error("", None, "this name is kept for our own intake");
+    }
     let way = read_way(&mut r, brokers);
     let contains = r.text("probe_contains");
+    let query = r.text("probe_query");
+    if !query.is_empty() && serde_json::from_str::<serde_json::Value>(&query).is_err() {
+        r.error("probe_query", None, "expected JSON, such as '{\"query\": \"state\"}'");
+    }
     let steady: u32 = r.number("steady_per_second", 0..=1_000_000);
     let upstream = Upstream {
         name: parsed.ok()?,
@@ -380,6 +391,7 @@ fn read_upstream(name: &str, mut r: Reader<'_>, brokers: &[String]) -> Option<Up
         probe: Probe {
             path: r.text("probe_path"),
             status: r.number("probe_status", 200..=599),
+            query: (!query.is_empty()).then_some(query),
             contains: (!contains.is_empty()).then_some(contains),
             timeout: r.duration("probe_timeout", 10 * MS..=HOUR),
         },

@@ -103,6 +103,7 @@ impl Observer {
             }
             Change::Started { epoch, virtual_clock, .. } => events::started(*epoch, *virtual_clock),
             Change::ClockAccepted { by, at, .. } => events::clock_accepted(by, *at),
+            Change::IntakeStopped(outage) => events::intake_stopped(outage.began, outage.ended),
             Change::AttemptStarted { .. }
             | Change::Resolved { .. }
             | Change::StillInDoubt { .. }

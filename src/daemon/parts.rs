@@ -25,6 +25,7 @@ use crate::kafka::Connection;
 use crate::telemetry::metrics::{Known, Metrics};
 use crate::telemetry::{LogFilter, events};
 use crate::upstream::{HttpOptions, HttpUpstream, KafkaOptions, KafkaUpstream, ProbeExpect};
+use crate::web::sign::Signer;
 use crate::{admin, intake, telemetry};
 use anyhow::{Context, Result, anyhow, bail};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -175,14 +176,16 @@ pub(super) fn draw_mark() -> Result<Mark> {
     Ok(Mark::new(u64::from_le_bytes(bits)))
 }
 
-pub(super) fn open_vault(config: &Config, last: Seq) -> Result<FileVault> {
+/// The vault, and who signs in its name.
+pub(super) fn open_vault(config: &Config, last: Seq) -> Result<(FileVault, Signer)> {
     let folder = &config.data.folder;
     // Keys made anew beside an old journal would open nothing and know no repeat.
     if last > Seq(0) && !folder.join("keys.sealed").exists() {
         bail!("keys.sealed is missing from the data folder, restore it");
     }
     let master = MasterKey::load_or_create(&config.data.master_key_file, folder)?;
-    Ok(FileVault::open(folder, &master)?)
+    let signer = Signer::from_seed(&master.derived("policy signature"))?;
+    Ok((FileVault::open(folder, &master)?, signer))
 }
 
 pub(super) fn settings(config: &Config, options: &ServeOptions) -> Settings {
@@ -204,7 +207,7 @@ pub(super) fn settings(config: &Config, options: &ServeOptions) -> Settings {
         },
         recurring: config.recurring.clone(),
         service_hours: config.service_hours.clone(),
-        outages: config.outages,
+        outages: config.outages.clone(),
         retry: config.retry.clone(),
         two_persons_for: config.approval.two_persons_for.clone(),
         upstreams: config
@@ -262,6 +265,7 @@ fn over_http(
         settle_time: upstream.settle_time,
         answers_questions: upstream.answers_questions,
         probe_path: upstream.probe.path.clone(),
+        probe_query: upstream.probe.query.clone().map(Into::into),
         probe_expect: probe_expect(upstream),
         answer_bytes_max: size(upstream.answer_bytes_max),
     });

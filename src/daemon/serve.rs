@@ -42,6 +42,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::web::access::KeyFile;
 use crate::web::body::BodyLimits;
 use crate::web::server::{self, ServerLimits};
+use crate::web::sign::Signer;
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -145,6 +146,7 @@ pub(super) struct Daemon {
     pub(super) pulse: Arc<Pulse>,
     pub(super) reader: Arc<dyn JournalReader>,
     pub(super) vault: Arc<dyn Vault>,
+    signer: Arc<Signer>,
     pub(super) index: Index,
     pub(super) disk_reserve: Arc<AtomicBool>,
     pub(super) ready: Arc<AtomicBool>,
@@ -177,9 +179,9 @@ async fn serve(
     let (metrics, log) = observe(&config, clock.is_virtual())?;
     service_manager::starting("opening the journal");
     let (opened, accepted) = open_journal(&config, &options, clock.as_ref())?;
-    let vault: Arc<dyn Vault> = Arc::new(
-        open_vault(&config, opened.last).context("the keys that seal payloads cannot be opened")?,
-    );
+    let (vault, signer) =
+        open_vault(&config, opened.last).context("the keys that seal payloads cannot be opened")?;
+    let vault: Arc<dyn Vault> = Arc::new(vault);
     let (upkeep, retirement) = (opened.upkeep.clone(), opened.retirement.clone());
     let (snapshots, reader) = (opened.snapshots.clone(), opened.reader.clone());
     let folding = settings(&config, &options);
@@ -203,6 +205,7 @@ async fn serve(
         pulse: started.pulse,
         reader,
         vault,
+        signer: Arc::new(signer),
         index: started.index,
         disk_reserve: started.disk_reserve,
         ready: Arc::new(AtomicBool::new(false)),
@@ -557,6 +560,7 @@ impl Daemon {
             },
             disk_reserve: self.disk_reserve.clone(),
             tally: self.tally.clone(),
+            signer: self.signer.clone(),
             quotas: self.in_force.quotas.clone(),
         }
     }

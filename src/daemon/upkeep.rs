@@ -11,6 +11,7 @@ use super::retention::{Ages, Retention};
 use super::serve::Daemon;
 use super::tasks::{Kind, LAST, stand_back};
 use crate::domain::ids::Seq;
+use crate::engine::event::Event;
 use crate::engine::settings::Settings;
 use crate::journal;
 use crate::telemetry::events;
@@ -176,8 +177,10 @@ impl Daemon {
     fn keep_the_reserve(&self) {
         let (folder, flag) = (self.config.data.folder.clone(), self.disk_reserve.clone());
         let reserve = self.config.data.disk_reserve_bytes;
+        let engine = self.engine.clone();
         self.tasks.keep_running(Kind::Upkeep, "disk-reserve", move || {
-            let (folder, flag) = (folder.clone(), flag.clone());
+            let (folder, flag, engine) = (folder.clone(), flag.clone(), engine.clone());
+            let mut looked = 0u32;
             async move {
                 loop {
                     let at = folder.clone();
@@ -185,6 +188,11 @@ impl Daemon {
                     let short = free.await.map_err(std::io::Error::other)?? < reserve;
                     if flag.swap(short, Ordering::SeqCst) != short {
                         events::store_read_only(short);
+                    }
+                    // Once a second: it is the state that counts, not each submission.
+                    looked = looked.wrapping_add(1);
+                    if short && looked.is_multiple_of(10) {
+                        engine.tell(Event::NoRoom).await;
                     }
                     real_sleep(LOOK_AT_SPACE_EVERY).await;
                 }

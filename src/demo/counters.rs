@@ -23,6 +23,8 @@ use std::collections::BTreeMap;
 
 /// Items asked for at a time.
 const ITEMS: usize = 100;
+/// The day of August whose date is shown in the timeline: the last inside the stop.
+const SHOWN: u32 = 14;
 
 /// What a counter does with one open ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,6 +254,11 @@ impl Run {
                 told: told.effective,
                 at: self.clock.now().wall,
             });
+            if day == SHOWN {
+                let (original, effective) = (told.original, told.effective);
+                let what = format!("people ask: a date of {original} runs to {effective}");
+                self.screen.say(self.clock.now().wall, &what);
+            }
         }
         Ok(())
     }

@@ -20,10 +20,11 @@ use super::proof::dates::Telling;
 use super::run::{Act, Registered, Run, WINDOW};
 use super::schedule::{PLANNED_END, SLOT, STOPS};
 use super::script::{Cue, Scene, plot, released, restored};
-use crate::admin::types::{ForCells, LedgerOut};
+use crate::admin::types::{ForCells, LedgerOut, MoveEnd, WindowOut};
 use crate::daemon::clock::{Stopwatch, real_sleep};
 use crate::daemon::driven::ClockServer;
 use crate::domain::cell::Selector;
+use crate::domain::policy::Row;
 use crate::domain::time::Timestamp;
 use crate::engine::ports::Clock;
 use anyhow::{Context, anyhow, bail};
@@ -48,6 +49,9 @@ const MARGIN: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(4);
 /// Effects that show that a replay is in its middle, where there is that much to replay.
 const MIDDLE: u64 = 200;
+
+/// The clauses of what the agency handles: filings, and reimbursement by hand.
+const HANDLED: [&str; 2] = ["(二)", "(三)"];
 
 /// The business whose dates are registered.
 pub(super) const DATED: &str = "reimbursement.manual";
@@ -150,6 +154,7 @@ impl Run {
                 let what = format!("the operator certifies that {upstream} is back");
                 self.act("restore", restored(&upstream), &what, false).await?;
             }
+            Scene::Extend(ends_at) => self.extend(ends_at).await?,
             Scene::Release(district) => {
                 let what = match &district {
                     Some(district) => format!("district {district} lets its filings go"),
@@ -164,6 +169,28 @@ impl Run {
             Scene::TellResults => self.tell_results(cue.at).await?,
             Scene::AskForDates => self.ask_for_dates().await?,
         }
+        Ok(())
+    }
+
+    /// Puts off the end of every row that stops what the agency handles.
+    async fn extend(&mut self, ends_at: Timestamp) -> anyhow::Result<()> {
+        let at = self.everywhere().await;
+        let path = format!("/admin/v1/windows/{WINDOW}");
+        let window: WindowOut = self.http.get(self.operator(), &path).await?;
+        let path = format!("{path}/extend");
+        let agency = |row: &Row| HANDLED.iter().any(|clause| row.clause.starts_with(clause));
+        for row in (0..).zip(&window.policy).filter(|(_, row)| agency(row)).map(|(place, _)| place)
+        {
+            let reason = "the agency's system needs longer".to_owned();
+            let body = MoveEnd { ends_at: Some(ends_at), row: Some(row), reason };
+            if let Err(refused) = self.http.order(self.operator(), &path, &body).await? {
+                self.finding(&path, refused);
+                return Ok(());
+            }
+        }
+        self.extended = Some((at, ends_at));
+        let until = ends_at.rfc3339(super::bodies::ZONE);
+        self.screen.say(at, &format!("the operator puts the agency's part off to {until}"));
         Ok(())
     }
 

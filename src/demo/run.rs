@@ -78,6 +78,8 @@ pub struct Run {
     pub registered: BTreeMap<DeadlineId, Registered>,
     /// What operators did.
     pub acts: Vec<Act>,
+    /// When the agency's end was put off while the stop was on, and until when.
+    pub extended: Option<(Timestamp, Timestamp)>,
     /// When daemons were killed.
     pub kills: Vec<Timestamp>,
     /// Posts that stayed without an answer.
@@ -164,6 +166,7 @@ impl Run {
             tellings: Vec::new(),
             registered: BTreeMap::new(),
             acts: Vec::new(),
+            extended: None,
             kills: Vec::new(),
             unanswered: 0,
             findings: Vec::new(),

@@ -2,8 +2,9 @@
 //!
 //! The settlement path stays alive and stumbles now and then; the agency and the portal are
 //! stopped at the published start. The portal is back in time. The agency is back when the plan
-//! says so, after probes that it failed, and refuses everything at first. Where it is back before the published end, an
-//! operator signs for it; else its probes must prove it.
+//! says so, after probes that it failed, and refuses everything at first. Where it is back before the
+//! published end, an operator signs for it. Else an operator puts its end off while the stop is on,
+//! it is later even than that, and its probes must prove it.
 
 use super::population::AGENCY_DISTRICTS;
 use super::schedule::{BEGINS, PLANNED_END, STOPS};
@@ -37,6 +38,8 @@ pub enum Scene {
     },
     /// A named person certifies that an upstream is back.
     Restore(UpstreamName),
+    /// A named person puts off the end of what the agency handles.
+    Extend(Timestamp),
     /// A named person lets the filings of some districts go; of all that is left where none is
     /// named.
     Release(Option<District>),
@@ -94,6 +97,14 @@ fn stumbling() -> Script {
     }
 }
 
+/// Until when the operator puts off the end of an agency that will be back late: half of what it will
+/// take, and two hours less than that at least.
+#[must_use]
+pub fn put_off_to(agency_back: Timestamp) -> Option<Timestamp> {
+    let late = agency_back.since(PLANNED_END);
+    (PLANNED_END < agency_back).then(|| agency_back.before((late / 2).min(2 * HOUR)))
+}
+
 /// The plot for an agency that is back at `agency_back`, by time.
 ///
 /// # Errors
@@ -118,6 +129,10 @@ pub fn plot(agency_back: Timestamp) -> Result<Vec<Cue>, InvalidId> {
     }
     cue(STOPS.after(15 * HOUR + 20 * MINUTE), Scene::KillUnderPosts);
     cue(STOPS.after(16 * HOUR), Scene::AskForDates);
+    if let Some(ends_at) = put_off_to(agency_back) {
+        cue(PLANNED_END.before(40 * MINUTE), Scene::Extend(ends_at));
+        cue(PLANNED_END.before(30 * MINUTE), Scene::AskForDates);
+    }
     cue(
         PLANNED_END.before(10 * MINUTE),
         core("portal", Script::default(), "the on-line platform answers again"),
@@ -257,6 +272,21 @@ mod tests {
         let signed =
             |at| scenes(at).iter().filter(|cue| matches!(cue.scene, Scene::Restore(_))).count();
         assert_eq!((signed(early), signed(AGENCY_BACK)), (1, 0));
+    }
+
+    #[test]
+    fn an_agency_that_will_be_late_is_put_off_while_the_stop_is_on_and_is_later_still() {
+        let early = "2022-08-14T20:00:00+08:00".parse().unwrap();
+        assert_eq!(put_off_to(early), None);
+        let slips: Timestamp = "2022-08-16T10:00:00+08:00".parse().unwrap();
+        for (back, expected) in
+            [(AGENCY_BACK, "2022-08-15T06:35:00+08:00"), (slips, "2022-08-16T08:00:00+08:00")]
+        {
+            let ends_at = expected.parse().unwrap();
+            let cues = scenes(back);
+            let cue = cues.iter().find(|cue| cue.scene == Scene::Extend(ends_at)).unwrap();
+            assert!(cue.at < PLANNED_END && PLANNED_END < ends_at && ends_at < back);
+        }
     }
 
     #[test]

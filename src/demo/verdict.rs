@@ -13,6 +13,7 @@ use super::proof::{self, Broken, books, kept, notice};
 use super::report::{Date, Report};
 use super::run::Run;
 use super::schedule::{AGENCY_BACK, PLANNED_END, Post};
+use super::script::put_off_to;
 use crate::admin::types::LedgerOut;
 use crate::domain::ids::UpstreamName;
 use crate::domain::state::State;
@@ -62,6 +63,7 @@ pub(super) fn prove(run: &Run, told: Option<LedgerOut>) -> anyhow::Result<Report
         in_order,
         closed,
         dates::moved(&stop, &tellings(run, &journal)),
+        after_the_extension(run, &stop),
         books::balance(&clients, &ledger, &journal, sums.effects, spare, run.completed),
         notice::followed(&run.answers, &run.posts, &run.city, back_of),
         run.findings.clone(),
@@ -143,6 +145,13 @@ fn scenario(agency_back: Timestamp) -> &'static str {
     }
 }
 
+/// Whether the dates that clients were told went along when the end was put off.
+fn after_the_extension(run: &Run, stop: &Stop) -> Vec<Broken> {
+    let Some((at, ends_at)) = run.extended else { return Vec::new() };
+    let put_off = Stop { published_end: ends_at, restored: ends_at, ..*stop };
+    dates::followed(&put_off, &run.tellings, at, run.schedule.agency_back)
+}
+
 /// What the clients were told, and what the journal says that somebody was told.
 fn tellings(run: &Run, journal: &Recount) -> Vec<Telling> {
     let by_journal = journal.told.iter().map(|told| Telling {
@@ -180,6 +189,10 @@ fn plot_was_played(run: &Run, journal: &Recount) -> Vec<Broken> {
         (run.registered.len() == run.schedule.registrations.len(), "a registered case is missing"),
         (journal.taken_back > 0, "no burst of refusals closed the agency's gate again"),
         (run.unanswered == 0, "a post stayed without an answer"),
+        (
+            run.extended.is_some() == put_off_to(run.schedule.agency_back).is_some(),
+            "a late agency was not put off",
+        ),
     ]
     .into_iter()
     .filter(|(met, _)| !met)

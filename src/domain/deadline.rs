@@ -17,7 +17,7 @@ use super::policy::Row;
 use super::term::Deadline;
 use super::time::Timestamp;
 use super::time::{CivilDate, Interval, Zone};
-use super::window::Window;
+use super::window::{Cause, Window};
 use chrono::{Days, NaiveTime};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -67,6 +67,9 @@ pub struct Conditions {
     /// not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice_min_minutes: Option<u32>,
+    /// Why there is a stop: `planned` or `unplanned`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
     /// Channels through all of which the business is stopped: where people can still go to a
     /// hall, a stop of the portal takes nothing away.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -78,6 +81,9 @@ impl Conditions {
     /// moves them. One that still lasts may do so later.
     fn unmet(&self, window: &Window, business: &Business, stop: &Interval) -> Option<String> {
         let minutes = |time: Duration| time.as_secs() / 60;
+        if let Some(cause) = self.cause.filter(|&cause| cause != window.cause) {
+            return Some(format!("it was {}, and must have been {cause}", window.cause));
+        }
         if let Some(least) = self.stop_min_minutes.map(u64::from)
             && minutes(stop.length()) < least
         {
@@ -187,7 +193,9 @@ pub struct Stop {
 }
 
 impl DeadlineRule {
-    fn speaks_of(&self, business: &Business) -> bool {
+    /// Whether it moves dates of `business`.
+    #[must_use]
+    pub fn speaks_of(&self, business: &Business) -> bool {
         self.rule != Rule::None && self.business.iter().any(|p| p.matches(business))
     }
 
@@ -331,13 +339,8 @@ impl Window {
         let mut part = cells.clone();
         part.business = vec![BusinessPattern::Exact(business.clone())];
         let upstreams = if part.upstream.is_empty() { restart_of } else { &cells.upstream };
-        let first_cover = |part: &Selector| {
-            self.restores
-                .iter()
-                .filter(|act| act.counts_for(stop) && act.cells.covers(part))
-                .map(|act| act.at)
-                .min()
-        };
+        let first_cover =
+            |part: &Selector| self.lets_go(|act| act.counts_for(stop) && act.cells.covers(part));
         if upstreams.is_empty() {
             return first_cover(&part);
         }
@@ -400,6 +403,12 @@ pub fn is_inside(
 ) -> bool {
     let end = end_of(original, zone, day_ends_at);
     stop.start < end && end <= stop.end
+}
+
+/// The instant at which `due` ends where no cited rule says another time than 24:00.
+#[must_use]
+pub fn ends_at(due: Deadline, zone: Zone) -> Timestamp {
+    end_of(due, zone, None)
 }
 
 /// The instant at which `due` ends as a deadline.

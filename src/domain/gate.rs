@@ -21,6 +21,7 @@
 //! of one code closes it again.
 
 use super::cell::{Cell, Selector, words};
+use super::deadline::DeadlineRule;
 use super::time::{Monotonic, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -165,13 +166,16 @@ pub struct Outage {
     pub settled: bool,
 }
 
-/// When an outage that nobody planned is proposed as a window, and when the proposal lapses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// When an outage that nobody planned is proposed as a window, when the proposal lapses, and what
+/// the window does to dates.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutagePolicy {
     /// How long it must last.
     pub proposed_after: Duration,
     /// How long the core must be back.
     pub lapses_after: Duration,
+    /// How it moves deadlines, where it does.
+    pub deadlines: Option<DeadlineRule>,
 }
 
 /// A change of phase that must be journaled and acted upon.

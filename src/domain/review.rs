@@ -604,7 +604,8 @@ fn cell(
 
 /// Every combination of the values that count for the cell; one that need not be given is also
 /// left out.
-fn attribute_sets(line: &Line) -> Vec<BTreeMap<String, String>> {
+#[must_use]
+pub fn attribute_sets(line: &Line) -> Vec<BTreeMap<String, String>> {
     let mut sets = vec![BTreeMap::new()];
     for (name, attribute) in line.attributes.iter().filter(|(_, a)| a.in_cell) {
         let values: Vec<String> = match attribute.kind {

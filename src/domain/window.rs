@@ -265,12 +265,17 @@ impl Window {
             return None;
         }
         let planned = self.row_for(cell).map_or(self.planned, |(_, row)| self.interval_of(row));
-        let counts = |act: &&Act| act.counts_for(planned) && act.cells.matches(cell);
+        self.lets_go(|act| act.counts_for(planned) && act.cells.matches(cell))
+    }
+
+    /// When the first restore that counts lets go. What a person has said is ready later, later
+    /// probes do not let go before that.
+    pub(super) fn lets_go(&self, counts: impl Fn(&Act) -> bool) -> Option<Timestamp> {
+        let counting = || self.restores.iter().filter(|act| counts(act));
         let signed = |act: &&Act| act.proof == Proof::Signed;
-        let word = self.restores.iter().filter(counts).filter(signed).map(|act| act.at).min();
-        // What a person has said is ready later, later probes do not let go before that.
-        let said = |act: &&Act| act.proof == Proof::Signed || word.is_none_or(|at| act.at < at);
-        self.restores.iter().filter(counts).filter(said).map(Act::lets_go_at).min()
+        let word = counting().filter(signed).map(|act| act.at).min();
+        let before = |act: &&Act| signed(act) || word.is_none_or(|at| act.at < at);
+        counting().filter(before).map(Act::lets_go_at).min()
     }
 
     /// From when on `cell` may go, where it is proved back at `now` and not ready yet.

@@ -5,7 +5,7 @@
 
 use crate::domain::cell::Cell;
 use crate::domain::deadline::Extension;
-use crate::domain::gate::{Health, Override};
+use crate::domain::gate::{Health, Outage, Override};
 use crate::domain::ids::{
     AttemptNo, Business, Fingerprint, IdempotencyKey, InstitutionCode, InsuredHash, KeyHash, Mark,
     OrderingKey, Seq, UpstreamName,
@@ -372,6 +372,8 @@ pub enum Change {
         /// Its health.
         health: Health,
     },
+    /// Nothing could be taken in for want of room: since when, and until when.
+    IntakeStopped(Outage),
     /// A case without a transaction was registered; its number is the sequence of this change.
     DeadlineRegistered {
         /// The case.
@@ -471,6 +473,7 @@ impl Change {
             Self::StillInDoubt { .. }
             | Self::ClockAccepted { .. }
             | Self::OverridesSet(_)
+            | Self::IntakeStopped(_)
             | Self::Totals(_)
             | Self::Carried(_)
             | Self::DeadlineCarried { .. } => None,

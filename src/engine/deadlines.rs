@@ -7,11 +7,13 @@ use super::settings::sabotaged;
 use super::step::Decision;
 use super::view::DeadlineView;
 use super::view::{Affected, DateExplained, Inversion, Preview};
+use crate::domain::calendar::Calendar;
 use crate::domain::deadline::{self, Computed, Extension};
 use crate::domain::ids::{Business, Seq};
 use crate::domain::term::{Deadline, Ground};
 use crate::domain::time::{CivilDate, Timestamp};
 use crate::domain::window::Window;
+use std::sync::Arc;
 
 /// A move of a date that somebody was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,9 +99,12 @@ impl Machine {
     /// A transaction that carried a deadline is final.
     pub(super) fn note_closed(&mut self, cell: u32, deadline: Option<CivilDate>) {
         let business = &self.cells[cell as usize].cell.business;
-        let key = deadline.map(|day| (business.clone(), day.into()));
-        if let Some(known) = key.and_then(|key| self.dates.get_mut(&key)) {
-            known.open = known.open.saturating_sub(1);
+        let Some(day) = deadline else { return };
+        let key = (business.clone(), day.into());
+        let Some(known) = self.dates.get_mut(&key) else { return };
+        known.open = known.open.saturating_sub(1);
+        if known.open == 0 {
+            self.dates_open.remove(&key);
         }
     }
 
@@ -223,6 +228,18 @@ impl Machine {
         let known = self.dates.get(&(business.clone(), original));
         let told = known.map(|known| known.told.clone()).unwrap_or_default();
         Ok(DateExplained { computed, words, told })
+    }
+
+    /// What a date rests on, for whoever proves it without us: the windows whose rule speaks of it,
+    /// as they were published and restored, and the days that are worked.
+    #[must_use]
+    pub fn evidence(&self, business: &Business) -> (Vec<Arc<Window>>, Calendar) {
+        let speaks = |window: &&Arc<Window>| {
+            let rule = window.deadlines.as_ref();
+            rule.is_some_and(|rule| rule.speaks_of(business))
+        };
+        let windows = self.windows.iter().filter(speaks).cloned().collect();
+        (windows, self.settings.calendar.clone())
     }
 
     /// Which known dates would move, and whom they concern, if `changed` took the place of the

@@ -317,6 +317,8 @@ pub enum Event {
     },
     /// The audit log is durable up to here.
     AuditNoted(AuditHead),
+    /// Submissions are turned away because the disk has no more than its reserve.
+    NoRoom,
     /// Some settings are others from now on.
     Adjusted(Box<Adjustable>),
     /// Time has passed.

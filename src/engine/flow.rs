@@ -7,7 +7,7 @@
 use super::change::{Change, Settlement};
 use super::event::{Done, Live as LiveAnswer, Reply, ReplyTo};
 use super::live::{CHAINED, NEEDS_CREDENTIAL, READY, Slot, UNQUEUED};
-use super::machine::{Due, Machine};
+use super::machine::{Due, Machine, PROBES_SHOWN};
 use super::settings::sabotaged;
 use super::step::{Decision, Effect, SendOrder};
 use crate::domain::cell::{Cell, Operation, Selector};
@@ -376,6 +376,7 @@ impl Machine {
                 Due::WaitOver(transaction) => self.wait_over(transaction, out),
                 Due::Gates => {}
                 Due::Deadlines => self.dates_dirty = true,
+                Due::Room => self.look_for_room(now, out),
             }
         }
         for index in 0..self.upstreams.len() {
@@ -572,6 +573,11 @@ impl Machine {
         let wholly_stopped = !locks.is_empty() && locks.iter().all(stopped);
         let needed = settings.health.good_needed as usize;
         let mut health = self.upstreams[index].health.clone();
+        let shown = &mut self.upstreams[index].probes;
+        shown.push_back(probe.good);
+        if shown.len() > PROBES_SHOWN {
+            shown.pop_front();
+        }
         let run = &mut self.upstreams[index].good;
         if !probe.good {
             run.clear();

@@ -10,15 +10,20 @@ use super::machine::{CellSlot, Machine};
 use super::settings::Limits;
 use super::view::{AtRisk, DeadlinesView, ReplayView};
 use crate::domain::cell::Cell;
-use crate::domain::deadline::taken_by;
+use crate::domain::deadline::{Rule, ends_at, taken_by};
 use crate::domain::gate::HealthPhase;
 use crate::domain::ids::{Business, Seq, UpstreamName};
 use crate::domain::state::State;
 use crate::domain::term::Deadline;
 use crate::domain::time::Timestamp;
 use crate::domain::window::{Lock, Window};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How near the end of its date is what is told as due.
+const DUE_WITHIN: Duration = Duration::from_secs(24 * 3600);
 
 impl Machine {
     /// The moves into final states and dead letters since this was last called.
@@ -66,7 +71,8 @@ impl Machine {
         let drafts = self.drafts(now);
         for view in &mut views {
             view.stopped = self.is_stopped(&view.upstream, now);
-            view.unconfirmed = drafts.iter().any(|draft| draft.upstream == view.upstream);
+            view.unconfirmed =
+                drafts.iter().any(|draft| draft.upstream.as_ref() == Some(&view.upstream));
         }
         views
     }
@@ -132,6 +138,9 @@ impl Machine {
         self.each_at_risk(now, |_, _, _, ends_at| {
             next = next.into_iter().chain([ends_at]).min();
         });
+        self.each_due(now, |_, _, ends_at| {
+            next = next.into_iter().chain([ends_at]).min();
+        });
         next
     }
 
@@ -146,8 +155,25 @@ impl Machine {
                 original: *original,
                 holds: known.holds(*original),
                 ends_at,
-                window: window.id.clone(),
+                window: Some(window.id.clone()),
                 cases: known.cases,
+                open: known.open,
+            });
+        });
+        let taken: BTreeSet<_> =
+            found.iter().map(|one| (one.business.clone(), one.original)).collect();
+        self.each_due(now, |key, known, ends_at| {
+            let (business, original) = key;
+            if taken.contains(key) {
+                return;
+            }
+            found.push(AtRisk {
+                business: business.clone(),
+                original: *original,
+                holds: known.holds(*original),
+                ends_at,
+                window: None,
+                cases: 0,
                 open: known.open,
             });
         });
@@ -156,6 +182,34 @@ impl Machine {
             by(one).cmp(&by(other))
         });
         found
+    }
+
+    /// Every date that something carries which is not at the core yet, and that ends within a day of
+    /// now or of the planned end of a stop that is on. What a rule has moved ends where it was moved
+    /// to.
+    fn each_due(
+        &self,
+        now: Timestamp,
+        mut note: impl FnMut(&(Business, Deadline), &Dated, Timestamp),
+    ) {
+        let is_on = |w: &&Arc<Window>| w.cancelled_at.is_none() && w.stretch().contains(now);
+        let on: Vec<_> = self.windows.iter().filter(is_on).collect();
+        let after = on.iter().map(|window| window.stretch().end).fold(now, Timestamp::max);
+        let rules = || on.iter().filter_map(|window| window.deadlines.as_ref());
+        // That dates stay where they are was decided with those that wait in view.
+        let decided = |business: &Business| {
+            let mut named = rules().filter(|rule| rule.rule == Rule::None);
+            named.any(|rule| rule.business.iter().any(|one| one.matches(business)))
+        };
+        let zone = self.settings.zone;
+        for key in self.dates_open.iter().filter(|(business, _)| !decided(business)) {
+            let Some(known) = self.dates.get(key) else { continue };
+            let ends_at = ends_at(known.holds(key.1), zone);
+            // What has passed without the core is late already; its filing time tells by how much.
+            if now < ends_at && ends_at <= after.after(DUE_WITHIN) {
+                note(key, known, ends_at);
+            }
+        }
     }
 
     fn each_at_risk(

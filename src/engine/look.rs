@@ -116,6 +116,7 @@ impl Machine {
                     health: slot.health.clone(),
                     rate: settings.and_then(|s| slot.health.rate(&s.health, now)),
                     in_flight: slot.out,
+                    probes: slot.probes.iter().copied().collect(),
                 }
             })
             .collect()

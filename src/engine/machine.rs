@@ -21,7 +21,7 @@ use super::view::Untold;
 use super::windows::Earlier;
 use crate::domain::cell::Cell;
 use crate::domain::forecast::Arrivals;
-use crate::domain::gate::{GateState, Health, Override};
+use crate::domain::gate::{GateState, Health, Outage, Override};
 use crate::domain::ids::{Business, InstitutionCode, KeyHash, Seq, UpstreamName, WindowId};
 use crate::domain::ledger::Books;
 use crate::domain::numbers::Numbers;
@@ -67,6 +67,9 @@ pub(super) struct CellSlot {
     pub(super) out: u64,
 }
 
+/// How many of the latest probes are shown.
+pub(super) const PROBES_SHOWN: usize = 20;
+
 /// An upstream that has been seen.
 pub(super) struct UpstreamSlot {
     pub(super) name: UpstreamName,
@@ -77,6 +80,8 @@ pub(super) struct UpstreamSlot {
     pub(super) turn: VecDeque<u32>,
     /// When the latest good probes that count were, oldest first; as many as prove it back.
     pub(super) good: VecDeque<Timestamp>,
+    /// How the latest probes went, the newest last; at most [`PROBES_SHOWN`].
+    pub(super) probes: VecDeque<bool>,
     /// Refusals that count only when the gate has opened fully.
     pub(super) provisional: BTreeSet<Seq>,
 }
@@ -90,6 +95,7 @@ impl UpstreamSlot {
             out: 0,
             turn: VecDeque::new(),
             good: VecDeque::new(),
+            probes: VecDeque::new(),
             provisional: BTreeSet::new(),
         }
     }
@@ -110,6 +116,8 @@ pub(super) enum Due {
     Gates,
     /// Dates must be computed again.
     Deadlines,
+    /// Whether there is room again must be looked at.
+    Room,
 }
 
 /// Somebody who waits for the core's answer.
@@ -149,8 +157,12 @@ pub struct Machine {
     /// For each window what it stops, as far as the catalogue tells, and nobody has restored.
     pub(super) unrestored: BTreeMap<WindowId, Vec<Cell>>,
     pub(super) overrides: Vec<Override>,
+    /// When there was no room last, and until when.
+    pub(super) intake: Option<Outage>,
     /// Dates that somebody was told of or waits for.
     pub(super) dates: BTreeMap<(Business, Deadline), Dated>,
+    /// Those of them that a transaction carries which is not final.
+    pub(super) dates_open: BTreeSet<(Business, Deadline)>,
     pub(super) registered: BTreeMap<Seq, super::view::DeadlineView>,
     /// The same cases, to know one that is registered again.
     pub(super) cases: HashMap<Case, Seq>,
@@ -186,6 +198,8 @@ pub struct Machine {
     pub(super) gates_next: Option<Timestamp>,
     /// When dates are computed again because a stop overruns.
     pub(super) overrun_at: Option<Timestamp>,
+    /// When somebody was turned away for want of room last.
+    pub(super) refused_at: Option<Timestamp>,
     pub(super) stopping: bool,
     /// Records are lost: what is left is looked at, and nothing is decided.
     pub(super) quarantined: bool,
@@ -227,7 +241,9 @@ impl Machine {
             earlier: Earlier::new(),
             unrestored: BTreeMap::new(),
             overrides: Vec::new(),
+            intake: None,
             dates: BTreeMap::new(),
+            dates_open: BTreeSet::new(),
             registered: BTreeMap::new(),
             cases: HashMap::new(),
             ticketed: BTreeSet::new(),
@@ -252,6 +268,7 @@ impl Machine {
             dates_dirty: false,
             gates_next: None,
             overrun_at: None,
+            refused_at: None,
             stopping: false,
             quarantined: false,
             passed_over: 0,
@@ -340,6 +357,7 @@ impl Machine {
                 self.overrides.clone_from(list);
                 self.gates_dirty = true;
             }
+            Change::IntakeStopped(outage) => self.intake = Some(outage.clone()),
             Change::HealthSet { upstream, health } => {
                 let index = self.upstream(upstream);
                 self.upstreams[index].health = health.clone();
@@ -475,7 +493,9 @@ impl Machine {
             extra.ticket_after = facts.ticket_after;
         }
         if let Some(date) = facts.deadline {
-            self.dates.entry((facts.cell.business.clone(), date.into())).or_default().open += 1;
+            let key = (facts.cell.business.clone(), date.into());
+            self.dates.entry(key.clone()).or_default().open += 1;
+            self.dates_open.insert(key);
         }
         if let Some(old) = facts.replaces.and_then(|old| self.live.find(old)) {
             self.live.extra_mut(old).replaced_by = Some(seq);

@@ -41,6 +41,7 @@ pub mod outages;
 pub mod ports;
 mod quarantine;
 pub mod recovery;
+mod room;
 pub mod run;
 mod schedule;
 pub mod search;

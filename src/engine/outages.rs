@@ -8,6 +8,9 @@
 //! the public start counts. It is over when probes or a person prove the core back; where it is back
 //! already, the window says so from the beginning.
 //!
+//! A time in which we had no room ourselves (`room`) is proposed the same way, and confirmed when it is
+//! over: its window closes nothing and moves dates alone.
+//!
 //! A part that a window stops wholly has no unplanned outage.
 
 use super::change::Change;
@@ -16,7 +19,9 @@ use super::machine::Machine;
 use super::orders::without_errors;
 use super::step::Decision;
 use super::view::DraftView;
+use crate::domain::catalogue::Line;
 use crate::domain::cell::{BusinessPattern, Selector};
+use crate::domain::deadline::DeadlineRule;
 use crate::domain::gate::Outage;
 use crate::domain::ids::{UpstreamName, WindowId};
 use crate::domain::policy::{Advice, Disposition, Row};
@@ -26,39 +31,50 @@ use crate::domain::window::{self, Act, Cause, Proof, RestoreBy, Window};
 
 /// The clause of the rows of an outage that nobody planned.
 pub const UNPLANNED: &str = "unplanned";
+/// What our own lack of room is named by where an upstream has its name; none may be named so.
+pub const INTAKE: &str = "intake";
 
 impl Machine {
     /// The outages that may be confirmed as windows now.
     #[must_use]
     pub fn drafts(&self, now: Timestamp) -> Vec<DraftView> {
-        let policy = &self.settings.outages;
         let mut drafts = Vec::new();
         for (index, slot) in self.upstreams.iter().enumerate() {
-            let Some(outage) = slot.health.outage.as_ref().filter(|one| !one.settled) else {
-                continue;
-            };
-            let lasted = outage.ended.unwrap_or(now).since(outage.began);
-            let lapsed = outage.ended.is_some_and(|at| policy.lapses_after <= now.since(at));
-            if lasted < policy.proposed_after || lapsed {
+            let Some(outage) = &slot.health.outage else { continue };
+            if !self.is_proposed(outage, now) {
                 continue;
             }
             let of_it = || self.cells.iter().filter(|cell| cell.upstream == index);
             let unplanned = |cell: &&super::machine::CellSlot| {
                 window::lock(self.in_play(), &cell.cell, now).is_none()
             };
-            let Some(id) = id_of(&slot.name, outage).filter(|_| of_it().any(|c| unplanned(&c)))
+            let Some(id) =
+                id_of(slot.name.as_str(), outage).filter(|_| of_it().any(|c| unplanned(&c)))
             else {
                 continue;
             };
             drafts.push(DraftView {
                 id,
-                upstream: slot.name.clone(),
+                upstream: Some(slot.name.clone()),
                 began: outage.began,
                 ended: outage.ended,
                 waiting: of_it().map(|cell| cell.waiting).sum(),
             });
         }
+        let own = self.intake.as_ref().filter(|outage| self.is_proposed(outage, now));
+        drafts.extend(own.and_then(|outage| {
+            let (began, ended) = (outage.began, outage.ended);
+            let id = id_of(INTAKE, outage)?;
+            Some(DraftView { id, upstream: None, began, ended, waiting: 0 })
+        }));
         drafts
+    }
+
+    fn is_proposed(&self, outage: &Outage, now: Timestamp) -> bool {
+        let policy = &self.settings.outages;
+        let lasted = outage.ended.unwrap_or(now).since(outage.began);
+        let lapsed = outage.ended.is_some_and(|at| policy.lapses_after <= now.since(at));
+        !outage.settled && policy.proposed_after <= lasted && !lapsed
     }
 
     fn draft(&self, id: &WindowId, now: Timestamp) -> Result<DraftView, Fault> {
@@ -76,6 +92,10 @@ impl Machine {
         out: &mut Decision,
     ) -> Result<Done, Fault> {
         let draft = self.draft(id, now)?;
+        if draft.upstream.is_none() && draft.ended.is_none() {
+            let state = "not over: make room first, then confirm it".to_owned();
+            return Err(Fault::WrongState { what: "the outage", state });
+        }
         if ends_at.is_some_and(|at| at <= now) {
             return Err(Fault::Invalid("the expected end is not in the future".to_owned()));
         }
@@ -85,7 +105,7 @@ impl Machine {
         let window = self.window_of(&draft, planned, o, now);
         without_errors(review(&window, &self.settings.catalogue, &self.settings.calendar))?;
         let done = self.set_window(window, out);
-        self.settle_outage(&draft.upstream, out);
+        self.settle_outage(draft.upstream.as_ref(), out);
         Ok(done)
     }
 
@@ -97,12 +117,18 @@ impl Machine {
         out: &mut Decision,
     ) -> Result<Done, Fault> {
         let draft = self.draft(id, now)?;
-        self.settle_outage(&draft.upstream, out);
-        let cells = Selector { upstream: vec![draft.upstream], ..Selector::default() };
+        self.settle_outage(draft.upstream.as_ref(), out);
+        let cells = parts(draft.upstream.as_ref());
         Ok(Done::Gates(self.gates_of(&cells)))
     }
 
-    fn settle_outage(&mut self, name: &UpstreamName, out: &mut Decision) {
+    fn settle_outage(&mut self, of: Option<&UpstreamName>, out: &mut Decision) {
+        let Some(name) = of else {
+            if let Some(outage) = self.intake.clone() {
+                self.push(out, Change::IntakeStopped(Outage { settled: true, ..outage }));
+            }
+            return;
+        };
         let index = self.upstream(name);
         let mut health = self.upstreams[index].health.clone();
         if let Some(outage) = &mut health.outage {
@@ -113,7 +139,7 @@ impl Machine {
 
     fn window_of(&self, draft: &DraftView, planned: Interval, o: &Order, now: Timestamp) -> Window {
         let back = draft.ended.map(|at| Act {
-            cells: Selector { upstream: vec![draft.upstream.clone()], ..Selector::default() },
+            cells: parts(draft.upstream.as_ref()),
             at,
             ready_from: None,
             by: "probes".to_owned(),
@@ -131,8 +157,8 @@ impl Machine {
             reason: o.reason.clone(),
             changed_at: now,
             notice: None,
-            policy: self.rows_of(&draft.upstream),
-            deadlines: None,
+            policy: self.rows_of(draft.upstream.as_ref()),
+            deadlines: self.rule_of(draft.upstream.as_ref()),
             restore_by: RestoreBy::Probes,
             cause: Cause::Unplanned,
             cutoff_minutes: None,
@@ -142,9 +168,37 @@ impl Machine {
         }
     }
 
+    /// What the public rule for outages that nobody planned says of the businesses that go there.
+    fn rule_of(&self, of: Option<&UpstreamName>) -> Option<DeadlineRule> {
+        let rule = self.settings.outages.deadlines.clone()?;
+        let Some(upstream) = of else {
+            return Some(DeadlineRule { restart_of: Vec::new(), ..rule });
+        };
+        let named = |line: &&Line| rule.business.iter().any(|one| one.matches(&line.business));
+        let mut business: Vec<BusinessPattern> = Vec::new();
+        for line in self.lines_of(of).filter(named) {
+            let exact = BusinessPattern::Exact(line.business.clone());
+            if !business.contains(&exact) {
+                business.push(exact);
+            }
+        }
+        let restart_of = vec![upstream.clone()];
+        (!business.is_empty()).then(|| DeadlineRule { business, restart_of, ..rule })
+    }
+
+    /// The lines that go to an upstream; every one where none is named.
+    fn lines_of<'a>(&'a self, of: Option<&'a UpstreamName>) -> impl Iterator<Item = &'a Line> {
+        self.settings.catalogue.lines.iter().filter(move |line| {
+            of.is_none_or(|upstream| {
+                line.upstream == *upstream
+                    || line.upstream_for.values().any(|name| name == upstream)
+            })
+        })
+    }
+
     /// What goes to the upstream is held where it can be kept and sent later, and else goes on as on
     /// any day, behind the gate that the probe keeps closed.
-    fn rows_of(&self, upstream: &UpstreamName) -> Vec<Row> {
+    fn rows_of(&self, of: Option<&UpstreamName>) -> Vec<Row> {
         let row = |clause: &str, cells, disposition| Row {
             clause: clause.to_owned(),
             cells,
@@ -157,15 +211,12 @@ impl Machine {
             ends_at: None,
             decided_because: None,
         };
-        let lines = self.settings.catalogue.lines.iter();
-        let goes = |line: &&crate::domain::catalogue::Line| {
-            line.upstream == *upstream || line.upstream_for.values().any(|name| name == upstream)
-        };
-        let mut rows: Vec<Row> = lines
-            .filter(goes)
+        let mut rows: Vec<Row> = self
+            .lines_of(of)
+            .filter(|_| of.is_some())
             .map(|line| {
                 let cells = Selector {
-                    upstream: vec![upstream.clone()],
+                    upstream: of.into_iter().cloned().collect(),
                     business: vec![BusinessPattern::Exact(line.business.clone())],
                     operation: vec![line.operation],
                     ..Selector::default()
@@ -175,15 +226,24 @@ impl Machine {
             })
             .collect();
         let mut others = row(NOT_IN_NOTICE, Selector::default(), Disposition::Pass);
-        others.decided_because = Some("it goes to another part of the core".to_owned());
+        let why = match of {
+            Some(_) => "it goes to another part of the core",
+            None => "nothing could be taken in; what was, went on",
+        };
+        others.decided_because = Some(why.to_owned());
         rows.push(others);
         rows
     }
 }
 
+/// The part of the core that was away; all of it where we had no room.
+fn parts(of: Option<&UpstreamName>) -> Selector {
+    Selector { upstream: of.into_iter().cloned().collect(), ..Selector::default() }
+}
+
 /// `outage-agency-20221126-1530`, in UTC. Other than a recurring window's, it does not read as a
 /// schedule's.
-fn id_of(upstream: &UpstreamName, outage: &Outage) -> Option<WindowId> {
+fn id_of(upstream: &str, outage: &Outage) -> Option<WindowId> {
     let began = outage.began.civil(chrono_tz::UTC).format("%Y%m%d-%H%M");
-    format!("outage-{}-{began}", upstream.as_str().replace('_', "-")).parse().ok()
+    format!("outage-{}-{began}", upstream.replace('_', "-")).parse().ok()
 }

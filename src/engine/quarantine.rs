@@ -73,6 +73,7 @@ impl Machine {
             | Event::Forward { .. }
             | Event::Retire { .. }
             | Event::AuditNoted(_)
+            | Event::NoRoom
             | Event::Adjusted(_)
             | Event::Tick
             | Event::Stop => return,
@@ -111,6 +112,7 @@ fn needs(change: &Change) -> Option<(Seq, Needs)> {
         | Change::WindowSet(_)
         | Change::OverridesSet(_)
         | Change::HealthSet { .. }
+        | Change::IntakeStopped(_)
         | Change::DeadlineRegistered { .. }
         | Change::DeadlineTold { .. }
         | Change::Forwarded { .. }

@@ -156,6 +156,13 @@ impl Machine {
         windows.chain(hours).min()
     }
 
+    /// When a window or service hours may say something else next, after `at`, by plan.
+    #[must_use]
+    pub fn next_change(&self, at: Timestamp) -> Option<Timestamp> {
+        let overrides = self.overrides.iter().map(|one| one.until).filter(|&until| at < until);
+        self.next_planned_edge(at).into_iter().chain(overrides).min()
+    }
+
     /// The windows as they are expected to stand at `at`: with what will have been declared by
     /// then, and without the recurring ones that are planned to be over; else one night that is
     /// still to come would answer for every later day.

@@ -53,6 +53,7 @@ impl Machine {
                 .iter()
                 .map(|u| Change::HealthSet { upstream: u.name.clone(), health: u.health.clone() }),
         );
+        changes.extend(self.intake.iter().cloned().map(Change::IntakeStopped));
         changes.extend(self.registered.values().map(|d| Change::DeadlineCarried {
             id: d.id,
             registered: Box::new(Change::DeadlineRegistered { case: d.case.clone(), at: d.at }),

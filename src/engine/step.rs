@@ -139,6 +139,7 @@ impl Machine {
                 }
             }
             Event::AuditNoted(head) => self.note_audit(head, at, out),
+            Event::NoRoom => self.no_room(at, out),
             Event::Adjusted(settings) => self.adjust(*settings, at, out),
             Event::Tick => {}
             Event::Stop => {
@@ -229,6 +230,7 @@ impl Machine {
             return Some(Reply::Unavailable);
         }
         if self.live.len() >= self.settings.limits.open_transactions_max {
+            self.no_room(now, out);
             return Some(Reply::Invalid(Fault::Full("open transactions")));
         }
         if let Err(fault) = self.check_links(&s) {
@@ -687,6 +689,7 @@ impl Machine {
         for upstream in &mut self.upstreams {
             upstream.health.forget_probes();
         }
+        self.look_for_room(now, out);
         self.gates_dirty = true;
         self.dates_dirty = true;
         self.run_agenda(now, out);

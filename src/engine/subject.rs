@@ -43,6 +43,7 @@ impl Change {
             | Self::WindowSet(_)
             | Self::OverridesSet(_)
             | Self::HealthSet { .. }
+            | Self::IntakeStopped(_)
             | Self::DeadlineRegistered { .. }
             | Self::DeadlineTold { .. }
             | Self::Forwarded { .. }
@@ -93,6 +94,7 @@ impl Change {
             | Self::WindowSet(_)
             | Self::OverridesSet(_)
             | Self::HealthSet { .. }
+            | Self::IntakeStopped(_)
             | Self::DeadlineRegistered { .. }
             | Self::DeadlineTold { .. }
             | Self::Forwarded { .. }

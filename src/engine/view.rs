@@ -121,6 +121,8 @@ pub struct UpstreamView {
     pub rate: Option<u32>,
     /// Attempts that are out.
     pub in_flight: u64,
+    /// How the latest probes went, the newest last.
+    pub probes: Vec<bool>,
 }
 
 /// An outage that nobody planned and no person has settled.
@@ -128,8 +130,8 @@ pub struct UpstreamView {
 pub struct DraftView {
     /// The name that its window would have.
     pub id: WindowId,
-    /// The upstream.
-    pub upstream: UpstreamName,
+    /// The upstream; `None` where we had no room ourselves.
+    pub upstream: Option<UpstreamName>,
     /// When it began.
     pub began: Timestamp,
     /// When the upstream was proved back; `None` while it is away.
@@ -164,7 +166,8 @@ pub const AT_RISK_WITHIN: Duration = Duration::from_secs(30 * 60);
 pub struct DeadlinesView {
     /// Registered cases.
     pub registered: u64,
-    /// When the next known date ends that lies in a stop of now and was not moved out of it.
+    /// When the next known date ends that lies in a stop of now and was not moved out of it, or that
+    /// something waiting carries and is due within a day.
     pub at_risk: Option<Timestamp>,
 }
 
@@ -179,7 +182,8 @@ pub struct DateExplained {
     pub told: Vec<Telling>,
 }
 
-/// A known date that a stop takes away and that was not moved out of it.
+/// A known date that a stop takes away and that was not moved out of it, or that ends soon while
+/// something that carries it is not at the core yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AtRisk {
     /// The business.
@@ -190,8 +194,8 @@ pub struct AtRisk {
     pub holds: Deadline,
     /// When that ends.
     pub ends_at: Timestamp,
-    /// The window that takes it away.
-    pub window: WindowId,
+    /// The window that takes it away; `None` where it only ends soon.
+    pub window: Option<WindowId>,
     /// Cases that are registered for it.
     pub cases: u64,
     /// Transactions that carry it and are not final.

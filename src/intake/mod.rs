@@ -13,6 +13,7 @@
 
 mod answer;
 mod batch;
+mod bundle;
 mod calendar;
 mod check;
 mod content;
@@ -40,6 +41,7 @@ use crate::engine::run::Handle;
 use crate::web::access::{KeyFile, Principal, Scope};
 use crate::web::body::BodyLimits;
 use crate::web::problem::{self, Code, FieldError, Problem};
+use crate::web::sign::Signer;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -113,6 +115,8 @@ pub struct State {
     pub disk_reserve: Arc<AtomicBool>,
     /// What was answered.
     pub tally: Arc<tally::Tally>,
+    /// Signs what must be believed without us.
+    pub signer: Arc<Signer>,
     /// How much each institution may ask.
     pub quotas: tally::Quotas,
 }
@@ -130,6 +134,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/v1/tickets", get(tickets::list)),
         ("/v1/tickets/{id}/close", post(tickets::close)),
         ("/v1/policy", get(plan::policy)),
+        ("/v1/policy/bundle", get(bundle::fetch)),
+        ("/v1/policy/keys", get(bundle::keys)),
         ("/v1/windows", get(plan::windows)),
         ("/v1/windows.ics", get(calendar::feed)),
         ("/v1/deadlines", post(deadlines::register).get(deadlines::list)),

@@ -1,6 +1,6 @@
 //! The API document, made from the handlers; a test holds it to the routes and to a golden file.
 
-use super::{answer, batch, calendar, deadlines, lookup, plan, receipt, submit, tickets};
+use super::{answer, batch, bundle, calendar, deadlines, lookup, plan, receipt, submit, tickets};
 use crate::web::problem;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
@@ -108,6 +108,8 @@ impl Modify for BearerKey {
         tickets::list,
         tickets::close,
         plan::policy,
+        bundle::fetch,
+        bundle::keys,
         plan::windows,
         calendar::feed,
         deadlines::register,

@@ -2,7 +2,7 @@
 
 use crate::domain::cell::{Cell, Channel, Class, Operation, Selector};
 use crate::domain::deadline::{Extension, Rule};
-use crate::domain::gate::{Health, Override};
+use crate::domain::gate::{Health, Outage, Override};
 use crate::domain::ids::{
     AttemptNo, Fingerprint, InstitutionCode, InsuredHash, KeyHash, Mark, OrderingKey, Seq,
 };
@@ -227,7 +227,7 @@ fn window(d: &mut Dice) -> Window {
         restores: vec![Act {
             cells: selector(d),
             at: d.at(),
-            ready_from: d.maybe(Dice::at),
+            ready_from: None,
             by: d.text(),
             proof: Proof::Signed,
             reason: d.text(),
@@ -346,6 +346,7 @@ fn rare(d: &mut Dice, kind: u8, transaction: Seq, at: Timestamp) -> Change {
         // A sample must not make a journal believe that its segments have left.
         26 => Change::Retired { before: Seq(1), at },
         27 => Change::ClockAccepted { by: d.text(), reason: d.text(), at },
+        29 => Change::IntakeStopped(Outage { began: at, ended: d.maybe(Dice::at), settled: true }),
         28 => {
             Change::AuditNoted { head: AuditHead { records: d.below(1 << 40), hash: d.text() }, at }
         }

@@ -83,6 +83,16 @@ impl MasterKey {
         Self(bytes)
     }
 
+    /// A secret of 32 bytes that is good for the one thing that `label` names.
+    #[must_use]
+    pub fn derived(&self, label: &str) -> [u8; KEY] {
+        let root = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
+        let tag = hmac::sign(&root, format!("holdover {label} 1").as_bytes());
+        let mut bytes = [0; KEY];
+        bytes.copy_from_slice(tag.as_ref());
+        bytes
+    }
+
     /// Reads the master key; makes one, readable by its owner only and durable, where the file
     /// is absent and `data_folder` holds no data keys yet.
     ///
@@ -276,10 +286,8 @@ impl FileVault {
     /// # Errors
     /// See [`VaultError`].
     pub fn open_on(files: &dyn Files, master: &MasterKey) -> Result<Self, VaultError> {
-        let root = hmac::Key::new(hmac::HMAC_SHA256, &master.0);
-        let derived = |label: &str| hmac::sign(&root, format!("holdover {label} 1").as_bytes());
-        let hash = |label| hmac::Key::new(hmac::HMAC_SHA256, derived(label).as_ref());
-        let wrap = aes(derived("wrap").as_ref())?;
+        let hash = |label| hmac::Key::new(hmac::HMAC_SHA256, &master.derived(label));
+        let wrap = aes(&master.derived("wrap"))?;
         if !files.list("")?.iter().any(|name| name == NAME) {
             super::keys::replace(files, NAME, &MAGIC)?;
         }

@@ -201,6 +201,14 @@ pub fn overrides_set(in_force: usize) {
     tracing::info!(count = in_force, "the operators' overrides of gates were set");
 }
 
+/// Nothing can be taken in for want of room, or something can again.
+pub fn intake_stopped(began: Timestamp, ended: Option<Timestamp>) {
+    match ended {
+        None => tracing::warn!(%began, "nothing can be taken in for want of room"),
+        Some(ended) => tracing::info!(%began, %ended, "there is room again"),
+    }
+}
+
 /// A window was declared or changed. Who and why stand in the window and the audit log.
 pub fn window_set(window: &Window) {
     tracing::info!(

@@ -164,7 +164,7 @@ catalogue! {
         "Moves of deadlines that were told";
     REGISTERED Kind::Gauge, "holdover_deadlines_registered", &[], "Registered deadlines";
     AT_RISK Kind::Gauge, "holdover_deadline_at_risk_timestamp_seconds", &[],
-        "When the next known deadline ends that lies in a stop and was not moved out of it; 0 when there is none";
+        "When the next known deadline ends that lies in a stop and was not moved out of it, or that something waiting carries and is due within a day; 0 when there is none";
     TICKETS Kind::Gauge, "holdover_tickets", &["state"], "Tickets ever issued, by where they stand";
     IN_DOUBT_OLDEST Kind::Gauge, "holdover_in_doubt_oldest_timestamp_seconds", &[],
         "When the oldest transaction in doubt was accepted; 0 when none is";

@@ -1,5 +1,5 @@
 //! A core system that is spoken to over HTTP/1: `POST {base}/transactions` for effects,
-//! `GET {base}/transactions/{id}` for questions, `GET {base}{probe_path}` for probes.
+//! `GET {base}/transactions/{id}` for questions, `GET {base}{probe_path}` for probes, or a POST of a query.
 //!
 //! A call takes one of `concurrency` places, gets a connection (an idle one that the core has
 //! not closed, else a new one), asks `may_start`, and only then writes. When the connection
@@ -44,6 +44,8 @@ pub struct HttpOptions {
     pub answers_questions: bool,
     /// The path of the probe, after the base, such as `/health`.
     pub probe_path: String,
+    /// The query that is posted as a probe; `None` to fetch the page.
+    pub probe_query: Option<Bytes>,
     /// What a good probe looks like.
     pub probe_expect: ProbeExpect,
     /// The longest answer that is read.
@@ -313,7 +315,16 @@ impl Upstream for HttpUpstream {
 
     fn probe(&self) -> Later<'_, bool> {
         Box::pin(async move {
-            let make = || self.request(Method::GET, self.probe.clone(), Bytes::new());
+            let make = || {
+                let uri = self.probe.clone();
+                let Some(query) = self.options.probe_query.clone() else {
+                    return self.request(Method::GET, uri, Bytes::new());
+                };
+                let mut request = self.request(Method::POST, uri, query);
+                let json = HeaderValue::from_static("application/json");
+                request.headers_mut().insert(CONTENT_TYPE, json);
+                request
+            };
             let Ended::Answered(response) = self.exchange(make, &|| true).await else {
                 return false;
             };
@@ -342,6 +353,7 @@ mod tests {
             settle_time: Duration::from_secs(1),
             answers_questions: true,
             probe_path: "/health".into(),
+            probe_query: None,
             probe_expect: ProbeExpect { status: 200, body: None },
             answer_bytes_max: 1024,
         }

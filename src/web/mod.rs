@@ -8,3 +8,4 @@ pub mod body;
 pub mod keyfile;
 pub mod problem;
 pub mod server;
+pub mod sign;

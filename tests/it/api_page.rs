@@ -121,3 +121,40 @@ async fn what_the_page_says_needs_no_key_needs_none_and_all_else_does() {
         assert!(open || answered == StatusCode::UNAUTHORIZED, "{method} {path}: {answered}");
     }
 }
+
+/// Every setting of `table` that is a length of time, by its path.
+fn lengths(path: &str, table: &toml::Table, found: &mut Vec<String>) {
+    for (name, value) in table {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        match value {
+            toml::Value::Table(inner) => lengths(&path, inner, found),
+            toml::Value::String(text) => {
+                let number = text.trim_end_matches(|c: char| c.is_ascii_lowercase());
+                let unit = &text[number.len()..];
+                if number.parse::<u32>().is_ok() && ["ms", "s", "m", "h", "d"].contains(&unit) {
+                    found.push(path);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn b8_every_time_of_the_configuration_is_said_to_stop_or_to_run_in_a_stop() {
+    let table: toml::Table = holdover::config::DEFAULTS.parse().unwrap();
+    let mut known = Vec::new();
+    lengths("", &table, &mut known);
+    let section = PAGE.split("## Timers in a stop").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let mut told = Vec::new();
+    for line in section.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let (settings, rest) = line.split_once(" | ").unwrap();
+        let word = rest.split(" | ").next().unwrap();
+        assert!(["runs", "stops"].contains(&word), "{line}");
+        told.extend(settings.split(", ").map(|name| name.trim_matches('`').to_owned()));
+    }
+    known.sort();
+    told.sort();
+    assert_eq!(told, known);
+}

@@ -438,3 +438,51 @@ fn the_rows_that_stop_manual_reimbursement_are_those_of_the_third_clause() {
         .collect();
     assert_eq!(clauses, ["(三)1", "(三)2", "not_in_notice", "not_in_notice"]);
 }
+
+/// `HOLDOVER_WAITING` sets how many wait; the time that the step takes is printed, not judged.
+#[test]
+fn however_many_wait_they_are_extended_by_one_event_for_each_date_in_the_step_of_the_extension() {
+    use crate::engine_scenarios::{Bench, window};
+    use crate::engine_support::{cell, settings, submission};
+    use holdover::domain::policy::Disposition;
+    use holdover::engine::change::Change;
+    use holdover::engine::event::{Command, Event, ReplyTo, Submission};
+    use holdover::engine::step::Decision;
+
+    let waiting: u128 =
+        std::env::var("HOLDOVER_WAITING").map_or(50_000, |text| text.parse().unwrap());
+    let mut settings = settings();
+    settings.limits.open_transactions_max = usize::MAX;
+    let mut bench = Bench::with(settings, "2022-08-12T17:00:00+08:00");
+    bench.order(Command::DeclareWindow(Box::new(window(Disposition::Hold))));
+    bench.set("2022-08-13T10:00:00+08:00");
+    for number in 0..waiting {
+        let day = format!("2022-08-{}", 13 + number % 5).parse().unwrap();
+        let one = Submission {
+            deadline: Some(day),
+            ..submission(cell("b", "filing.one"), number, number)
+        };
+        let now = bench.reads();
+        let event = Event::Submit(ReplyTo(0), Box::new(one));
+        bench.machine.step(now, event, &mut Decision::default());
+    }
+    let mut decided = Decision::default();
+    let (by, reason) = ("operator".to_owned(), "it takes longer".to_owned());
+    let command = Command::MoveWindowEnd {
+        window: "stop".parse().unwrap(),
+        row: None,
+        ends_at: "2022-08-17T12:00:00+08:00".parse().unwrap(),
+        if_version: None,
+    };
+    let order = Box::new(holdover::engine::event::Order { by, reason, command });
+    let began = std::time::Instant::now();
+    let now = bench.reads();
+    bench.machine.step(now, Event::Order(ReplyTo(1), order), &mut decided);
+    let took = began.elapsed();
+    let told = decided.changes.iter().filter(|(_, c)| matches!(c, Change::DeadlineTold { .. }));
+    let set = decided.changes.iter().filter(|(_, c)| matches!(c, Change::WindowSet(_)));
+    let counted = (told.count(), set.count(), decided.changes.len());
+    eprintln!("{waiting} waiting: {counted:?} changes in {took:?}");
+    // The thirteenth and fourteenth once more, the fifteenth and sixteenth for the first time.
+    assert_eq!(counted, (4, 1, 5));
+}

@@ -660,7 +660,20 @@ fn what_depends_on_a_transaction_waits_for_the_one_in_its_place() {
 
 #[test]
 fn b1_a_hold_of_59_hours_uses_no_attempt_and_shortens_no_timer() {
-    let mut bench = declared(Disposition::Hold);
+    held_until("2022-08-15T06:00:00+08:00");
+}
+
+#[test]
+fn b8_a_hold_of_five_days_lets_nothing_expire() {
+    held_until("2022-08-17T19:00:00+08:00");
+}
+
+fn held_until(end: &str) {
+    let mut stop = window(Disposition::Hold);
+    stop.planned.end = at(end);
+    let mut bench = Bench::with(settings(), "2022-08-12T17:00:00+08:00");
+    let reply = bench.order(Command::DeclareWindow(Box::new(stop)));
+    assert!(matches!(reply, Some(Reply::Done(Done::Window(_)))), "{reply:?}");
     bench.set("2022-08-12T19:00:00+08:00");
     for number in 0..100_000u128 {
         bench.machine.step(
@@ -671,7 +684,7 @@ fn b1_a_hold_of_59_hours_uses_no_attempt_and_shortens_no_timer() {
     }
     let mut due = 0;
     while let Some(at) = bench.machine.next_due() {
-        if at >= "2022-08-15T06:00:00+08:00".parse().unwrap() {
+        if at >= end.parse().unwrap() {
             break;
         }
         bench.now = at;
@@ -679,7 +692,8 @@ fn b1_a_hold_of_59_hours_uses_no_attempt_and_shortens_no_timer() {
         due += 1;
         assert!(due < 1000, "something keeps coming due while everything is held");
     }
-    bench.set("2022-08-15T05:59:59+08:00");
+    bench.now = at(end).before(Duration::from_secs(1));
+    bench.step(Event::Tick);
     assert!(bench.out.is_empty());
     let books = bench.machine.books();
     assert_eq!(books.in_state(State::Waiting).items, 100_000);

@@ -93,6 +93,7 @@ pub(crate) fn settings() -> Settings {
         outages: OutagePolicy {
             proposed_after: Duration::from_secs(60),
             lapses_after: Duration::from_secs(900),
+            deadlines: None,
         },
         retry: RetryPolicy {
             first: Duration::from_secs(1),

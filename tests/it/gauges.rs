@@ -161,9 +161,11 @@ fn a_date_inside_a_stop_is_at_risk_where_no_rule_moves_it() {
     assert_eq!(at_risk(silent(None), inside), Some(end_of_the_13th));
     assert_eq!(at_risk(silent(None), "2022-08-14T10:00:00+08:00"), Some(end_of_the_13th), "missed");
     assert_eq!(at_risk(silent(None), "2022-08-12T18:00:00+08:00"), None, "not begun");
-    assert_eq!(at_risk(window(Disposition::Hold), inside), None, "moved by the rule");
+    let moved = at("2022-08-16T00:00:00+08:00");
+    let by_rule = at_risk(window(Disposition::Hold), inside);
+    assert_eq!(by_rule, Some(moved), "moved by the rule, and still waiting when it ends");
     assert_eq!(at_risk(silent(Some(Rule::None)), inside), None, "somebody has decided it");
     let mut elsewhere = silent(None);
     elsewhere.policy = vec![row(upstream("b"), Disposition::Pass)];
-    assert_eq!(at_risk(elsewhere, inside), None, "nothing is stopped");
+    assert_eq!(at_risk(elsewhere, inside), Some(end_of_the_13th), "sent, and not answered");
 }

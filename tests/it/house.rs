@@ -197,6 +197,7 @@ impl House {
             limits: intake::Limits::default(),
             disk_reserve: Arc::default(),
             tally: Arc::default(),
+            signer: Arc::new(holdover::web::sign::Signer::from_seed(&[7; 32]).unwrap()),
             quotas: Quotas::new(Quota { per_second: 1_000_000, burst: 0 }),
         }));
         let operators = admin::router(admin::State {
@@ -252,6 +253,15 @@ impl House {
         let (status, _, told) = self.send("GET", path, key, &Value::Null).await;
         assert_eq!(status, 200, "{path}: {told}");
         told
+    }
+
+    /// Status, headers and body of what is no JSON.
+    pub(crate) async fn text(&self, path: &str, key: &str) -> (u16, HeaderMap, String) {
+        let request = Request::builder().uri(path).header("authorization", format!("Bearer {key}"));
+        let request = request.body(Body::empty()).unwrap();
+        let (head, body) = answer(self.submitters.clone(), request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (head.status.as_u16(), head.headers, String::from_utf8(body.to_vec()).unwrap())
     }
 
     /// Status, headers and body of the answer.

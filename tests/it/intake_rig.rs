@@ -401,6 +401,7 @@ fn rig_behind(
         limits,
         disk_reserve: Arc::clone(&disk_reserve),
         tally: Arc::default(),
+        signer: Arc::new(holdover::web::sign::Signer::from_seed(&[7; 32]).unwrap()),
         quotas: Quotas::new(Quota { per_second: 1_000_000, burst: 0 }),
     }));
     Rig { router, key, seen, disk_reserve, keys, _folder: folder }

@@ -77,6 +77,7 @@ fn options(base_url: &str) -> HttpOptions {
         settle_time: Duration::from_secs(1),
         answers_questions: true,
         probe_path: "/health".into(),
+        probe_query: None,
         probe_expect: ProbeExpect { status: 200, body: Some("\"up\":true".into()) },
         answer_bytes_max: 1024,
     }

@@ -18,6 +18,7 @@ mod cli_round;
 mod configured;
 mod damage;
 mod demo;
+mod edits;
 mod gates;
 mod history;
 mod index;

@@ -32,7 +32,13 @@ fn quiet() -> Seen {
         gates: Vec::new(),
         drafts: Vec::new(),
         overrides: Vec::new(),
-        upstreams: vec![UpstreamView { name: name.clone(), health, rate: None, in_flight: 0 }],
+        upstreams: vec![UpstreamView {
+            name: name.clone(),
+            health,
+            rate: None,
+            in_flight: 0,
+            probes: Vec::new(),
+        }],
         replays: vec![ReplayView {
             upstream: name,
             remaining: 0,

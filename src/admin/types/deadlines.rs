@@ -3,7 +3,8 @@
 use crate::domain::deadline::{Computed, Extension};
 use crate::domain::ids::{Business, DeadlineId, InstitutionCode, WindowId};
 use crate::domain::term::{Deadline, Ground, OwedBy};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{CivilDate, Timestamp};
+use crate::domain::window::Window;
 use crate::engine::change::AuditHead;
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +70,39 @@ pub struct DeadlineExplained {
     pub told: Vec<ToldOut>,
 }
 
+/// What a date rests on, raw: enough to count it without Holdover (`runbooks/prove-a-date.py`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeadlineEvidence {
+    /// The business.
+    pub business: Business,
+    /// What was given.
+    pub original: Deadline,
+    /// What holds, as it was computed.
+    pub effective: Deadline,
+    /// Whether it can still move.
+    #[serde(rename = "final")]
+    pub is_final: bool,
+    /// The windows whose rule speaks of the business: as published, restored and by whom.
+    pub windows: Vec<Window>,
+    /// The days.
+    pub calendar: DaysOut,
+    /// What was told of it, in order.
+    pub told: Vec<ToldOut>,
+}
+
+/// Days that are not what their weekday says, and the papers that say so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaysOut {
+    /// The data's version.
+    pub version: String,
+    /// The document numbers.
+    pub papers: Vec<String>,
+    /// Days that are free.
+    pub free: Vec<CivilDate>,
+    /// Days that are worked.
+    pub worked: Vec<CivilDate>,
+}
+
 /// A move that was told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToldOut {
@@ -88,7 +122,8 @@ pub struct DeadlinesAtRisk {
     pub items: Vec<DeadlineRisk>,
 }
 
-/// A known date that a stop takes away and that was not moved out of it.
+/// A known date that a stop takes away and that was not moved out of it, or that ends within a day
+/// while transactions that carry it are not at the core yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadlineRisk {
     /// The business.
@@ -99,8 +134,9 @@ pub struct DeadlineRisk {
     pub effective: Deadline,
     /// When that ends.
     pub ends_at: Timestamp,
-    /// The window that takes it away.
-    pub window: WindowId,
+    /// The window that takes it away; absent where it only ends soon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowId>,
     /// Cases that are registered for it.
     pub cases: u64,
     /// Transactions that carry it and are not final.

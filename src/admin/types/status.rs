@@ -25,7 +25,7 @@ words!(
         BooksUnbalanced = "books_unbalanced",
         /// Records of the journal are damaged.
         RecordsDamaged = "records_damaged",
-        /// A deadline inside a stop was not moved and is about to pass.
+        /// A deadline is about to pass that lies in a stop, or that something waiting carries.
         DeadlineAtRisk = "deadline_at_risk",
         /// The clock was set and is not believed.
         ClockDoubted = "clock_doubted",
@@ -140,7 +140,8 @@ pub struct StatusOut {
     pub backlog: BacklogOut,
     /// Each upstream for which something waits behind an open gate.
     pub replays: Vec<ReplayOut>,
-    /// When the next known deadline ends that lies in a stop and was not moved out of it. The same
+    /// When the next known deadline ends that lies in a stop and was not moved out of it, or that
+    /// something waiting carries and is due within a day. The same
     /// as `holdover_deadline_at_risk_timestamp_seconds`.
     pub deadline_at_risk: Option<Timestamp>,
     /// Room for the data folder; absent in the first second.

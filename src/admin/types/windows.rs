@@ -126,7 +126,8 @@ pub struct DraftOut {
     /// The name that its window would have.
     pub id: WindowId,
     /// The part of the core.
-    pub upstream: UpstreamName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<UpstreamName>,
     /// When it began.
     pub began_at: Timestamp,
     /// When the core was proved back; absent while it is away.

@@ -147,6 +147,29 @@ pub fn moved(stop: &Stop, tellings: &[Telling]) -> Vec<Broken> {
     broken
 }
 
+/// P5 while a stop that was put off is still on: from then on every date that is told counts on the
+/// new end, which `stop` has as its published one, and not first on the restart.
+#[must_use]
+pub fn followed(
+    stop: &Stop,
+    tellings: &[Telling],
+    from: Timestamp,
+    until: Timestamp,
+) -> Vec<Broken> {
+    let told = tellings.iter().filter(|telling| from <= telling.at && telling.at < until);
+    let late = told.filter(|telling| {
+        stop.effective(telling.original).is_some_and(|expected| telling.told < expected)
+    });
+    late.map(|telling| {
+        let what = format!(
+            "the stop was put off, and the date {} was still told as {}",
+            telling.original, telling.told
+        );
+        Broken::new("P5", &telling.about, what)
+    })
+    .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,6 +232,16 @@ mod tests {
         let broken = moved(&stop, &[telling(13, 1)]);
         assert_eq!(broken.len(), 1);
         assert!(broken[0].what.contains("must run to 2022-08-15"), "{}", broken[0].what);
+    }
+
+    #[test]
+    fn a_date_that_does_not_follow_a_stop_that_was_put_off_is_found() {
+        let mut stop = stop("2022-08-15T06:00:00+08:00", Rule::FirstFullWorkingDay);
+        stop.published_end = "2022-08-16T08:00:00+08:00".parse().unwrap();
+        let at = Timestamp::from_millis;
+        assert_eq!(followed(&stop, &[telling(15, 5)], at(5), at(9)).len(), 1);
+        assert!(followed(&stop, &[telling(16, 5)], at(5), at(9)).is_empty());
+        assert!(followed(&stop, &[telling(15, 4), telling(15, 9)], at(5), at(9)).is_empty());
     }
 
     #[test]

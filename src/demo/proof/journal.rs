@@ -181,6 +181,7 @@ impl Recount {
             | Change::WindowSet(_)
             | Change::OverridesSet(_)
             | Change::HealthSet { .. }
+            | Change::IntakeStopped(_)
             | Change::DeadlineRegistered { .. }
             | Change::Totals(_)
             | Change::Carried(_)

@@ -102,9 +102,10 @@ pub(super) const FORWARDED: u8 = 25;
 pub(super) const RETIRED: u8 = 26;
 pub(super) const CLOCK_ACCEPTED: u8 = 27;
 pub(super) const AUDIT_NOTED: u8 = 28;
+pub(super) const INTAKE_STOPPED: u8 = 29;
 
 /// The kinds' names, by their numbers.
-pub(super) const KIND_NAMES: [&str; 29] = [
+pub(super) const KIND_NAMES: [&str; 30] = [
     "unknown",
     "started",
     "accepted",
@@ -134,6 +135,7 @@ pub(super) const KIND_NAMES: [&str; 29] = [
     "retired",
     "clock_accepted",
     "audit_noted",
+    "intake_stopped",
 ];
 
 pub(super) fn kind_of(change: &Change) -> u8 {
@@ -166,6 +168,7 @@ pub(super) fn kind_of(change: &Change) -> u8 {
         Change::Retired { .. } => RETIRED,
         Change::ClockAccepted { .. } => CLOCK_ACCEPTED,
         Change::AuditNoted { .. } => AUDIT_NOTED,
+        Change::IntakeStopped(_) => INTAKE_STOPPED,
     }
 }
 
@@ -199,6 +202,7 @@ pub(super) fn time_of(change: &Change) -> Option<Timestamp> {
         | Change::WindowSet(_)
         | Change::OverridesSet(_)
         | Change::HealthSet { .. }
+        | Change::IntakeStopped(_)
         | Change::Totals(_) => None,
     }
 }
@@ -233,6 +237,7 @@ pub(super) fn seal_of(change: &Change) -> Seal {
         | Change::WindowSet(_)
         | Change::OverridesSet(_)
         | Change::HealthSet { .. }
+        | Change::IntakeStopped(_)
         | Change::DeadlineRegistered { .. }
         | Change::DeadlineTold { .. }
         | Change::Retired { .. }
@@ -328,6 +333,7 @@ pub(super) fn encode(w: &mut Writer<'_>, change: &Change) {
         | Change::WindowSet(_)
         | Change::OverridesSet(_)
         | Change::HealthSet { .. }
+        | Change::IntakeStopped(_)
         | Change::DeadlineRegistered { .. }
         | Change::DeadlineTold { .. } => encode_rare(w, change),
         Change::Totals(_) | Change::Carried(_) | Change::DeadlineCarried { .. } => {
@@ -351,6 +357,8 @@ fn encode_rare(w: &mut Writer<'_>, change: &Change) {
         w.json(tag::VALUE, window.as_ref());
     } else if let Change::OverridesSet(overrides) = change {
         w.json(tag::VALUE, overrides);
+    } else if let Change::IntakeStopped(outage) = change {
+        w.json(tag::VALUE, outage);
     } else if let Change::HealthSet { upstream, health } = change {
         w.text(tag::UPSTREAM, upstream.as_str());
         w.json(tag::VALUE, health);

@@ -1,8 +1,9 @@
 //! Changes from their fields. What is not as some version of us wrote it is refused.
 
 use super::change::{
-    ACCEPTED, AUDIT_NOTED, CLOCK_ACCEPTED, DEADLINE_FINAL, DEADLINE_REGISTERED, FORWARDED, KEPT,
-    NEEDS_CREDENTIAL, RETIRED, SELF_CONTAINED, START, STARTED, VIRTUAL_CLOCK, YES, tag,
+    ACCEPTED, AUDIT_NOTED, CLOCK_ACCEPTED, DEADLINE_FINAL, DEADLINE_REGISTERED, FORWARDED,
+    INTAKE_STOPPED, KEPT, NEEDS_CREDENTIAL, RETIRED, SELF_CONTAINED, START, STARTED, VIRTUAL_CLOCK,
+    YES, tag,
 };
 use super::codes::Coded;
 use super::tlv::{Fields, text};
@@ -79,6 +80,7 @@ pub(super) fn decode(
         CLOCK_ACCEPTED => {
             Change::ClockAccepted { by: f.string(tag::PERSON)?, reason: f.string(tag::REASON)?, at }
         }
+        INTAKE_STOPPED => Change::IntakeStopped(f.json(tag::VALUE)?),
         AUDIT_NOTED => Change::AuditNoted {
             head: AuditHead { records: f.uint(tag::UP_TO)?, hash: f.string(tag::AUDIT_HASH)? },
             at,

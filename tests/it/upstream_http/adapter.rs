@@ -446,6 +446,20 @@ async fn a_probe_is_good_only_with_the_expected_status_and_text() {
 }
 
 #[tokio::test]
+async fn a_probe_may_be_a_query_that_is_posted() {
+    bounded(async {
+        let server = Server::start(vec![Act::Answer(raw("200 OK", "", r#"{"up":true}"#))]).await;
+        let query = r#"{"query":"state"}"#;
+        let options = HttpOptions { probe_query: Some(query.into()), ..options(&server.url()) };
+        assert!(HttpUpstream::new(options).unwrap().probe().await);
+        let requests = server.seen.requests.lock().unwrap();
+        assert!(requests[0].starts_with("POST /health HTTP/1.1\r\n"), "{}", requests[0]);
+        assert!(requests[0].contains("application/json") && requests[0].ends_with(query));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn no_more_calls_are_out_than_the_concurrency_allows_and_probes_need_no_place() {
     bounded(async {
         let up = Act::Answer(raw("200 OK", "", r#"{"up":true}"#));
