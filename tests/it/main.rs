@@ -56,6 +56,8 @@ mod runbooks;
 mod schedules;
 mod serve_loop;
 mod service_hours;
+mod stop_moves;
+mod ticket_ends;
 mod tidy;
 mod untold;
 mod upstream_http;
