@@ -162,16 +162,21 @@ fn original(day: &str) -> Deadline {
     format!("2022-08-{day}").parse().unwrap()
 }
 
-/// Each date as it holds and as it was told last, and whether it is final.
-fn dates(bench: &Bench) -> Vec<(Deadline, Option<Deadline>, bool)> {
+/// Of a business, each date as it holds and as it was told last, and whether it is final.
+fn dates_of(bench: &Bench, business: &str) -> Vec<(Deadline, Option<Deadline>, bool)> {
     let explained = |day: &str| {
-        let business = "filing.one".parse().unwrap();
+        let business = business.parse().unwrap();
         let found = bench.machine.explain_date(&business, original(day), bench.now).unwrap();
         let told: Vec<Deadline> = found.told.iter().map(|telling| telling.extension.to).collect();
         assert!(told.is_sorted(), "never earlier than what was told: {told:?}");
         (found.computed.date, told.last().copied(), found.computed.is_final)
     };
     DAYS.iter().map(|day| explained(day)).collect()
+}
+
+/// The dates of the cases, and those of a business that nobody has asked about yet.
+fn dates(bench: &Bench) -> Vec<(Deadline, Option<Deadline>, bool)> {
+    [dates_of(bench, "filing.one"), dates_of(bench, "filing.two")].concat()
 }
 
 /// All orders of `left`, each behind `begun`.

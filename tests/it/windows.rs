@@ -204,8 +204,8 @@ fn a_window_that_is_changed_holds_by_what_it_says_now() {
     assert!(matches!(over, Some(Reply::Invalid(Fault::WindowCompleted(_)))), "{over:?}");
 }
 
-#[tokio::test]
-async fn b4_over_http_a_question_is_turned_away_until_an_end_that_may_move() {
+/// A house that knows a question beside its one filing.
+fn house_that_is_asked() -> House {
     let mut settings = crate::engine_support::settings();
     let mut query = settings.catalogue.lines[0].clone();
     query.business = "service.query".parse().unwrap();
@@ -215,7 +215,12 @@ async fn b4_over_http_a_question_is_turned_away_until_an_end_that_may_move() {
     let machine = Machine::new(settings, Box::new(NoRuns));
     let journal = Box::new(shelf.clone());
     let says = Says(Err(IndexUnavailable));
-    let house = House::of(catalogue, machine, Decision::default(), journal, Arc::new(shelf), says);
+    House::of(catalogue, machine, Decision::default(), journal, Arc::new(shelf), says)
+}
+
+#[tokio::test]
+async fn b4_over_http_a_question_is_turned_away_until_an_end_that_may_move() {
+    let house = house_that_is_asked();
     let stop = json!({
         "id": "upgrade",
         "starts_at": "2022-08-12T19:00:00+08:00",
@@ -223,7 +228,8 @@ async fn b4_over_http_a_question_is_turned_away_until_an_end_that_may_move() {
         "notice": {"source": "the bureau", "published_at": "2022-08-09T10:00:00+08:00"},
         "policy": [{"clause": "(二)5", "cells": {"business": ["service.query"]},
             "disposition": "refuse", "advice": "come_back"},
-            {"clause": "not_in_notice", "cells": {}, "disposition": "pass", "decided_because": "it says so"}],
+            {"clause": "not_in_notice", "cells": {}, "disposition": "pass",
+                "decided_because": "it says so"}],
     });
     let (status, code, why) = house.post("/admin/v1/windows", &house.operator, stop).await;
     assert_eq!(status, 201, "{code} {why}");
@@ -249,6 +255,19 @@ async fn b4_over_http_a_question_is_turned_away_until_an_end_that_may_move() {
             (&json!("upgrade"), &json!("(二)5")),
             "{told}"
         );
+        // The version that it names says so, and when and why somebody made it.
+        let (version, place) = (&told["window"]["version"], &told["window"]["row"]);
+        let path = format!("/admin/v1/windows/upgrade/versions/{version}");
+        let window = house.get(&path, &house.operator).await;
+        let row = &window["policy"][place.as_u64().unwrap() as usize];
+        assert_eq!(
+            (&row["clause"], &row["disposition"]),
+            (&told["window"]["clause"], &json!("refuse")),
+            "{window}"
+        );
+        let instant = |value: &Value| at(value.as_str().unwrap());
+        assert_eq!(instant(&window["ends_at"]), instant(&told["resume_at"]));
+        assert_eq!((&window["author"], &window["reason"]), (&json!("Li Na"), &json!("as agreed")));
         let seconds = headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap();
         (told, seconds)
     };
@@ -333,6 +352,31 @@ fn d16_in_one_window_some_go_by_themselves_and_some_wait_for_a_person() {
     assert_eq!((bench.sent(), phase(&bench)), (vec![agency.0], Phase::Completed));
     let act = bench.machine.windows()[0].releases[0].clone();
     assert_eq!((act.by.as_str(), act.reason.as_str()), ("operator", "because"));
+}
+
+#[test]
+fn d16_a_row_that_ends_later_begins_its_replay_so_much_later_by_itself() {
+    let mut stop = window(Disposition::Hold);
+    let later = Selector { upstream: upstream("b").upstream, ..district("110102") };
+    let mut later = row(later, Disposition::Hold);
+    later.ends_at = Some(at("2022-08-15T08:00:00+08:00"));
+    stop.policy.push(later);
+    let mut bench = declared(stop);
+    bench.set("2022-08-13T10:00:00+08:00");
+    let first = bench.accepted(submission(cell("b", "filing.one"), 1, 1));
+    let mut delayed = cell("b", "filing.one");
+    delayed.district = "110102".parse().unwrap();
+    let delayed = bench.accepted(submission(delayed, 2, 2));
+    bench.set("2022-08-15T06:00:00+08:00");
+    (0..3).for_each(|_| bench.probe("b", true));
+    assert_eq!(bench.sent(), [first.0]);
+    bench.settle(Outcome::Applied(answer("ok")));
+    bench.set("2022-08-15T07:59:59+08:00");
+    (0..3).for_each(|_| bench.probe("b", true));
+    assert!(bench.sent().is_empty(), "what was proved before its own end does not count for it");
+    bench.set("2022-08-15T08:00:00+08:00");
+    (0..3).for_each(|_| bench.probe("b", true));
+    assert_eq!(bench.sent(), [delayed.0]);
 }
 
 #[test]
