@@ -232,3 +232,35 @@ fn e4_in_whatever_order_an_end_is_moved_the_dates_are_those_of_a_clean_run() {
         }
     }
 }
+
+#[test]
+fn e6_what_is_previewed_while_a_stop_overruns_is_what_apply_tells_date_by_date() {
+    let mut bench = declared(window(Disposition::Hold));
+    registered(&mut bench);
+    bench.set("2022-08-13T10:00:00+08:00");
+    let mut carried = submission(filing(), 1, 1);
+    carried.deadline = Some("2022-08-15".parse().unwrap());
+    bench.accepted(carried);
+    bench.set("2022-08-15T23:50:00+08:00");
+    // Dates are looked at once an hour while it lasts. Monday ends in between, and inside the stop.
+    bench.now = at_night("16T00:10");
+    let window = bench.machine.windows().remove(0);
+    let preview = |bench: &Bench| bench.machine.preview(&window, bench.now).unwrap().moves;
+    let foreseen = preview(&bench);
+    let monday = foreseen.iter().find(|one| one.original == original("15")).unwrap();
+    assert_eq!((monday.holds, monday.becomes.date), (original("15"), original("16")));
+    assert_eq!((monday.cases, monday.open), (1, 1), "whom it concerns");
+    let before = bench.journal.len();
+    let applied = bench.order(Command::TellDates);
+    let Some(Reply::Done(Done::Dates(count))) = applied else { panic!("{applied:?}") };
+    let told = bench.journal[before..].iter().map(|change| match change {
+        Change::DeadlineTold { business, original, extension, cause, .. } if cause == "apply" => {
+            (business.clone(), *original, extension.to)
+        }
+        other => panic!("{other:?}"),
+    });
+    let told: Vec<_> = told.collect();
+    let expected = foreseen.iter().map(|m| (m.business.clone(), m.original, m.becomes.date));
+    assert_eq!((told, count), (expected.collect(), foreseen.len() as u64));
+    assert!(preview(&bench).is_empty(), "told is told");
+}
