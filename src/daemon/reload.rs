@@ -49,6 +49,30 @@ struct Refused {
     problems: Vec<ConfigProblemOut>,
 }
 
+/// How many times sooner the next probe comes after a bad one that may be the first of several.
+const HURRY: u32 = 4;
+
+/// How an upstream is probed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Probing {
+    /// From the beginning of one probe to that of the next.
+    interval: Duration,
+    /// How long one may take.
+    pub(super) timeout: Duration,
+    /// Bad ones in a row after which it counts as down.
+    bad_needed: u32,
+}
+
+impl Probing {
+    /// From the beginning of a probe to that of the next, when so many in a row were bad. Where
+    /// some were and not yet enough, the next ones come sooner, so that a core which has died is
+    /// found out in one interval and what bad probes take; enough of them end the hurry.
+    pub(super) fn pause(self, bad_in_a_row: u32) -> Duration {
+        let in_suspicion = (1..self.bad_needed).contains(&bad_in_a_row);
+        if in_suspicion { self.interval / HURRY } else { self.interval }
+    }
+}
+
 impl InForce {
     /// The configuration of the start.
     pub(super) fn new(
@@ -69,11 +93,15 @@ impl InForce {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).config.clone()
     }
 
-    /// How often an upstream is probed, and how long a probe may take.
-    pub(super) fn probing(&self, upstream: &UpstreamName) -> Option<(Duration, Duration)> {
+    /// How an upstream is probed.
+    pub(super) fn probing(&self, upstream: &UpstreamName) -> Option<Probing> {
         let config = self.config();
         let upstream = config.upstreams.get(upstream)?;
-        Some((upstream.health.probe_interval, upstream.probe.timeout))
+        Some(Probing {
+            interval: upstream.health.probe_interval,
+            timeout: upstream.probe.timeout,
+            bad_needed: upstream.health.bad_needed,
+        })
     }
 
     /// Since when the files have been refused, where the last reload was.

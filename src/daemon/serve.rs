@@ -420,13 +420,15 @@ impl Daemon {
                 let (clock, engine, board) = (clock.clone(), engine.clone(), board.clone());
                 let in_force = in_force.clone();
                 async move {
+                    let mut bad_in_a_row = 0u32;
                     // What names an upstream changes with a restart only.
-                    while let Some((interval, timeout)) = in_force.probing(&name) {
+                    while let Some(probing) = in_force.probing(&name) {
                         board.store(0, Ordering::SeqCst);
                         let began = clock.now();
-                        let next = began.wall.after(interval);
-                        let good = tokio::time::timeout(timeout, upstream.probe()).await;
+                        let good = tokio::time::timeout(probing.timeout, upstream.probe()).await;
                         let good = good.unwrap_or(false);
+                        bad_in_a_row = if good { 0 } else { bad_in_a_row.saturating_add(1) };
+                        let next = began.wall.after(probing.pause(bad_in_a_row));
                         events::probed(&name, good, clock.now().wall);
                         let probe = Probe { began: began.monotonic, good };
                         engine.tell(Event::Probed { upstream: name.clone(), probe }).await;

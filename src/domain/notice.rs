@@ -1,8 +1,9 @@
 //! Reading the stop out of a notice's own words: `8月12日19：00至8月15日6：00`.
 //!
 //! A notice names no year; it is the one that puts the stop next to the day of publication. What
-//! this small reader is not sure of it refuses: a person then gives the times as instants. It
-//! knows nothing of policies and clauses.
+//! this small reader is not sure of it refuses: a person then gives the times as instants. So it
+//! does with a time that the zone's clock shows twice or never when it is changed. It knows
+//! nothing of policies and clauses.
 
 use super::time::{CivilDate, Interval, Timestamp, Zone};
 use chrono::{Datelike, NaiveDateTime, NaiveTime, TimeDelta};
@@ -19,6 +20,11 @@ pub enum NoticeError {
     /// A date or a time that does not exist.
     #[error("{0} is not a date and time that exists")]
     Impossible(String),
+    /// A time that the zone's clock shows twice, or skips.
+    #[error(
+        "the clock of {1} is changed then and shows {0} twice or never: give both times as instants"
+    )]
+    NotOnce(NaiveDateTime, Zone),
     /// The end is not after the start.
     #[error("the stop ends before it begins")]
     Backwards,
@@ -53,8 +59,8 @@ pub fn parse_stop(text: &str, published: CivilDate, zone: Zone) -> Result<Interv
     if ends <= begins && end.year.is_none() && end.month < start.month {
         ends = end.in_year(year + 1)?;
     }
-    Interval::new(Timestamp::from_civil(begins, zone), Timestamp::from_civil(ends, zone))
-        .ok_or(NoticeError::Backwards)
+    let instant = |at| Timestamp::from_civil_once(at, zone).ok_or(NoticeError::NotOnce(at, zone));
+    Interval::new(instant(begins)?, instant(ends)?).ok_or(NoticeError::Backwards)
 }
 
 /// A date and time as written.
@@ -249,6 +255,26 @@ mod tests {
             read("8月12日19：00至24：00", "2022-08-09"),
             Ok("2022-08-12T11:00:00Z 2022-08-12T16:00:00Z".to_owned())
         );
+    }
+
+    #[test]
+    fn c4_a_time_that_the_clock_shows_twice_or_never_is_refused() {
+        let zone = chrono_tz::Europe::Berlin;
+        let read = |text: &str| parse_stop(text, "2022-03-01".parse().unwrap(), zone);
+        for (text, odd) in [
+            ("3月27日2：30至3月27日6：00", "2022-03-27T02:30:00"),
+            ("3月26日19：00至3月27日2：00", "2022-03-27T02:00:00"),
+            ("10月30日2：59至10月30日6：00", "2022-10-30T02:59:00"),
+            ("10月29日19：00至10月30日2：00", "2022-10-30T02:00:00"),
+        ] {
+            assert_eq!(read(text), Err(NoticeError::NotOnce(odd.parse().unwrap(), zone)), "{text}");
+        }
+        // Beside them the words are plain, and the stop is as long as it is.
+        for (text, minutes) in
+            [("3月27日1：59至3月27日3：00", 1), ("10月30日1：59至10月30日3：00", 121)]
+        {
+            assert_eq!(read(text).unwrap().length().as_secs(), minutes * 60, "{text}");
+        }
     }
 
     #[test]

@@ -62,6 +62,13 @@ impl Timestamp {
         Self(found.unwrap_or(at.and_utc().timestamp_millis()))
     }
 
+    /// The instant of a civil date and time in `zone`, where its clock shows it just once.
+    #[must_use]
+    pub fn from_civil_once(at: NaiveDateTime, zone: Zone) -> Option<Self> {
+        let shown = zone.from_local_datetime(&at).single()?;
+        Some(Self(shown.timestamp_millis()))
+    }
+
     /// RFC 3339 with the zone's offset, to the second (milliseconds only when there are any).
     #[must_use]
     pub fn rfc3339(self, zone: Zone) -> String {

@@ -12,13 +12,14 @@ use crate::domain::gate::GateState;
 use crate::domain::ids::{Business, InstitutionCode, Seq, TransactionId};
 use crate::domain::money::Money;
 use crate::domain::state::State;
+use crate::domain::term::Deadline;
 use crate::domain::time::{Now, Zone};
-use crate::engine::change::Change;
+use crate::engine::change::{Accepted, Change};
 use crate::engine::event::Sought;
 use crate::engine::machine::Machine;
 use crate::engine::ports::{IndexUnavailable, Indexed, ReadError};
 use crate::engine::view::TransactionView;
-use crate::web::problem::{self, Code, Problem};
+use crate::web::problem::{self, Code, DeadlineMention, Problem};
 use axum::extract::{Path, Request, State as Taken};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -42,6 +43,9 @@ pub(super) struct Detail<'a> {
     /// The day from which on it counts, where it was applied and does not count at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     effective_on: Option<String>,
+    /// The person's deadline as it holds now. How it held at the acceptance stands in the receipt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline: Option<DeadlineNow>,
     /// Attempts so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     attempts: Option<u32>,
@@ -69,6 +73,29 @@ pub(super) struct Detail<'a> {
     history_complete: bool,
     /// The receipt.
     receipt: Receipt<'a>,
+}
+
+/// A deadline as it holds, and whether it was met.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct DeadlineNow {
+    #[serde(flatten)]
+    date: DeadlineMention,
+    /// Whether it was in time: by when the person handed it in, or by its acceptance where nobody
+    /// said. When it is sent does not matter.
+    in_time: bool,
+}
+
+/// The deadline that `record` carries, as the engine knows it now.
+async fn deadline_now(state: &Shared, record: &Accepted) -> Result<Option<DeadlineNow>, Problem> {
+    let Some(original) = record.deadline else { return Ok(None) };
+    let business = record.cell.business.clone();
+    let look =
+        move |machine: &Machine, now: Now| machine.deadline(&business, original.into(), now.wall);
+    let computed = state.engine.read(look).await.ok_or_else(answer::unavailable)?;
+    let computed = computed.map_err(|fault| answer::faulty(&fault))?;
+    let handed_in = Deadline::Moment(record.received_from_person_at.unwrap_or(record.at));
+    let in_time = computed.date.is_met_by(handed_in, state.zone);
+    Ok(Some(DeadlineNow { date: DeadlineMention::computed(&computed), in_time }))
 }
 
 /// Shows one transaction.
@@ -119,6 +146,7 @@ pub(super) async fn one(
         // It ended, and the listings have not come to it yet: the journal may tell.
         (None, None) => told.final_state().ok_or_else(away)?,
     };
+    let deadline = deadline_now(&state, &told.record).await?;
     let applied_at = told.applied_at.filter(|_| standing == State::Applied);
     let detail = Detail {
         id: id(seq),
@@ -126,6 +154,7 @@ pub(super) async fn one(
         is_final: standing.is_final(),
         ended_at: ended.filter(|_| live.is_none()).map(|ended| ended.at.rfc3339(zone)),
         effective_on: applied_at.and_then(|at| answer::effective_on(&state, &told.record, at)),
+        deadline,
         attempts: live.as_ref().map(|view| view.attempts),
         gate: live.as_ref().map(|view| view.gate),
         behind: live.as_ref().and_then(|view| view.behind).map(id),

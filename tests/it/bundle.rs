@@ -33,7 +33,9 @@ fn house() -> House {
         machine.step(now, Event::Order(ReplyTo(1), order), &mut decided);
     }
     let shelf = Shelf::default();
-    decided.changes.iter().for_each(|(_, change)| drop(shelf.push(change.clone()).0));
+    for (_, change) in &decided.changes {
+        shelf.push(change.clone());
+    }
     decided.effects.clear();
     decided.changes.clear();
     House::over(machine, decided, Box::new(shelf.clone()), Arc::new(shelf), Says(Ok(None)))

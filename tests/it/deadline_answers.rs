@@ -82,6 +82,27 @@ async fn a_date_is_explained_from_what_was_given_to_what_was_told() {
 }
 
 #[tokio::test]
+async fn whoever_owes_what_is_due_is_named_with_it() {
+    let house = house(Says(Err(IndexUnavailable))).await;
+    for (who, original) in
+        [("applicant", "2022-08-13"), ("institution", "2022-08-14"), ("agency", "2022-08-15")]
+    {
+        let case = register(&house, json!({"original": original, "owed_by": who})).await;
+        assert_eq!(case["owed_by"], who);
+        let shown = look(&house, case["id"].as_str().unwrap()).await;
+        assert_eq!(shown["owed_by"], who, "{shown}");
+        let listed = house.get("/v1/deadlines", &house.mine).await;
+        let mine = listed["items"].as_array().unwrap().iter().find(|one| one["id"] == case["id"]);
+        assert_eq!(mine.unwrap()["owed_by"], who, "{listed}");
+    }
+    let nobody = json!({
+        "business": "filing.one", "reference": "4", "original": "2022-08-13", "owed_by": "nobody",
+    });
+    let (status, _, told) = house.send("POST", "/v1/deadlines", &house.mine, &nobody).await;
+    assert_eq!((status, &told["errors"][0]["pointer"]), (422, &json!("/owed_by")), "{told}");
+}
+
+#[tokio::test]
 async fn a_stop_that_is_too_short_says_why_it_moves_nothing() {
     let house = house(Says(Err(IndexUnavailable))).await;
     let mut only_long = rule(&json!("first_full_working_day"));
@@ -137,8 +158,27 @@ async fn e6_what_is_previewed_is_what_is_told_and_a_second_time_nothing_is() {
         [("2022-08-13", "2022-08-23", &json!(2)), ("2022-08-15", "2022-08-23", &json!(1))];
     assert_eq!(moves, expected);
     assert_eq!(later["cases"], 3);
+    let numbers = async || -> Vec<(String, Value)> {
+        let listed = house.get("/v1/deadlines", &house.mine).await;
+        let items = listed["items"].as_array().unwrap().iter();
+        let number = |item: &Value| item["id"].as_str().unwrap().to_owned();
+        items.map(|item| (number(item), item["effective"].clone())).collect()
+    };
+    let before = numbers().await;
     let body = json!({"ends_at": "2022-08-16T06:00:00+08:00"});
     assert_eq!(house.post("/admin/v1/windows/long/extend", &house.operator, body).await.0, 200);
+    let mut told = 0;
+    for ((number, held), (same, holds)) in before.iter().zip(&numbers().await) {
+        let shown = look(&house, number).await;
+        assert_eq!((number, &shown["computed"]["date"]), (same, holds));
+        let original = shown["computed"]["original"].as_str().unwrap();
+        let foreseen = expected.iter().find(|(of, ..)| *of == original);
+        let becomes = foreseen.map_or(held, |_| holds);
+        assert_eq!(becomes, holds, "{number} moves only where that was previewed");
+        assert!(foreseen.is_none_or(|(_, becomes, _)| holds == becomes), "{number}: {holds}");
+        told += u64::from(held != holds);
+    }
+    assert_eq!((before.len(), &later["cases"]), (5, &json!(told)), "as many as were previewed");
     for (original, becomes, _) in expected {
         let path = format!("explain?business=filing.one&original={original}");
         let answer = look(&house, &path).await;

@@ -264,6 +264,11 @@ impl House {
         (head.status.as_u16(), head.headers, String::from_utf8(body.to_vec()).unwrap())
     }
 
+    /// Submits `body` under the key of the intent `intent`.
+    pub(crate) async fn submit(&self, intent: &str, body: &Value) -> (u16, HeaderMap, Value) {
+        self.send_as("POST", "/v1/transactions", &self.mine, Some(intent), body).await
+    }
+
     /// Status, headers and body of the answer.
     pub(crate) async fn send(
         &self,
@@ -272,12 +277,26 @@ impl House {
         key: &str,
         body: &Value,
     ) -> (u16, HeaderMap, Value) {
+        self.send_as(method, path, key, None, body).await
+    }
+
+    async fn send_as(
+        &self,
+        method: &str,
+        path: &str,
+        key: &str,
+        intent: Option<&str>,
+        body: &Value,
+    ) -> (u16, HeaderMap, Value) {
         let of = if path.starts_with("/admin") { &self.operators } else { &self.submitters };
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header("authorization", format!("Bearer {key}"))
             .header("content-type", "application/json");
+        if let Some(intent) = intent {
+            request = request.header("idempotency-key", intent);
+        }
         let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
         let request = request.body(body).unwrap();
         let (head, body) = answer(of.clone(), request).await.unwrap().into_parts();

@@ -57,6 +57,8 @@ mod runbooks;
 mod schedules;
 mod serve_loop;
 mod service_hours;
+mod stop_moves;
+mod ticket_ends;
 mod tidy;
 mod two_persons;
 mod unplanned_dates;

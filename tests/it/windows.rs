@@ -3,18 +3,21 @@
 
 use crate::engine_scenarios::{Bench, at, row, upstream, window};
 use crate::engine_support::{NoRuns, answer, cell, submission};
-use crate::house::{Says, house};
-use holdover::domain::cell::Selector;
+use crate::house::{House, Says, Shelf, house};
+use holdover::domain::cell::{Operation, Selector};
 use holdover::domain::gate::GateState;
 use holdover::domain::ids::Seq;
 use holdover::domain::outcome::Outcome;
 use holdover::domain::policy::Disposition;
 use holdover::domain::revision::Revision;
+use holdover::domain::state::State;
 use holdover::domain::window::{Phase, Proof, RestoreBy, Window};
 use holdover::engine::event::{Command, Done, Fault, Reply};
 use holdover::engine::machine::Machine;
 use holdover::engine::ports::IndexUnavailable;
+use holdover::engine::step::Decision;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// After the declaration of `window`, before its start.
@@ -260,6 +263,200 @@ fn a_window_that_is_changed_holds_by_what_it_says_now() {
     assert_eq!(bench.sent().len(), 1);
     let over = changed(&mut bench, &window(Disposition::Hold), None);
     assert!(matches!(over, Some(Reply::Invalid(Fault::WindowCompleted(_)))), "{over:?}");
+}
+
+/// A house that knows a question beside its one filing.
+fn house_that_is_asked() -> House {
+    let mut settings = crate::engine_support::settings();
+    let mut query = settings.catalogue.lines[0].clone();
+    query.business = "service.query".parse().unwrap();
+    (query.operation, query.queued) = (Operation::Query, false);
+    settings.catalogue.lines.push(query);
+    let (catalogue, shelf) = (settings.catalogue.clone(), Shelf::default());
+    let machine = Machine::new(settings, Box::new(NoRuns));
+    let journal = Box::new(shelf.clone());
+    let says = Says(Err(IndexUnavailable));
+    House::of(catalogue, machine, Decision::default(), journal, Arc::new(shelf), says)
+}
+
+#[tokio::test]
+async fn b4_over_http_a_question_is_turned_away_until_an_end_that_may_move() {
+    let house = house_that_is_asked();
+    let stop = json!({
+        "id": "upgrade",
+        "starts_at": "2022-08-12T19:00:00+08:00",
+        "ends_at": "2022-08-15T06:00:00+08:00",
+        "notice": {"source": "the bureau", "published_at": "2022-08-09T10:00:00+08:00"},
+        "policy": [{"clause": "(二)5", "cells": {"business": ["service.query"]},
+            "disposition": "refuse", "advice": "come_back"},
+            {"clause": "not_in_notice", "cells": {}, "disposition": "pass",
+                "decided_because": "it says so"}],
+    });
+    let (status, code, why) = house.post("/admin/v1/windows", &house.operator, stop).await;
+    assert_eq!(status, 201, "{code} {why}");
+    // Four days and three midnights are one thing with one name, for both.
+    for (path, key) in [("/admin/v1/windows", &house.operator), ("/v1/windows", &house.mine)] {
+        let listed = house.get(path, key).await;
+        let items = listed["items"].as_array().unwrap();
+        let [one] = items.as_slice() else { panic!("{path}: {listed}") };
+        let instant = |name: &str| at(one[name].as_str().unwrap());
+        assert_eq!(one["id"], "upgrade");
+        let length = instant("ends_at").since(instant("starts_at"));
+        assert_eq!(length, Duration::from_secs(59 * 3600), "{path}: {listed}");
+    }
+    let ask = async |intent: &str| {
+        let body = json!({
+            "business": "service.query", "operation": "query", "insured": "person-1",
+            "occurred_at": "2022-08-13T10:20:00+08:00", "payload": {"any": "question"},
+        });
+        let (status, headers, told) = house.submit(intent, &body).await;
+        assert_eq!((status, &told["code"]), (409, &json!("business_suspended")), "{told}");
+        assert_eq!(
+            (&told["window"]["window"], &told["window"]["clause"]),
+            (&json!("upgrade"), &json!("(二)5")),
+            "{told}"
+        );
+        // The version that it names says so, and when and why somebody made it.
+        let (version, place) = (&told["window"]["version"], &told["window"]["row"]);
+        let path = format!("/admin/v1/windows/upgrade/versions/{version}");
+        let window = house.get(&path, &house.operator).await;
+        let row = &window["policy"][place.as_u64().unwrap() as usize];
+        assert_eq!(
+            (&row["clause"], &row["disposition"]),
+            (&told["window"]["clause"], &json!("refuse")),
+            "{window}"
+        );
+        let instant = |value: &Value| at(value.as_str().unwrap());
+        assert_eq!(instant(&window["ends_at"]), instant(&told["resume_at"]));
+        assert_eq!((&window["author"], &window["reason"]), (&json!("Li Na"), &json!("as agreed")));
+        let seconds = headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap();
+        (told, seconds)
+    };
+    let (told, seconds) = ask("first").await;
+    assert_eq!(told["resume_at"], "2022-08-15T06:00:00+08:00");
+    assert_eq!(seconds, 43 * 3600 + 1800, "from half past ten on Saturday");
+    assert_eq!(
+        told["message"]["zh"],
+        format!(
+            "该业务暂停办理；请在恢复后再来办理；预计2022年8月15日06:00恢复；编号{}。",
+            told["refusal"].as_str().unwrap()
+        )
+    );
+    let said = told["message"]["en"].as_str().unwrap();
+    assert!(said.contains("the restart is planned for 2022-08-15 06:00"), "{said}");
+    let later = json!({"ends_at": "2022-08-15T12:00:00+08:00"});
+    let path = "/admin/v1/windows/upgrade/extend";
+    assert_eq!(house.post(path, &house.operator, later).await.0, 200);
+    let (told, seconds) = ask("second").await;
+    assert_eq!(told["resume_at"], "2022-08-15T12:00:00+08:00");
+    assert_eq!((seconds, &told["window"]["version"]), (49 * 3600 + 1800, &json!(2)), "{told}");
+    let said = told["message"]["zh"].as_str().unwrap();
+    assert!(said.contains("预计2022年8月15日12:00恢复"), "{said}");
+    house.close();
+}
+
+#[test]
+fn c12_a_stop_of_one_district_holds_that_district_and_nothing_else() {
+    let mut stop = window(Disposition::Hold);
+    stop.policy = vec![
+        row(Selector::default(), Disposition::Pass),
+        row(Selector { upstream: upstream("b").upstream, ..district("110102") }, Disposition::Hold),
+    ];
+    let mut bench = declared(stop);
+    bench.set("2022-08-13T10:00:00+08:00");
+    let of = |code: &str, on: &str| {
+        let mut cell = cell(on, "filing.one");
+        cell.district = code.parse().unwrap();
+        cell
+    };
+    let held = bench.accepted(submission(of("110102", "b"), 1, 1));
+    assert!(bench.sent().is_empty());
+    for (number, (code, on)) in
+        [("110101", "b"), ("110103", "b"), ("110102", "a")].into_iter().enumerate()
+    {
+        let number = number as u128 + 2;
+        let passed = bench.accepted(submission(of(code, on), number, number));
+        assert_eq!(bench.sent(), [passed.0], "{code} at {on} goes at once");
+        bench.settle(Outcome::Applied(answer("ok")));
+    }
+    assert_eq!(bench.machine.gate(&of("110102", "b")), Some(GateState::ClosedByWindow));
+    assert_eq!(bench.machine.gate(&of("110101", "b")), Some(GateState::Open));
+    assert_eq!(bench.state(held), Some(State::Waiting));
+}
+
+#[test]
+fn d16_in_one_window_some_go_by_themselves_and_some_wait_for_a_person() {
+    let mut stop = window(Disposition::Hold);
+    stop.policy = vec![
+        row(upstream("a"), Disposition::Hold),
+        row(upstream("b"), Disposition::HoldForRelease),
+    ];
+    let mut bench = declared(stop);
+    bench.set("2022-08-13T10:00:00+08:00");
+    let settlement = bench.accepted(submission(cell("a", "filing.one"), 1, 1));
+    let agency = bench.accepted(submission(cell("b", "filing.one"), 2, 2));
+    bench.set("2022-08-15T06:00:00+08:00");
+    for _ in 0..2 {
+        bench.probe("a", true);
+        bench.probe("b", true);
+    }
+    assert!(bench.sent().is_empty(), "two good probes are not three");
+    bench.probe("a", true);
+    assert_eq!(bench.sent(), [settlement.0], "by itself");
+    bench.settle(Outcome::Applied(answer("ok")));
+    (0..9).for_each(|_| bench.probe("b", true));
+    bench.set("2022-08-15T09:00:00+08:00");
+    assert!(bench.sent().is_empty());
+    let gate = bench.machine.gate(&cell("b", "filing.one"));
+    assert_eq!((gate, phase(&bench)), (Some(GateState::AwaitingRelease), Phase::Replaying));
+    bench.order(Command::Release { window: "stop".parse().unwrap(), cells: upstream("b") });
+    assert_eq!((bench.sent(), phase(&bench)), (vec![agency.0], Phase::Completed));
+    let act = bench.machine.windows()[0].releases[0].clone();
+    assert_eq!((act.by.as_str(), act.reason.as_str()), ("operator", "because"));
+}
+
+#[test]
+fn d16_a_row_that_ends_later_begins_its_replay_so_much_later_by_itself() {
+    let mut stop = window(Disposition::Hold);
+    let later = Selector { upstream: upstream("b").upstream, ..district("110102") };
+    let mut later = row(later, Disposition::Hold);
+    later.ends_at = Some(at("2022-08-15T08:00:00+08:00"));
+    stop.policy.push(later);
+    let mut bench = declared(stop);
+    bench.set("2022-08-13T10:00:00+08:00");
+    let first = bench.accepted(submission(cell("b", "filing.one"), 1, 1));
+    let mut delayed = cell("b", "filing.one");
+    delayed.district = "110102".parse().unwrap();
+    let delayed = bench.accepted(submission(delayed, 2, 2));
+    bench.set("2022-08-15T06:00:00+08:00");
+    (0..3).for_each(|_| bench.probe("b", true));
+    assert_eq!(bench.sent(), [first.0]);
+    bench.settle(Outcome::Applied(answer("ok")));
+    bench.set("2022-08-15T07:59:59+08:00");
+    (0..3).for_each(|_| bench.probe("b", true));
+    assert!(bench.sent().is_empty(), "what was proved before its own end does not count for it");
+    bench.set("2022-08-15T08:00:00+08:00");
+    (0..3).for_each(|_| bench.probe("b", true));
+    assert_eq!(bench.sent(), [delayed.0]);
+}
+
+#[test]
+fn nobody_closes_a_gate_for_longer_than_an_override_may_last() {
+    let mut bench = declared(window(Disposition::Hold));
+    let longest = bench.now.after(Duration::from_secs(7 * 24 * 3600));
+    let longer = longest.after(Duration::from_millis(1));
+    let cells = upstream("a");
+    let close = |until| Command::CloseGate { cells: cells.clone(), until };
+    let extend = |until| Command::ExtendGate { cells: cells.clone(), until };
+    let refused = bench.order(close(longer));
+    assert!(matches!(refused, Some(Reply::Invalid(Fault::Invalid(_)))), "{refused:?}");
+    assert!(bench.machine.overrides().is_empty());
+    assert!(matches!(bench.order(close(longest)), Some(Reply::Done(_))));
+    let refused = bench.order(extend(longer));
+    assert!(matches!(refused, Some(Reply::Invalid(Fault::Invalid(_)))), "{refused:?}");
+    assert_eq!(bench.machine.overrides()[0].until, longest);
+    bench.set("2022-08-12T17:00:01+08:00");
+    assert!(matches!(bench.order(extend(longer)), Some(Reply::Done(_))), "renewed a second later");
 }
 
 #[test]
