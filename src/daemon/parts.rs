@@ -177,7 +177,7 @@ pub(super) fn draw_mark() -> Result<Mark> {
 }
 
 /// The vault, and who signs in its name.
-pub(super) fn open_vault(config: &Config, last: Seq) -> Result<(FileVault, Signer)> {
+pub(super) fn open_vault(config: &Config, last: Seq) -> Result<(Arc<dyn Vault>, Arc<Signer>)> {
     let folder = &config.data.folder;
     // Keys made anew beside an old journal would open nothing and know no repeat.
     if last > Seq(0) && !folder.join("keys.sealed").exists() {
@@ -185,7 +185,7 @@ pub(super) fn open_vault(config: &Config, last: Seq) -> Result<(FileVault, Signe
     }
     let master = MasterKey::load_or_create(&config.data.master_key_file, folder)?;
     let signer = Signer::from_seed(&master.derived("policy signature"))?;
-    Ok((FileVault::open(folder, &master)?, signer))
+    Ok((Arc::new(FileVault::open(folder, &master)?), Arc::new(signer)))
 }
 
 pub(super) fn settings(config: &Config, options: &ServeOptions) -> Settings {

@@ -181,7 +181,6 @@ async fn serve(
     let (opened, accepted) = open_journal(&config, &options, clock.as_ref())?;
     let (vault, signer) =
         open_vault(&config, opened.last).context("the keys that seal payloads cannot be opened")?;
-    let vault: Arc<dyn Vault> = Arc::new(vault);
     let (upkeep, retirement) = (opened.upkeep.clone(), opened.retirement.clone());
     let (snapshots, reader) = (opened.snapshots.clone(), opened.reader.clone());
     let folding = settings(&config, &options);
@@ -205,7 +204,7 @@ async fn serve(
         pulse: started.pulse,
         reader,
         vault,
-        signer: Arc::new(signer),
+        signer,
         index: started.index,
         disk_reserve: started.disk_reserve,
         ready: Arc::new(AtomicBool::new(false)),

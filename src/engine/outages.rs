@@ -171,18 +171,20 @@ impl Machine {
     /// What the public rule for outages that nobody planned says of the businesses that go there.
     fn rule_of(&self, of: Option<&UpstreamName>) -> Option<DeadlineRule> {
         let rule = self.settings.outages.deadlines.clone()?;
-        let Some(upstream) = of else {
-            return Some(DeadlineRule { restart_of: Vec::new(), ..rule });
-        };
         let named = |line: &&Line| rule.business.iter().any(|one| one.matches(&line.business));
-        let mut business: Vec<BusinessPattern> = Vec::new();
+        let (mut business, mut restart_of) = (Vec::new(), Vec::new());
         for line in self.lines_of(of).filter(named) {
             let exact = BusinessPattern::Exact(line.business.clone());
             if !business.contains(&exact) {
                 business.push(exact);
             }
+            let parts = line.upstream_for.values().chain([&line.upstream]);
+            for part in parts.filter(|part| of.is_none_or(|of| of == *part)) {
+                if !restart_of.contains(part) {
+                    restart_of.push(part.clone());
+                }
+            }
         }
-        let restart_of = vec![upstream.clone()];
         (!business.is_empty()).then(|| DeadlineRule { business, restart_of, ..rule })
     }
 

@@ -346,7 +346,7 @@ fn rare(d: &mut Dice, kind: u8, transaction: Seq, at: Timestamp) -> Change {
         // A sample must not make a journal believe that its segments have left.
         26 => Change::Retired { before: Seq(1), at },
         27 => Change::ClockAccepted { by: d.text(), reason: d.text(), at },
-        29 => Change::IntakeStopped(Outage { began: at, ended: d.maybe(Dice::at), settled: true }),
+        31 => Change::IntakeStopped(Outage { began: at, ended: d.maybe(Dice::at), settled: true }),
         28 => {
             Change::AuditNoted { head: AuditHead { records: d.below(1 << 40), hash: d.text() }, at }
         }

@@ -341,6 +341,7 @@ fn only_looks(words: &[String]) -> bool {
         "check",
         "verify",
         "tail",
+        "at-risk",
         "status",
         "ledger",
         "check-config",

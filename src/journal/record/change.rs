@@ -102,7 +102,7 @@ pub(super) const FORWARDED: u8 = 25;
 pub(super) const RETIRED: u8 = 26;
 pub(super) const CLOCK_ACCEPTED: u8 = 27;
 pub(super) const AUDIT_NOTED: u8 = 28;
-pub(super) const INTAKE_STOPPED: u8 = 29;
+pub(super) const INTAKE_STOPPED: u8 = 31;
 
 /// The kinds' names, by their numbers.
 pub(super) const KIND_NAMES: [&str; 30] = [
