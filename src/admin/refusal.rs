@@ -82,6 +82,7 @@ impl Refusal {
                 Code::Malformed
                 | Code::Invalid
                 | Code::CredentialInPayload
+                | Code::AttachmentNotStored
                 | Code::IdempotencyKeyMissing
                 | Code::IdempotencyKeyReused
                 | Code::Unauthenticated
@@ -141,6 +142,7 @@ const fn how_to_find(sought: Sought) -> &'static str {
         Sought::Version => {
             "the last 100 versions of a window are kept: holdover window diff shows which there are"
         }
+        Sought::Attachment => "only its submitter finds it, by its digest",
         Sought::Closing => {
             "nothing was changed; name exactly the cells that were closed: holdover gate list shows \
              every closing"
@@ -191,6 +193,7 @@ const fn next_for_operators(code: Code) -> &'static str {
         Code::Malformed
         | Code::Invalid
         | Code::CredentialInPayload
+        | Code::AttachmentNotStored
         | Code::IdempotencyKeyMissing
         | Code::IdempotencyKeyReused
         | Code::NotFound
@@ -223,6 +226,7 @@ impl From<Fault> for Refusal {
             Fault::BeingReplaced => Code::BeingReplaced,
             Fault::OpenTicket => Code::OpenTicket,
             Fault::PolicyDemands(_) => Code::PolicyDemands,
+            Fault::Attachments(_) => Code::AttachmentNotStored,
             Fault::NotCovered(_) => Code::NotCovered,
             Fault::Invalid(_) => Code::Invalid,
             Fault::Full(_) => Code::DiskReserve,
@@ -347,6 +351,7 @@ mod tests {
                 Code::IdempotencyKeyMissing,
                 Code::IdempotencyKeyReused,
                 Code::CredentialInPayload,
+                Code::AttachmentNotStored,
                 Code::BusinessSuspended,
             ];
             let theirs = next.contains("same key") || next.contains("the operator");

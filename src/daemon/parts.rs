@@ -195,6 +195,9 @@ pub(super) fn settings(config: &Config, options: &ServeOptions) -> Settings {
         catalogue: config.catalogue.clone(),
         limits: Limits {
             open_transactions_max: size(config.limits.open_transactions_max),
+            institution_blob_bytes_max: config.attachments.institution_bytes_max,
+            blobs_max: config.attachments.files_max,
+            unnamed_blob_after: config.attachments.unnamed_after,
             deadlines_max: size(u64::from(config.limits.deadlines_max)),
             commit_records_max: config.journal.commit_records_max as usize,
             window_length_max: config.limits.window_length_max,
@@ -263,6 +266,7 @@ fn over_http(
         probe_path: upstream.probe.path.clone(),
         probe_expect: probe_expect(upstream),
         answer_bytes_max: size(upstream.answer_bytes_max),
+        takes_attachments: upstream.takes_attachments,
     });
     http.with_context(|| format!("upstream {name}"))
 }

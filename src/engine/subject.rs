@@ -49,6 +49,8 @@ impl Change {
             | Self::Retired { .. }
             | Self::ClockAccepted { .. }
             | Self::AuditNoted { .. }
+            | Self::BlobStored(_)
+            | Self::BlobsRemoved { .. }
             | Self::Totals(_)
             | Self::Carried(_)
             | Self::DeadlineCarried { .. } => None,
@@ -99,6 +101,8 @@ impl Change {
             | Self::Retired { .. }
             | Self::ClockAccepted { .. }
             | Self::AuditNoted { .. }
+            | Self::BlobStored(_)
+            | Self::BlobsRemoved { .. }
             | Self::Totals(_)
             | Self::Carried(_)
             | Self::DeadlineCarried { .. } => return None,

@@ -56,6 +56,8 @@ words!(
         OpenTicket = "open_ticket",
         /// Policy demands something that is missing.
         PolicyDemands = "policy_demands",
+        /// A file that is named is not stored.
+        AttachmentNotStored = "attachment_not_stored",
         /// The day is not covered by any stop.
         NotCovered = "not_covered",
         /// The calendar does not reach the year.
@@ -151,6 +153,12 @@ impl Code {
             Self::PolicyDemands => {
                 (422, "Policy demands something more", false, "add what is missing")
             }
+            Self::AttachmentNotStored => (
+                422,
+                "A named file is not stored",
+                false,
+                "upload each file that is named in errors, then send it again with the same key",
+            ),
             Self::NotCovered => (422, "No stop covers this day", false, "check the day"),
             Self::NoCalendar => {
                 (422, "The calendar does not know the year", false, "tell the operator")
@@ -421,6 +429,7 @@ impl Problem {
                 "check the name; GET /v1/windows lists what is planned"
             }
             Sought::Deadline => "check the number; GET /v1/deadlines lists what is registered",
+            Sought::Attachment => "upload it with PUT /v1/attachments/ and its digest",
             Sought::Closing => "name exactly the cells that were closed",
         };
         problem

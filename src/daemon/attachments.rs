@@ -1,0 +1,67 @@
+//! The stored files beside the engine: the store is made, compared with what the journal knows, and
+//! swept as long as the daemon runs.
+
+use super::clock::real_sleep;
+use super::parts::open_vault;
+use super::serve::Daemon;
+use super::tasks::Kind;
+use crate::config::Config;
+use crate::domain::ids::Seq;
+use crate::engine::change::file_name;
+use crate::engine::event::Event;
+use crate::engine::machine::Machine;
+use crate::engine::ports::Vault;
+use crate::journal::BlobStore;
+use crate::journal::files::RealFiles;
+use crate::telemetry::events;
+use anyhow::{Context, Result};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often some of the files are looked at for what nothing names: a million take four minutes.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// What seals, and the store in the data folder that uses it.
+pub(super) type Kept = (Arc<dyn Vault>, Arc<BlobStore>);
+
+/// Opens the keys, for a journal whose last record is `last`. The folder is not touched yet.
+pub(super) fn open(config: &Config, last: Seq) -> Result<Kept> {
+    let vault = open_vault(config, last).context("the keys that seal payloads cannot be opened")?;
+    let (vault, files) = (Arc::new(vault), Arc::new(RealFiles::new(&config.data.folder)));
+    let blobs = BlobStore::new(files, vault.clone(), config.journal.archive);
+    Ok((vault, Arc::new(blobs)))
+}
+
+/// Makes the folder where it is absent, puts away what the journal does not know, and tells what of
+/// that which it knows is missing. Before anything is stored; in quarantine nothing is touched.
+pub(super) fn settle(store: &BlobStore, machine: &Machine) -> Result<()> {
+    if machine.is_quarantined() {
+        return Ok(());
+    }
+    let known: BTreeSet<_> = machine.blobs().map(|blob| (blob.name, blob.file)).collect();
+    let settled = store.prepare().and_then(|()| store.settle(&known));
+    let settled = settled.context("the stored attachments cannot be looked at")?;
+    let missing = known.iter().filter(|(name, _)| settled.missing.contains(name));
+    let missing: Vec<String> = missing.map(|(name, file)| file_name(*name, *file)).collect();
+    events::attachments_settled(settled.put_away, &missing);
+    Ok(())
+}
+
+impl Daemon {
+    /// Has the engine forget, little by little, what nothing names any more.
+    pub(super) fn keep_the_attachments(&self) {
+        let engine = self.engine.clone();
+        self.tasks.keep_running(Kind::Upkeep, "attachments", move || {
+            let engine = engine.clone();
+            async move {
+                loop {
+                    engine.tell(Event::SweepBlobs).await;
+                    real_sleep(SWEEP_EVERY).await;
+                }
+                #[expect(unreachable_code, reason = "names the type of the error")]
+                std::io::Result::Ok(())
+            }
+        });
+    }
+}
