@@ -17,8 +17,8 @@ use crate::domain::state::State;
 use crate::engine::change::{Accepted, Change, Private};
 use crate::engine::event::Event;
 use crate::engine::ports::{
-    Answer, AppendError, Attached, BlobError, Blobs, Call, Clock, JournalReader, Later, ReadError,
-    SealError, Upstream, Vault,
+    Answer, AppendError, Attached, BlobError, Blobs, Call, Clock, JournalReader, LoadBlob,
+    ReadError, SealError, Upstream, Vault,
 };
 use crate::engine::run::{Handle, Outlet};
 use crate::engine::step::SendOrder;
@@ -50,9 +50,6 @@ pub struct Dispatch {
     /// Told of everything that has become durable.
     pub observer: Observer,
 }
-
-/// Reads a file when it is sent.
-type Loader = Arc<dyn Fn() -> Later<'static, Result<Bytes, BlobError>> + Send + Sync>;
 
 /// The engine's outlet: hands every effect to a task.
 pub struct DispatchOutlet(pub Arc<Dispatch>);
@@ -172,7 +169,7 @@ impl Dispatch {
         attached
     }
 
-    fn loader(&self, name: BlobName) -> Loader {
+    fn loader(&self, name: BlobName) -> LoadBlob {
         let (engine, blobs) = (self.engine.get().cloned(), self.blobs.clone());
         Arc::new(move || {
             let (engine, blobs) = (engine.clone(), blobs.clone());

@@ -339,6 +339,11 @@ pub(super) fn tell_damage(found: &[Damage]) {
     }
 }
 
+/// Tells which snapshots another one stands in for.
+pub(super) fn tell_skipped(skipped: &[Damage]) {
+    skipped.iter().for_each(|damage| events::snapshot_passed_over(&damage.file, damage.offset));
+}
+
 pub(super) fn tell_recovered(
     report: &journal::RecoveryReport,
     last: Seq,

@@ -13,7 +13,7 @@ use super::driven::{self, Due, DueSource};
 use super::observe::{Observer, Timed};
 use super::parts::{
     damage_out, draw_mark, intake_counters, observe, observed, open_audit, open_journal, settings,
-    size, speak_kafka, start_index, tell_damage, tell_recovered, upstreams,
+    size, speak_kafka, start_index, tell_damage, tell_recovered, tell_skipped, upstreams,
 };
 use super::reload::InForce;
 use super::service_manager::{self, Told, ToldSnapshot};
@@ -317,8 +317,7 @@ fn start_engine(
     let quarantined = machine.is_quarantined();
     tell_damage(&opened.report.damage);
     attachments::settle(blobs, &machine)?;
-    let skipped = &opened.report.snapshots_skipped;
-    skipped.iter().for_each(|damage| events::snapshot_passed_over(&damage.file, damage.offset));
+    tell_skipped(&opened.report.snapshots_skipped);
     let audit = open_audit(config, machine.audit_noted(), quarantined, now)?;
     // Before the commit that it is about.
     let accepted = accepted.map(|word| word.begin(&audit)).transpose()?;

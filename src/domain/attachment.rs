@@ -135,7 +135,7 @@ impl FromStr for Digest {
         }
         let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
         for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = digit(*high).ok_or(NoDigest)? << 4 | digit(*low).ok_or(NoDigest)?;
+            *byte = (digit(*high).ok_or(NoDigest)? << 4) | digit(*low).ok_or(NoDigest)?;
         }
         Ok(Self(bytes))
     }

@@ -10,7 +10,7 @@
 //! everything that named it has been final for as long as things are kept. One that was never named
 //! goes when `unnamed_after` has passed.
 
-use super::change::{Accepted, Blob, Change};
+use super::change::{Blob, Change};
 use super::event::{AttachmentFault, Done, Fault, NamedFile, Reply, Submission};
 use super::machine::Machine;
 use super::step::{Decision, Effect};
@@ -61,21 +61,19 @@ impl Blobs {
         }
     }
 
-    /// The record `seq` names what `accepted` does.
-    pub(super) fn name(&mut self, seq: Seq, accepted: &Accepted) {
-        for name in &accepted.blobs {
-            if let Some(blob) = self.known.get_mut(name) {
-                blob.named = blob.named.max(Some(seq));
+    /// Folds what `change`, the record `seq`, says of files. Of every other change it says nothing.
+    pub(super) fn apply(&mut self, seq: Seq, change: &Change) {
+        if let Change::Accepted(accepted) | Change::Forwarded { accepted, .. } = change {
+            for name in &accepted.blobs {
+                if let Some(blob) = self.known.get_mut(name) {
+                    blob.named = blob.named.max(Some(seq));
+                }
             }
+        } else if let Change::BlobStored(blob) = change {
+            self.insert(blob.clone());
+        } else if let Change::BlobsRemoved { names, .. } = change {
+            names.iter().for_each(|name| self.remove(*name));
         }
-    }
-
-    pub(super) fn apply_stored(&mut self, blob: &Blob) {
-        self.insert(blob.clone());
-    }
-
-    pub(super) fn apply_removed(&mut self, names: &[BlobName]) {
-        names.iter().for_each(|name| self.remove(*name));
     }
 
     /// Each as the change that stores it.

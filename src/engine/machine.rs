@@ -279,6 +279,7 @@ impl Machine {
         if self.quarantined && !self.fits(change) {
             return;
         }
+        self.blobs.apply(seq, change);
         match change {
             Change::Started { epoch, mark, .. } => {
                 self.epoch = self.epoch.max(*epoch);
@@ -352,10 +353,7 @@ impl Machine {
             Change::DeadlineTold { business, extension, cause, at, .. } => {
                 self.note_told(business, extension, cause, *at);
             }
-            // Where it is read is the journal's business.
-            Change::Forwarded { accepted, .. } => self.blobs.name(seq, accepted),
-            Change::BlobStored(blob) => self.blobs.apply_stored(blob),
-            Change::BlobsRemoved { names, .. } => self.blobs.apply_removed(names),
+            Change::Forwarded { .. } | Change::BlobStored(_) | Change::BlobsRemoved { .. } => {}
             Change::Retired { before, .. } => self.begins = self.begins.max(*before),
             Change::ClockAccepted { at, .. } => self.set_time(*at),
             Change::AuditNoted { head, .. } => self.audit = Some(head.clone()),
@@ -438,7 +436,6 @@ impl Machine {
             let entry = KeyEntry { transaction: seq, fingerprint: accepted.fingerprint };
             self.recent.insert(accepted.key_hash, entry);
         }
-        self.blobs.name(seq, accepted);
         self.books.accept(accepted.amount);
         if let Some(extension) = &accepted.told.deadline {
             self.note_told(&accepted.cell.business, extension, "accepted", accepted.at);

@@ -382,6 +382,9 @@ pub trait BlobReader: Send {
     fn next(&mut self) -> Result<Option<Bytes>, BlobError>;
 }
 
+/// Reads a file when it is about to be sent.
+pub type LoadBlob = Arc<dyn Fn() -> Later<'static, Result<Bytes, BlobError>> + Send + Sync>;
+
 /// A file that goes to the core before its transaction. `Debug` shows nothing of it.
 #[derive(Clone)]
 pub struct Attached {
@@ -390,7 +393,7 @@ pub struct Attached {
     /// What it is; `None` where it is not stored here, so that only its digest is told.
     pub content: Option<Content>,
     /// Reads it, where it is stored.
-    pub load: Option<Arc<dyn Fn() -> Later<'static, Result<Bytes, BlobError>> + Send + Sync>>,
+    pub load: Option<LoadBlob>,
 }
 
 /// What a core said, as plain bytes and as they are stored. `Debug` shows no body.

@@ -167,17 +167,7 @@ pub fn verify_on(files: &dyn Files, archive: bool) -> Result<VerifyReport, OpenE
     for first in numbers(".keys") {
         report.run(files, first)?;
     }
-    for (file, bytes, damage) in blobs::check(files, &files_said)? {
-        report.files.push(FileReport {
-            file,
-            kind: FileKind::Attachment,
-            bytes,
-            records: 0,
-            synced_up_to: None,
-            damage: damage.into_iter().collect(),
-            tail: None,
-        });
-    }
+    report.attachments(files, &files_said)?;
     for up_to in snapshots {
         let name = snapshot_name(up_to);
         let bytes = files.open(&name)?.length()?;
@@ -295,6 +285,21 @@ impl VerifyReport {
             tail: tail.filter(|_| next.is_none()),
         });
         Ok(Seq(end))
+    }
+
+    fn attachments(&mut self, files: &dyn Files, said: &Expected) -> io::Result<()> {
+        for (file, bytes, damage) in blobs::check(files, said)? {
+            self.files.push(FileReport {
+                file,
+                kind: FileKind::Attachment,
+                bytes,
+                records: 0,
+                synced_up_to: None,
+                damage: damage.into_iter().collect(),
+                tail: None,
+            });
+        }
+        Ok(())
     }
 
     fn run(&mut self, files: &dyn Files, first: Seq) -> io::Result<()> {

@@ -83,6 +83,8 @@ words!(
 
 const ASK_WHEN_RESTORED: &str = "do not send it under a new key, the transaction is known; ask \
     again, with the same key, when the operators have restored the record";
+const UPLOAD_THEN_SEND: &str =
+    "upload each file that is named in errors, then send it again with the same key";
 const SEND_WHEN_RESTORED: &str =
     "send it again with the same key when the operators have restored the records";
 
@@ -153,12 +155,9 @@ impl Code {
             Self::PolicyDemands => {
                 (422, "Policy demands something more", false, "add what is missing")
             }
-            Self::AttachmentNotStored => (
-                422,
-                "A named file is not stored",
-                false,
-                "upload each file that is named in errors, then send it again with the same key",
-            ),
+            Self::AttachmentNotStored => {
+                (422, "A named file is not stored", false, UPLOAD_THEN_SEND)
+            }
             Self::NotCovered => (422, "No stop covers this day", false, "check the day"),
             Self::NoCalendar => {
                 (422, "The calendar does not know the year", false, "tell the operator")

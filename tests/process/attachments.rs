@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const BOUND: Duration = Duration::from_secs(120);
@@ -129,17 +130,21 @@ fn what_was_acknowledged_survives_kills_in_the_middle_of_uploads_and_nothing_els
     let mut sent: Vec<Vec<u8>> = Vec::new();
     for round in 0..6u64 {
         let daemon = site.start();
+        let count_told = AtomicUsize::new(0);
         let told: Vec<(Vec<u8>, bool)> = std::thread::scope(|scope| {
             let uploaders: Vec<_> = (0..4u64)
                 .map(|number| {
                     let mut client = hall(&site, &daemon);
+                    let count_told = &count_told;
                     scope.spawn(move || {
                         let mut told = Vec::new();
                         for count in 0.. {
                             let file = pdf(300_000, 1 + round * 10_000 + number * 1_000 + count);
                             let answer = put(&mut client, &file);
                             let is_over = answer.is_err();
-                            told.push((file, answer.is_ok_and(|answer| answer.status == 201)));
+                            let is_told = answer.is_ok_and(|answer| answer.status == 201);
+                            count_told.fetch_add(usize::from(is_told), Ordering::SeqCst);
+                            told.push((file, is_told));
                             if is_over {
                                 return told;
                             }
@@ -148,7 +153,11 @@ fn what_was_acknowledged_survives_kills_in_the_middle_of_uploads_and_nothing_els
                     })
                 })
                 .collect();
-            std::thread::sleep(Duration::from_millis(120 + 37 * round));
+            // Four are under way at any time; somewhere among them it dies.
+            let wanted = 3 + round as usize;
+            wait_for("uploads", BOUND, || {
+                (count_told.load(Ordering::SeqCst) >= wanted).then_some(())
+            });
             daemon.kill();
             uploaders.into_iter().flat_map(|uploader| uploader.join().unwrap()).collect()
         });
