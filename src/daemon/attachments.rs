@@ -42,9 +42,8 @@ pub(super) fn settle(store: &BlobStore, machine: &Machine) -> Result<()> {
     let known: BTreeSet<_> = machine.blobs().map(|blob| (blob.name, blob.file)).collect();
     let settled = store.prepare().and_then(|()| store.settle(&known));
     let settled = settled.context("the stored attachments cannot be looked at")?;
-    let missing = known.iter().filter(|(name, _)| settled.missing.contains(name));
-    let missing: Vec<String> = missing.map(|(name, file)| file_name(*name, *file)).collect();
-    events::attachments_settled(settled.put_away, &missing);
+    let missing = settled.missing.into_iter().map(|(name, file)| file_name(name, file));
+    events::attachments_settled(settled.put_away, &missing.collect::<Vec<_>>());
     Ok(())
 }
 

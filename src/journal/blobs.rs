@@ -77,7 +77,7 @@ pub struct Settled {
     /// Files that nobody knows, and temporary ones, that were put away.
     pub put_away: u64,
     /// Files that are known and not there.
-    pub missing: Vec<BlobName>,
+    pub missing: Vec<(BlobName, u64)>,
 }
 
 impl BlobStore {
@@ -118,7 +118,7 @@ impl BlobStore {
         }
         settled.put_away += strangers.len() as u64;
         self.leave(&strangers)?;
-        settled.missing = known.difference(&found).map(|(name, _)| *name).collect();
+        settled.missing = known.difference(&found).copied().collect();
         Ok(settled)
     }
 }

@@ -169,7 +169,7 @@ fn a_start_puts_away_what_nobody_knows_and_tells_what_is_missing() {
         let absent = name(&store, CODE, 9);
         let known = BTreeSet::from([(kept.name, kept.file), (absent, 5)]);
         let settled = store.settle(&known).unwrap();
-        assert_eq!(settled, Settled { put_away: 2, missing: vec![absent] });
+        assert_eq!(settled, Settled { put_away: 2, missing: vec![(absent, 5)] });
         assert_eq!(store.read(&kept).unwrap().as_ref(), b"kept");
         assert!(matches!(store.read(&unknown), Err(BlobError::Missing)));
         let left = folder.path().join(ARCHIVE).join(place(&unknown));
