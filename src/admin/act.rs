@@ -196,6 +196,7 @@ pub(super) fn shortly(done: &Done) -> Value {
             serde_json::json!({ "registered": registered })
         }
         Done::Dates(told) => serde_json::json!({ "told": told }),
+        Done::Blob(new) => serde_json::json!({ "new": new }),
         Done::Gates(gates) => serde_json::json!({ "cells": gates.len() }),
         Done::Transaction(seq, state) => {
             serde_json::json!({ "transaction": seq.0, "state": state.as_str() })

@@ -154,6 +154,13 @@ fn step<const N: usize>(
     Step { record: record.0, at, what: what.to_owned(), details }
 }
 
+fn resolver(by: ResolvedBy, person: Option<&str>) -> String {
+    match by {
+        ResolvedBy::Asking => "asking".to_owned(),
+        ResolvedBy::Person => person.unwrap_or_default().to_owned(),
+    }
+}
+
 fn tell(numbers: &Numbers, seq: Seq, change: &Change, out: &mut TransactionOut) -> Option<Step> {
     let id = |seq: &Seq| numbers.transaction(*seq).to_string();
     Some(match change {
@@ -169,11 +176,7 @@ fn tell(numbers: &Numbers, seq: Seq, change: &Change, out: &mut TransactionOut) 
         }
         Change::Resolved { settlement, by, person, reason, at, .. } => {
             let (word, mut details) = settle(settlement, *at, out);
-            let by = match by {
-                ResolvedBy::Asking => "asking".to_owned(),
-                ResolvedBy::Person => person.clone().unwrap_or_default(),
-            };
-            details.insert("by".to_owned(), by);
+            details.insert("by".to_owned(), resolver(*by, person.as_deref()));
             details.extend(reason.clone().map(|reason| ("reason".to_owned(), reason)));
             Step { record: seq.0, at: Some(*at), what: format!("resolved_{word}"), details }
         }
@@ -230,6 +233,8 @@ fn tell(numbers: &Numbers, seq: Seq, change: &Change, out: &mut TransactionOut) 
         | Change::Retired { .. }
         | Change::ClockAccepted { .. }
         | Change::AuditNoted { .. }
+        | Change::BlobStored(_)
+        | Change::BlobsRemoved { .. }
         | Change::Carried(_)
         | Change::DeadlineCarried { .. } => return None,
     })

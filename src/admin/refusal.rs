@@ -97,6 +97,7 @@ impl Refusal {
                 Code::Malformed
                 | Code::Invalid
                 | Code::CredentialInPayload
+                | Code::AttachmentNotStored
                 | Code::IdempotencyKeyMissing
                 | Code::IdempotencyKeyReused
                 | Code::Unauthenticated
@@ -160,6 +161,7 @@ const fn how_to_find(sought: Sought) -> &'static str {
             "it was approved or rejected, has lapsed, or a restart has forgotten it: holdover \
              proposal list shows what waits; have it proposed again"
         }
+        Sought::Attachment => "only its submitter finds it, by its digest",
         Sought::Closing => {
             "nothing was changed; name exactly the cells that were closed: holdover gate list shows \
              every closing"
@@ -210,6 +212,7 @@ const fn next_for_operators(code: Code) -> &'static str {
         Code::Malformed
         | Code::Invalid
         | Code::CredentialInPayload
+        | Code::AttachmentNotStored
         | Code::IdempotencyKeyMissing
         | Code::IdempotencyKeyReused
         | Code::NotFound
@@ -243,6 +246,7 @@ impl From<Fault> for Refusal {
             Fault::BeingReplaced => Code::BeingReplaced,
             Fault::OpenTicket => Code::OpenTicket,
             Fault::PolicyDemands(_) => Code::PolicyDemands,
+            Fault::Attachments(_) => Code::AttachmentNotStored,
             Fault::NotCovered(_) => Code::NotCovered,
             Fault::Invalid(_) => Code::Invalid,
             Fault::Full(_) => Code::DiskReserve,
@@ -376,6 +380,7 @@ mod tests {
                 Code::IdempotencyKeyMissing,
                 Code::IdempotencyKeyReused,
                 Code::CredentialInPayload,
+                Code::AttachmentNotStored,
                 Code::BusinessSuspended,
             ];
             let theirs = next.contains("same key") || next.contains("the operator");

@@ -3,7 +3,8 @@
 //!
 //! The list holds what is not final, ticketed ones included; a final one is found by its id. Asked
 //! for what has not been told (`told=false`), it holds what was pre-accepted, final or not.
-//! Nothing private is shown: payloads, insured persons and core answers stay sealed.
+//! Nothing private is shown but the paper that is kept at a counter, for whoever must find it: payloads,
+//! insured persons and core answers stay sealed.
 
 use super::act::{Act, carry_out, unexpected};
 use super::guard::Caller;
@@ -11,13 +12,16 @@ use super::history::Unread;
 use super::look::{self, Wanted};
 use super::refusal::Refusal;
 use super::text::{self, Reasoned};
-use super::types::{Page, ResultTold, TransactionChanged, TransactionDetail, TransactionOut};
+use super::types::{
+    Page, Paper, ResultTold, TransactionChanged, TransactionDetail, TransactionOut,
+};
 use super::{State, history};
 use crate::domain::gate::GateState;
 use crate::domain::ids::{Business, District, InstitutionCode, Seq, UpstreamName};
 use crate::domain::numbers::Numbers;
 use crate::domain::state::State as Standing;
 use crate::domain::time::Now;
+use crate::engine::change::Change;
 use crate::engine::event::{Command, Done, Sought};
 use crate::engine::machine::Machine;
 use crate::engine::search::{Among, Glance};
@@ -145,16 +149,34 @@ pub(super) async fn show(
         (Ok(changes), _) => changes,
         // It is known all the same, and whoever is to decide on it must see it.
         (Err(Unread::Damaged(where_)), Some(transaction)) => {
-            let detail =
-                TransactionDetail { transaction, history: Vec::new(), damaged: Some(where_) };
-            return Ok(Json(detail));
+            let (history, paper) = (Vec::new(), Vec::new());
+            let damaged = Some(where_);
+            return Ok(Json(TransactionDetail { transaction, history, paper, damaged }));
         }
         (Err(unread), _) => return Err(unread.into()),
     };
     let (told_by_journal, history) = history::fold(&state.numbers, seq, &changes)
         .ok_or_else(|| Problem::not_found(Sought::Transaction))?;
     let transaction = known.unwrap_or(told_by_journal);
-    Ok(Json(TransactionDetail { transaction, history, damaged: None }))
+    let paper = paper(&state, &changes);
+    Ok(Json(TransactionDetail { transaction, history, paper, damaged: None }))
+}
+
+/// The paper that the accept record at the head of `changes` tells of; none where what is sealed in
+/// it cannot be opened any more.
+fn paper(state: &State, changes: &[(Seq, Change)]) -> Vec<Paper> {
+    let Some((_, Change::Accepted(accepted))) = changes.first() else { return Vec::new() };
+    match state.vault.open(&accepted.institution, &accepted.sealed) {
+        Ok(private) => private
+            .paper
+            .into_iter()
+            .map(|paper| Paper { kind: paper.kind, sheets: paper.sheets, shelf: paper.shelf })
+            .collect(),
+        Err(error) => {
+            tracing::warn!(%error, "what is sealed of a transaction cannot be opened");
+            Vec::new()
+        }
+    }
 }
 
 pub(super) async fn told(
@@ -200,9 +222,12 @@ pub(super) async fn order<B: Reasoned>(
             state: standing,
             audit_head,
         })),
-        Done::Window(_) | Done::Gates(_) | Done::Ticket(..) | Done::Dates(_) | Done::Cases(_) => {
-            Err(unexpected())
-        }
+        Done::Window(_)
+        | Done::Gates(_)
+        | Done::Ticket(..)
+        | Done::Dates(_)
+        | Done::Cases(_)
+        | Done::Blob(_) => Err(unexpected()),
     }
 }
 

@@ -463,9 +463,23 @@ pub struct TransactionDetail {
     pub transaction: TransactionOut,
     /// What happened to it, oldest first.
     pub history: Vec<Step>,
+    /// The paper that is kept at the counter for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paper: Vec<Paper>,
     /// Where its record is damaged: the file to restore. Its history cannot be told then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damaged: Option<String>,
+}
+
+/// Paper that is kept at the counter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paper {
+    /// What it is.
+    pub kind: String,
+    /// How many sheets.
+    pub sheets: u32,
+    /// The number of the shelf that it lies on.
+    pub shelf: String,
 }
 
 /// One thing that happened to a transaction.

@@ -62,6 +62,7 @@ fn exit_of_shared(code: Code) -> Exit {
         Code::Malformed
         | Code::Invalid
         | Code::CredentialInPayload
+        | Code::AttachmentNotStored
         | Code::IdempotencyKeyMissing
         | Code::MethodNotAllowed
         | Code::BodyTooLarge

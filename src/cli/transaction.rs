@@ -228,6 +228,11 @@ async fn show(run: &Run, id: TransactionId) -> Result<Exit, Failure> {
         if let Some(damage) = &detail.damaged {
             text.push_str(&format!("{:<12} {}\n", "damaged", plain(damage)));
         }
+        for paper in &detail.paper {
+            let (kind, shelf) = (plain(&paper.kind), plain(&paper.shelf));
+            let sheets = paper.sheets;
+            text.push_str(&format!("{:<12} {kind}, {sheets} sheets, shelf {shelf}\n", "paper"));
+        }
         for step in &detail.history {
             let at = step.at.map_or_else(|| "-".to_owned(), |at| run.client.shown(at));
             let value = |v: &str| v.parse().map_or_else(|_| plain(v), |at| run.client.shown(at));

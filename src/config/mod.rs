@@ -4,6 +4,7 @@
 //! `check` holds the rules about windows, `planned` is recurring stops and service hours,
 //! `difference` is what sets two of them apart. Nothing here starts, opens or connects anything.
 
+mod attachments;
 mod attributes;
 mod check;
 mod difference;

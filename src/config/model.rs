@@ -2,6 +2,7 @@
 //!
 //! What each setting is for stands beside its default in `config/default.toml`.
 
+use crate::domain::attachment::Format;
 use crate::domain::calendar::Calendar;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::consent::Deed;
@@ -34,6 +35,8 @@ pub struct Config {
     pub limits: Limits,
     /// What holds for every institution.
     pub institutions: Institutions,
+    /// Files that submissions name.
+    pub attachments: Attachments,
     /// Brokers of Kafka to begin with, as `host:port`; none where there is no Kafka.
     pub kafka_brokers: Vec<String>,
     /// Submissions from Kafka, where there are any.
@@ -179,6 +182,23 @@ pub struct Institutions {
     pub burst_requests: u32,
 }
 
+/// Files that submissions name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachments {
+    /// One file's bytes.
+    pub bytes_max: u64,
+    /// Bytes that are kept for one institution.
+    pub institution_bytes_max: u64,
+    /// Files that are kept.
+    pub files_max: u64,
+    /// How long one stays that no transaction names.
+    pub unnamed_after: Duration,
+    /// For a file to arrive.
+    pub upload_timeout: Duration,
+    /// What may be uploaded at all.
+    pub formats: Vec<Format>,
+}
+
 /// Submissions from topics of Kafka.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IntakeKafka {
@@ -220,6 +240,8 @@ pub struct Upstream {
     pub settle_time: Duration,
     /// Whether it tells what became of a transaction.
     pub answers_questions: bool,
+    /// Whether it is sent the files that a transaction names.
+    pub takes_attachments: bool,
     /// The longest answer that is read.
     pub answer_bytes_max: u64,
     /// The probe.

@@ -1,5 +1,6 @@
 //! From the merged files to the model: types, ranges, and the rules between keys.
 
+use super::attachments::{read_attachments, read_rules};
 use super::attributes::{read_attributes, read_open_from};
 use super::model::{
     Approval, Config, Data, Index, Institutions, IntakeKafka, Journal, Limits, Listen, Log,
@@ -67,6 +68,7 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
     let cache_bytes = index.number("cache_bytes", MIB..=64 * GIB);
     index.finish();
     let institutions = read_institutions(root.section("institutions"));
+    let attachments = read_attachments(root.section("attachments"));
     let (kafka_brokers, intake_kafka) = read_kafka(&mut root);
     let publish_kafka = read_publishing(&mut root, &kafka_brokers, intake_kafka.as_ref());
     let retry = read_retry(root.section("retry"));
@@ -108,6 +110,7 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
         index: Index { cache_bytes },
         limits,
         institutions,
+        attachments,
         kafka_brokers,
         intake_kafka,
         publish_kafka,
@@ -387,6 +390,7 @@ fn read_upstream(name: &str, mut r: Reader<'_>, brokers: &[String]) -> Option<Up
         concurrency: r.number("concurrency", 1..=10_000),
         settle_time: r.duration("settle_time", MS..=7 * DAY),
         answers_questions: r.flag("answers_questions"),
+        takes_attachments: r.flag("takes_attachments"),
         answer_bytes_max: r.number("answer_bytes_max", KIB..=64 * MIB),
         probe: Probe {
             path: r.text("probe_path"),
@@ -455,6 +459,10 @@ fn check_url(r: &Reader<'_>, url: &str) {
 
 fn check_upstream(r: &Reader<'_>, u: &Upstream) {
     let quoted = |d: Duration| Some(format!("\"{}\"", show_duration(d)));
+    if u.takes_attachments && matches!(u.way, Way::Kafka { .. }) {
+        let why = "over Kafka digests go alone, in a header; leave it out";
+        r.error("takes_attachments", Some("true".to_owned()), why);
+    }
     if u.connect_timeout > u.answer_timeout {
         r.error("connect_timeout", quoted(u.connect_timeout), "must not be above answer_timeout");
     }
@@ -526,6 +534,7 @@ fn read_line(
         }
     }
     let attributes = read_attributes(&mut r);
+    let attachments = read_rules(&mut r);
     let mut line = Line {
         title_zh: r.text("title_zh"),
         title_en: r.text("title_en"),
@@ -545,6 +554,7 @@ fn read_line(
         upstream_for,
         order_group: group,
         normal: normal?,
+        attachments: attachments?,
         attributes,
     };
     if line.order_group.is_empty() {

@@ -7,22 +7,25 @@
 use super::clock::Stopwatch;
 use super::observe::Observer;
 use super::tasks::{Kind, Tasks};
+use crate::domain::attachment::Format;
 use crate::domain::cell::Cell;
 use crate::domain::gate::GateState;
-use crate::domain::ids::{AttemptNo, InstitutionCode, Seq, TransactionId, UpstreamName};
+use crate::domain::ids::{AttemptNo, BlobName, InstitutionCode, Seq, TransactionId, UpstreamName};
 use crate::domain::numbers::Numbers;
 use crate::domain::outcome::{DoubtReason, Finding, Outcome, TransientReason};
 use crate::domain::state::State;
 use crate::engine::change::{Accepted, Change, Private};
 use crate::engine::event::Event;
 use crate::engine::ports::{
-    Answer, AppendError, Call, Clock, JournalReader, ReadError, SealError, Upstream, Vault,
+    Answer, AppendError, Attached, BlobError, Blobs, Call, Clock, JournalReader, LoadBlob,
+    ReadError, SealError, Upstream, Vault,
 };
 use crate::engine::run::{Handle, Outlet};
 use crate::engine::step::SendOrder;
 use crate::telemetry::events;
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
@@ -34,6 +37,8 @@ pub struct Dispatch {
     pub upstreams: HashMap<UpstreamName, Arc<dyn Upstream>>,
     /// Where records are read from.
     pub reader: Arc<dyn JournalReader>,
+    /// The files that transactions name.
+    pub blobs: Arc<dyn Blobs>,
     /// Opens what was stored sealed, and seals answers.
     pub vault: Arc<dyn Vault>,
     /// The time.
@@ -69,6 +74,16 @@ impl Outlet for DispatchOutlet {
             async move { dispatch.question(transaction, &upstream, &institution).await },
             move || lost.tell(Event::Found { transaction, finding: Finding::NoAnswer }),
         );
+    }
+
+    fn blobs_left(&mut self, files: Vec<(BlobName, u64)>) {
+        let dispatch = self.0.clone();
+        // What is left for any reason goes at the next start.
+        self.0.tasks.spawn(Kind::Upkeep, "blobs-left", async move {
+            let (blobs, count) = (dispatch.blobs.clone(), files.len());
+            let left = tokio::task::spawn_blocking(move || blobs.leave(&files)).await;
+            events::attachments_left(count, left.map_err(io::Error::other).flatten());
+        });
     }
 
     fn gate_turned(&mut self, cell: &Cell, to: GateState) {
@@ -125,6 +140,7 @@ impl Dispatch {
             received_from_person_at: accepted.received_from_person_at,
             credential,
             payload: private.payload.clone(),
+            attachments: self.attached(&accepted, &private),
         };
         let may_start = || {
             order.gate.load(Ordering::SeqCst) == order.epoch
@@ -135,6 +151,43 @@ impl Dispatch {
             events::called_while_closed(self.id(order.transaction), &order.cell.upstream);
         }
         outcome
+    }
+
+    /// The files that a transaction names, each once, to be read when they are sent.
+    fn attached(&self, accepted: &Accepted, private: &Private) -> Vec<Attached> {
+        let mut attached: Vec<Attached> = Vec::new();
+        for named in &private.attachments {
+            let Ok(digest) = named.digest.parse() else { continue };
+            if attached.iter().any(|one| one.digest == digest) {
+                continue;
+            }
+            let name = self.vault.blob_name(&accepted.institution, &digest);
+            let content = Format::of_name(&named.name).map(Format::content);
+            let load = accepted.blobs.contains(&name).then(|| self.loader(name));
+            attached.push(Attached { digest, content, load });
+        }
+        attached
+    }
+
+    fn loader(&self, name: BlobName) -> LoadBlob {
+        let (engine, blobs) = (self.engine.get().cloned(), self.blobs.clone());
+        Arc::new(move || {
+            let (engine, blobs) = (engine.clone(), blobs.clone());
+            Box::pin(async move {
+                let known = match engine {
+                    Some(engine) => engine.read(move |m, _| m.blob(name).cloned()).await,
+                    None => None,
+                };
+                let ended = || io::Error::other("the engine has ended");
+                let blob = known.ok_or_else(ended)?.ok_or(BlobError::Missing)?;
+                let file = blob.file_name();
+                let read = tokio::task::spawn_blocking(move || blobs.read(&blob));
+                let read = read.await.map_err(io::Error::other)?;
+                read.inspect_err(|error| {
+                    events::attachment_unreadable(&file, error, error.is_damage());
+                })
+            })
+        })
     }
 
     /// The record and the private part of an accepted transaction. The read is of pages that

@@ -4,6 +4,7 @@
 //! tasks, and the order of stopping. No rule of the product lives here.
 
 pub mod accept_clock;
+mod attachments;
 pub mod clock;
 pub mod dispatch;
 pub mod driven;

@@ -109,6 +109,8 @@ impl Observer {
             | Change::StillInDoubt { .. }
             | Change::Forwarded { .. }
             | Change::AuditNoted { .. }
+            | Change::BlobStored(_)
+            | Change::BlobsRemoved { .. }
             | Change::Retired { .. }
             | Change::ProvisionalDecided { .. }
             | Change::Ticketed { .. }
@@ -151,6 +153,7 @@ pub fn standing(machine: &Machine, now: Now) -> Standing {
         windows: windows.map(|(window, phase)| (phase, window.stretch())).collect(),
         replays: replays(machine, now.wall),
         open_max: machine.limits().open_transactions_max as u64,
+        attachments: (machine.blobs_used().files, machine.blobs_used().bytes),
         deadlines: deadlines.registered,
         deadline_at_risk: deadlines.at_risk,
     }

@@ -177,7 +177,7 @@ pub(super) fn draw_mark() -> Result<Mark> {
 }
 
 /// The vault, and who signs in its name.
-pub(super) fn open_vault(config: &Config, last: Seq) -> Result<(Arc<dyn Vault>, Arc<Signer>)> {
+pub(super) fn open_vault(config: &Config, last: Seq) -> Result<(Arc<FileVault>, Arc<Signer>)> {
     let folder = &config.data.folder;
     // Keys made anew beside an old journal would open nothing and know no repeat.
     if last > Seq(0) && !folder.join("keys.sealed").exists() {
@@ -198,6 +198,9 @@ pub(super) fn settings(config: &Config, options: &ServeOptions) -> Settings {
         catalogue: config.catalogue.clone(),
         limits: Limits {
             open_transactions_max: size(config.limits.open_transactions_max),
+            institution_blob_bytes_max: config.attachments.institution_bytes_max,
+            blobs_max: config.attachments.files_max,
+            unnamed_blob_after: config.attachments.unnamed_after,
             deadlines_max: size(u64::from(config.limits.deadlines_max)),
             commit_records_max: config.journal.commit_records_max as usize,
             window_length_max: config.limits.window_length_max,
@@ -268,6 +271,7 @@ fn over_http(
         probe_query: upstream.probe.query.clone().map(Into::into),
         probe_expect: probe_expect(upstream),
         answer_bytes_max: size(upstream.answer_bytes_max),
+        takes_attachments: upstream.takes_attachments,
     });
     http.with_context(|| format!("upstream {name}"))
 }
@@ -338,6 +342,11 @@ pub(super) fn tell_damage(found: &[Damage]) {
         let records = if damage.lost().is_some() { damage.records.max(1) } else { 0 };
         telemetry::events::records_damaged(&damage.file, damage.offset, &damage.message(), records);
     }
+}
+
+/// Tells which snapshots another one stands in for.
+pub(super) fn tell_skipped(skipped: &[Damage]) {
+    skipped.iter().for_each(|damage| events::snapshot_passed_over(&damage.file, damage.offset));
 }
 
 pub(super) fn tell_recovered(

@@ -6,13 +6,14 @@
 //! No rule of the product lives here; only here is anything constructed.
 
 use super::accept_clock::{Acceptance, ClockWord};
+use super::attachments;
 use super::clock::{Stopwatch, real_sleep};
 use super::dispatch::{Dispatch, DispatchOutlet};
 use super::driven::{self, Due, DueSource};
 use super::observe::{Observer, Timed};
 use super::parts::{
-    damage_out, draw_mark, intake_counters, observe, observed, open_audit, open_journal,
-    open_vault, settings, size, speak_kafka, start_index, tell_damage, tell_recovered, upstreams,
+    damage_out, draw_mark, intake_counters, observe, observed, open_audit, open_journal, settings,
+    size, speak_kafka, start_index, tell_damage, tell_recovered, tell_skipped, upstreams,
 };
 use super::reload::InForce;
 use super::service_manager::{self, Told, ToldSnapshot};
@@ -36,7 +37,7 @@ use crate::engine::run::{self, Handle, Pulse};
 use crate::index::Index;
 use crate::intake;
 use crate::intake::tally::Tally;
-use crate::journal::{self, Opened};
+use crate::journal::{self, BlobStore, Opened};
 use crate::telemetry::events;
 use crate::telemetry::metrics::Metrics;
 use crate::web::access::KeyFile;
@@ -147,6 +148,7 @@ pub(super) struct Daemon {
     pub(super) reader: Arc<dyn JournalReader>,
     pub(super) vault: Arc<dyn Vault>,
     signer: Arc<Signer>,
+    pub(super) blobs: Arc<BlobStore>,
     pub(super) index: Index,
     pub(super) disk_reserve: Arc<AtomicBool>,
     pub(super) ready: Arc<AtomicBool>,
@@ -179,12 +181,11 @@ async fn serve(
     let (metrics, log) = observe(&config, clock.is_virtual())?;
     service_manager::starting("opening the journal");
     let (opened, accepted) = open_journal(&config, &options, clock.as_ref())?;
-    let (vault, signer) =
-        open_vault(&config, opened.last).context("the keys that seal payloads cannot be opened")?;
+    let kept = attachments::open(&config, opened.last)?;
     let (upkeep, retirement) = (opened.upkeep.clone(), opened.retirement.clone());
     let (snapshots, reader) = (opened.snapshots.clone(), opened.reader.clone());
     let folding = settings(&config, &options);
-    let started = start_engine(&config, &options, (opened, accepted), &vault, &clock, &tasks)?;
+    let started = start_engine(&config, &options, (opened, accepted), &kept, &clock, &tasks)?;
     let audit = started.audit;
     end_acceptance(started.accepted, &audit, &started.engine).await?;
     let topics = config.intake_kafka.as_ref().map_or(0, |kafka| kafka.topics.len());
@@ -203,8 +204,9 @@ async fn serve(
         numbers: started.numbers,
         pulse: started.pulse,
         reader,
-        vault,
-        signer,
+        vault: kept.vault,
+        signer: kept.signer,
+        blobs: kept.blobs,
         index: started.index,
         disk_reserve: started.disk_reserve,
         ready: Arc::new(AtomicBool::new(false)),
@@ -224,6 +226,7 @@ async fn serve(
     if !daemon.quarantined {
         daemon.keep_snapshots(snapshots.clone(), folding);
         daemon.keep_retention(retirement);
+        daemon.keep_the_attachments();
         daemon.declare_configured_windows().await?;
     }
     let acts = TaskTracker::new();
@@ -295,7 +298,7 @@ fn start_engine(
     config: &Config,
     options: &ServeOptions,
     (opened, accepted): (Opened, Option<Acceptance>),
-    vault: &Arc<dyn Vault>,
+    attachments::Kept { vault, blobs, .. }: &attachments::Kept,
     clock: &Arc<dyn Clock>,
     tasks: &Tasks,
 ) -> Result<Started> {
@@ -317,9 +320,8 @@ fn start_engine(
     tell_recovered(&opened.report, opened.last, &machine, &recovered, (now, watch.elapsed()));
     let quarantined = machine.is_quarantined();
     tell_damage(&opened.report.damage);
-    for damage in &opened.report.snapshots_skipped {
-        events::snapshot_passed_over(&damage.file, damage.offset);
-    }
+    attachments::settle(blobs, &machine)?;
+    tell_skipped(&opened.report.snapshots_skipped);
     let audit = open_audit(config, machine.audit_noted(), quarantined, now)?;
     // Before the commit that it is about.
     let accepted = accepted.map(|word| word.begin(&audit)).transpose()?;
@@ -337,6 +339,7 @@ fn start_engine(
         numbers: numbers.clone(),
         upstreams: upstreams.clone(),
         reader: opened.reader.clone(),
+        blobs: blobs.clone(),
         vault: vault.clone(),
         clock: clock.clone(),
         tasks: tasks.clone(),
@@ -546,6 +549,9 @@ impl Daemon {
             engine: self.engine.clone(),
             journal: self.reader.clone(),
             vault: self.vault.clone(),
+            blobs: self.blobs.clone(),
+            attachment_formats: self.config.attachments.formats.clone(),
+            transfers: intake::attachments::Transfers::default(),
             listing: Arc::new(self.index.clone()),
             catalogue: Arc::new(self.config.catalogue.clone()),
             keys,
@@ -555,6 +561,10 @@ impl Daemon {
             limits: intake::Limits {
                 body: BodyLimits { bytes_max: size(limits.submission_bytes_max), timeout },
                 batch: BodyLimits { bytes_max: size(limits.batch_bytes_max), timeout },
+                attachment: BodyLimits {
+                    bytes_max: size(self.config.attachments.bytes_max),
+                    timeout: self.config.attachments.upload_timeout,
+                },
                 batch_lines_max: usize::try_from(limits.batch_lines_max).unwrap_or(usize::MAX),
                 wait_max: self.config.listen.wait_max,
                 ..intake::Limits::default()

@@ -3,8 +3,10 @@
 use super::kinds::Kind;
 use super::population::Population;
 use super::schedule::{Flaw, Post, Twist};
+use crate::domain::attachment::Digest;
 use crate::domain::money::format_fen;
 use crate::domain::time::{Timestamp, Zone};
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -23,6 +25,8 @@ pub struct Request {
     pub wait: Option<u32>,
     /// The body.
     pub body: String,
+    /// The files that it names, which are uploaded first.
+    pub files: Vec<Bytes>,
 }
 
 /// The request of `post`.
@@ -57,6 +61,7 @@ pub fn request(post: &Post, city: &Population) -> Request {
         key: (flaw != Some(Flaw::NoKey)).then(|| post.key.clone()),
         wait: post.kind.waits().then_some(WAIT_SECONDS),
         body,
+        files: report_file(post).into_iter().collect(),
     }
 }
 
@@ -76,7 +81,29 @@ pub fn resettlement(
         key: Some(key),
         wait: original.kind.waits().then_some(WAIT_SECONDS),
         body: Value::Object(body).to_string(),
+        files: report_file(original).into_iter().collect(),
     }
+}
+
+/// The bytes of a report file.
+const REPORT_BYTES: usize = 52_311;
+
+/// The report file (an xls) that `post` brings, where it has not forgotten it.
+fn report_file(post: &Post) -> Option<Bytes> {
+    if post.kind != Kind::SpecialCase || post.twist == Twist::NoReportFile {
+        return None;
+    }
+    let mut file = b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1".to_vec();
+    file.extend_from_slice(format!("case {}", post.person).as_bytes());
+    file.resize(REPORT_BYTES, 0);
+    Some(file.into())
+}
+
+/// The digest of a file, as it is named.
+#[must_use]
+pub fn digest_of(file: &[u8]) -> Digest {
+    let hash = ring::digest::digest(&ring::digest::SHA256, file);
+    Digest::new(hash.as_ref().first_chunk().copied().unwrap_or_default())
 }
 
 /// The body that registers a case without a transaction.
@@ -129,9 +156,9 @@ fn submission(post: &Post, city: &Population) -> Map<String, Value> {
     }
     if post.kind == Kind::SpecialCase {
         put("ground", json!(format!("special_case:SC-{}", post.person)));
-        if post.twist != Twist::NoReportFile {
-            let digest = format!("sha256:{:064x}", post.person + 1);
-            put("attachments", json!([{"name": "report.xls", "digest": digest, "bytes": 52_311}]));
+        if let Some(file) = report_file(post) {
+            let (digest, bytes) = (digest_of(&file).to_string(), file.len());
+            put("attachments", json!([{"name": "report.xls", "digest": digest, "bytes": bytes}]));
         }
     }
     put("payload", json!({"line": post.kind.line().0, "case": post.key}));

@@ -4,7 +4,7 @@
 //! says nothing, and 429, 503 and 507 say "later". Everything else is an answer. Pauses between
 //! tries are real time: they are the client's patience, not part of the story.
 
-use super::bodies::Request;
+use super::bodies::{Request, digest_of};
 use crate::daemon::clock::{Stopwatch, real_sleep};
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -89,7 +89,27 @@ impl Http {
         tokio::time::timeout(TRY_MAX, talk).await.context("no answer in time")?
     }
 
-    /// Posts a submission until it is answered.
+    /// Uploads a file until it is stored.
+    ///
+    /// # Errors
+    /// When nobody stores it within the client's patience.
+    async fn upload(&self, door: Door<'_>, file: &Bytes) -> anyhow::Result<()> {
+        let url = format!("{}/v1/attachments/{}", door.base, digest_of(file));
+        let headers = [("authorization", format!("Bearer {}", door.key))];
+        let patience = Stopwatch::start();
+        loop {
+            match self.once(Method::PUT, &url, &headers, file.clone()).await {
+                Ok((status, _)) if status.is_success() => return Ok(()),
+                Ok((status, _)) if !is_later(status) => bail!("a file was answered {status}"),
+                Ok(_) | Err(_) if patience.elapsed() > PATIENCE => {
+                    bail!("a file was not stored within {} s", PATIENCE.as_secs());
+                }
+                Ok(_) | Err(_) => real_sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// Posts a submission until it is answered; the files that it names first.
     ///
     /// # Errors
     /// When nobody answers within the client's patience.
@@ -109,6 +129,9 @@ impl Http {
         }
         if let Some(wait) = request.wait {
             headers.push(("prefer", format!("wait={wait}")));
+        }
+        for file in &request.files {
+            self.upload(door, file).await?;
         }
         let body = Bytes::from(request.body.clone());
         let patience = Stopwatch::start();

@@ -163,7 +163,7 @@ impl Run {
             "by": "counter 3",
             "reason": "the person chose so at the counter",
         });
-        let request = Request { key: None, wait: None, body: body.to_string() };
+        let request = Request { key: None, wait: None, body: body.to_string(), files: Vec::new() };
         let answer = self.http.post(self.submitter(submitter), &path, &request).await?;
         if !answer.status.is_success() {
             self.finding(&path, format!("answered {}: {}", answer.status, answer.body));

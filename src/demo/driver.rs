@@ -345,7 +345,7 @@ impl Run {
         let path = format!("/v1/transactions/{}/withdraw", receipt.id);
         let submitter = self.submitter(self.posts[post as usize].submitter);
         let body = serde_json::json!({"reason": "the person has changed their mind"});
-        let request = Request { key: None, wait: None, body: body.to_string() };
+        let request = Request { key: None, wait: None, body: body.to_string(), files: Vec::new() };
         let answer = self.http.post(submitter, &path, &request).await?;
         if !answer.status.is_success() {
             self.finding(&path, format!("answered {}: {}", answer.status, answer.body));
@@ -356,7 +356,7 @@ impl Run {
     async fn register(&mut self, number: usize) -> anyhow::Result<()> {
         let planned = &self.schedule.registrations[number];
         let body = registration(DATED, planned.original, &planned.reference);
-        let request = Request { key: None, wait: None, body };
+        let request = Request { key: None, wait: None, body, files: Vec::new() };
         let submitter = self.submitter(planned.submitter);
         let answer = self.http.post(submitter, "/v1/deadlines", &request).await?;
         if !answer.status.is_success() {

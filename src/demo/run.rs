@@ -280,6 +280,8 @@ fn settings(
     for core in cores {
         set(&["upstream", &core.name, "base_url"], text(core.base_url.clone()));
     }
+    // Report files go to the agencies' core.
+    set(&["upstream", "agency", "takes_attachments"], toml::Value::Boolean(true));
     // Long enough for the first district's release to fall into it.
     set(&["upstream", "agency", "ramp"], text("20m".to_owned()));
     set(&["upstream", "agency", "ramp_from_per_second"], toml::Value::Integer(20));

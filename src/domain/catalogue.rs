@@ -3,6 +3,7 @@
 //! It comes from configuration (`config/default.toml`); nothing in the code knows a business by
 //! name. A *line* is one business and one operation.
 
+use super::attachment::Rules;
 use super::cell::{Cell, Channel, Class, Operation, Selector, words};
 use super::ids::{Business, District, Label, UpstreamName};
 use super::policy::Disposition;
@@ -126,6 +127,8 @@ pub struct Line {
     pub open_from: Option<Timestamp>,
     /// From when on what the core applied counts.
     pub takes_effect: TakesEffect,
+    /// What it takes of files.
+    pub attachments: Rules,
     /// Its attributes, by name.
     pub attributes: BTreeMap<String, Attribute>,
 }

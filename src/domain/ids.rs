@@ -332,6 +332,11 @@ pub struct KeyHash(pub u128);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub u64);
 
+/// A keyed hash (cut to 128 bits) of institution and digest: the name of a stored file. Equal files
+/// of two institutions have two names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlobName(pub u128);
+
 /// A keyed hash of institution, visit (else insured person) and order group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OrderingKey(pub u128);

@@ -4,6 +4,7 @@
 
 #![warn(missing_docs)]
 
+pub mod attachment;
 pub mod calendar;
 pub mod catalogue;
 pub mod cell;

@@ -24,6 +24,8 @@ words!(
         RecordDamaged = "record_damaged",
         /// The disk did not give the stored record; no byte was sent.
         RecordUnreadable = "record_unreadable",
+        /// The core did not take a file that belongs to it; the transaction itself was not sent.
+        AttachmentRefused = "attachment_refused",
     }
 );
 

@@ -318,6 +318,26 @@ impl Window {
         (start.civil(self.zone).date()..=last).contains(&day)
     }
 
+    /// Whether the stop of `cell` is over at `now` and what happened at `at` fell into it: from the
+    /// planned start to the actual restart, or, where things were let through, to the planned end.
+    #[must_use]
+    pub fn had_stopped(&self, cell: &Cell, at: Timestamp, now: Timestamp) -> bool {
+        let ends = self.policy.iter().filter_map(|row| row.ends_at);
+        // Most windows are long over, and nothing was changed in them since.
+        if ends.fold(self.planned.end.max(self.changed_at), Timestamp::max) <= at {
+            return false;
+        }
+        let Some((_, row)) = self.row_for(cell) else { return false };
+        let Some(disposition) = row.disposition.filter(|d| *d != Disposition::Pass) else {
+            return false;
+        };
+        let planned = self.interval_of(row);
+        let by_plan = (disposition.passes() && planned.end <= now).then_some(planned.end);
+        let restored = self.restored_at(cell).filter(|restored| *restored <= now);
+        let ended = if self.cancelled_at.is_some() { None } else { restored.or(by_plan) };
+        ended.is_some_and(|ended| planned.start <= at && at < ended)
+    }
+
     /// The row that is in force for new submissions of `cell` at `now`.
     #[must_use]
     pub fn row_in_force(&self, cell: &Cell, now: Timestamp) -> Option<(u32, &Row)> {

@@ -3,12 +3,13 @@
 //! The journal encodes them in its own shape (`journal/record.rs`). The state of the engine is
 //! the fold of all changes in order. A snapshot is a shorter list of changes with the same fold.
 
+use crate::domain::attachment::Content;
 use crate::domain::cell::Cell;
 use crate::domain::deadline::Extension;
 use crate::domain::gate::{Health, Outage, Override};
 use crate::domain::ids::{
-    AttemptNo, Business, Fingerprint, IdempotencyKey, InstitutionCode, InsuredHash, KeyHash, Mark,
-    OrderingKey, Seq, UpstreamName,
+    AttemptNo, BlobName, Business, Fingerprint, IdempotencyKey, InstitutionCode, InsuredHash,
+    KeyHash, Mark, OrderingKey, Seq, UpstreamName, WindowId,
 };
 use crate::domain::ledger::Entry;
 use crate::domain::money::Money;
@@ -50,6 +51,9 @@ pub struct Private {
     pub attributes: std::collections::BTreeMap<String, String>,
     /// The attachments.
     pub attachments: Vec<Attachment>,
+    /// Paper kept at the counter. Older records have not said it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paper: Vec<Paper>,
     /// The payload, byte for byte as it came. Not part of the JSON form.
     #[serde(skip)]
     pub payload: Bytes,
@@ -73,6 +77,51 @@ pub struct Attachment {
     pub bytes: u64,
 }
 
+/// Paper that is kept at the counter for a case.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paper {
+    /// What it is.
+    pub kind: String,
+    /// How many sheets.
+    pub sheets: u32,
+    /// The number of the shelf that it lies on.
+    pub shelf: String,
+}
+
+/// A file that is stored for an institution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blob {
+    /// Its name.
+    pub name: BlobName,
+    /// Which file of that name: one that was uploaded again, or removed and uploaded, is another.
+    pub file: u64,
+    /// Whose it is.
+    pub institution: InstitutionCode,
+    /// Its size.
+    pub bytes: u64,
+    /// What its first bytes show it to be.
+    pub content: Content,
+    /// When it was stored.
+    pub at: Timestamp,
+    /// The last record that names it, if any does.
+    pub named: Option<Seq>,
+}
+
+impl Blob {
+    /// The name of its file in the folder of stored files.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        file_name(self.name, self.file)
+    }
+}
+
+/// The name, in the folder of stored files, of `file` of `name`.
+#[must_use]
+pub fn file_name(name: BlobName, file: u64) -> String {
+    format!("{:032x}-{file:016x}", name.0)
+}
+
 /// What the receipt said; with the rest of [`Accepted`] it rebuilds the receipt to the byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
@@ -94,6 +143,8 @@ pub struct Told {
     pub deadline_final: bool,
     /// Whether it was told as kept, although policy lets it through: its gate was not open.
     pub kept: bool,
+    /// The window that had stopped its business when it happened, and is over.
+    pub incurred_in: Option<WindowId>,
 }
 
 /// A transaction, as accepted. Its identity is the sequence of this change.
@@ -131,6 +182,8 @@ pub struct Accepted {
     pub needs_credential: bool,
     /// Whether it falls to a ticket when it surely cannot be sent, and until when it is tried.
     pub ticket_after: Option<Timestamp>,
+    /// The stored files that it names.
+    pub blobs: Vec<BlobName>,
     /// What its receipt said.
     pub told: Told,
     /// Everything private.
@@ -427,6 +480,15 @@ pub enum Change {
         /// When it was noted.
         at: Timestamp,
     },
+    /// A file was stored; one of the same name is replaced.
+    BlobStored(Blob),
+    /// Stored files were removed that nothing names any more.
+    BlobsRemoved {
+        /// Their names.
+        names: Vec<BlobName>,
+        /// When.
+        at: Timestamp,
+    },
 
     // What follows stands only in snapshots.
     /// The counters of a snapshot.
@@ -469,7 +531,9 @@ impl Change {
             | Self::DeadlineTold { at, .. }
             | Self::Forwarded { at, .. }
             | Self::Retired { at, .. }
+            | Self::BlobsRemoved { at, .. }
             | Self::AuditNoted { at, .. } => Some(*at),
+            Self::BlobStored(blob) => Some(blob.at),
             Self::StillInDoubt { .. }
             | Self::ClockAccepted { .. }
             | Self::OverridesSet(_)
@@ -620,6 +684,7 @@ impl Accepted {
             self_contained: true,
             needs_credential: false,
             ticket_after: None,
+            blobs: Vec::new(),
             told: Told {
                 disposition: Disposition::Hold,
                 advice: Advice::None,
@@ -630,6 +695,7 @@ impl Accepted {
                 deadline: None,
                 deadline_final: false,
                 kept: false,
+                incurred_in: None,
             },
             sealed: Sealed { algorithm: 1, key_id: 1, bytes: bytes::Bytes::new() },
         }

@@ -1,15 +1,16 @@
 //! What can happen to the engine, and what it answers.
 
 use super::adjust::Adjustable;
-use super::change::{Accepted, AuditHead, Case, Private, TurnedAway};
+use super::change::{Accepted, AuditHead, Blob, Case, Private, TurnedAway};
 use super::ports::Answer;
+use crate::domain::attachment::Content;
 use crate::domain::cell::{Cell, Selector};
 use crate::domain::consent::Deed;
 use crate::domain::deadline::Computed;
 use crate::domain::gate::{GateState, Probe};
 use crate::domain::ids::{
-    AttemptNo, Business, Fingerprint, InstitutionCode, InsuredHash, KeyHash, OrderingKey, Seq,
-    UpstreamName, WindowId,
+    AttemptNo, BlobName, Business, Fingerprint, InstitutionCode, InsuredHash, KeyHash, OrderingKey,
+    Seq, UpstreamName, WindowId,
 };
 use crate::domain::money::Money;
 use crate::domain::outcome::{Finding, Outcome};
@@ -62,6 +63,8 @@ pub struct Submission {
     pub covers_from: Option<CivilDate>,
     /// Whether it carries a report file.
     pub has_report_file: bool,
+    /// The files that it names, in order.
+    pub files: Vec<NamedFile>,
     /// Whether the institution opted in to credit.
     pub credit: bool,
     /// What the catalogue's line says.
@@ -91,6 +94,28 @@ impl fmt::Debug for Submission {
     }
 }
 
+/// A file that a submission names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NamedFile {
+    /// Its name, if it is stored.
+    pub name: BlobName,
+    /// The size that the submission says.
+    pub bytes: u64,
+    /// What the end of its name says that it is.
+    pub content: Option<Content>,
+}
+
+/// What is wrong with a file that a submission names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttachmentFault {
+    /// It is not stored.
+    NotStored,
+    /// What is stored has another size.
+    OtherSize,
+    /// What is stored is of another kind than its name says.
+    OtherContent,
+}
+
 /// What a submission takes from its line of the catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LineFacts {
@@ -104,6 +129,8 @@ pub struct LineFacts {
     pub queued: bool,
     /// See `Line::live_limit`.
     pub live_limit: Duration,
+    /// Whether the files that it names must be stored.
+    pub files_stored: bool,
 }
 
 /// An operator's command. The author comes from the credential, the reason from the operator.
@@ -315,6 +342,17 @@ pub enum Event {
         /// What was given.
         original: Deadline,
     },
+    /// A file is durable and not known yet.
+    StoreBlob {
+        /// Where the answer goes.
+        reply: ReplyTo,
+        /// The file; `at` and `named` are set by the engine.
+        blob: Blob,
+        /// The file of the same name that it is to replace, because that is damaged.
+        replaces: Option<u64>,
+    },
+    /// Time to forget stored files that nothing names any more.
+    SweepBlobs,
     /// The audit log is durable up to here.
     AuditNoted(AuditHead),
     /// Submissions are turned away because the disk has no more than its reserve.
@@ -412,6 +450,8 @@ pub enum Done {
     Ticket(Seq, TicketState),
     /// So many dates were told.
     Dates(u64),
+    /// Whether this file is the one that is stored now; one of its name was before, where not.
+    Blob(bool),
     /// Of each case, in order, its number, whether it was known, and its date.
     Cases(Vec<Result<RegisteredCase, Fault>>),
 }
@@ -454,6 +494,8 @@ pub enum Sought {
     Deadline,
     /// A proposal that waits for a second person.
     Proposal,
+    /// A stored file.
+    Attachment,
 }
 
 impl fmt::Display for Sought {
@@ -471,6 +513,7 @@ impl fmt::Display for Sought {
             Self::Closing => "override of exactly these cells",
             Self::Deadline => "registered deadline of that name",
             Self::Proposal => "proposal of that number that still waits",
+            Self::Attachment => "attachment of that digest",
         })
     }
 }
@@ -507,6 +550,9 @@ pub enum Fault {
          close or resettle it, then cancel what has been applied"
     )]
     OpenTicket,
+    /// Files that it names are not as it says; by their places.
+    #[error("{} of the attachments cannot be taken", .0.len())]
+    Attachments(Vec<(usize, AttachmentFault)>),
     /// The submission lacks something that policy demands.
     #[error("{0}")]
     PolicyDemands(&'static str),

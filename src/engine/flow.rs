@@ -761,7 +761,8 @@ impl Machine {
             | TransientReason::NotFound
             | TransientReason::ByPerson
             | TransientReason::RecordDamaged
-            | TransientReason::RecordUnreadable => {
+            | TransientReason::RecordUnreadable
+            | TransientReason::AttachmentRefused => {
                 let random = jitter(transaction, failures);
                 self.settings.retry.delay(failures + 1, retry_after, random)
             }

@@ -5,6 +5,7 @@
 //! changes and applies them here. What is *not* folded stands under "this process only" below
 //! and may be lost at any time without breaking a promise.
 
+use super::blobs::Blobs;
 use super::change::{Accepted, AuditHead, Carried, Case, Change, Facts, Settlement, Totals};
 use super::clock::Watch;
 use super::deadlines::Dated;
@@ -147,6 +148,7 @@ pub struct Machine {
     /// The end of the audit log as it was noted last.
     pub(super) audit: Option<AuditHead>,
     pub(super) live: LiveSet,
+    pub(super) blobs: Blobs,
     pub(super) cells: Vec<CellSlot>,
     pub(super) cell_ids: HashMap<Arc<Cell>, u32>,
     pub(super) institutions: Vec<InstitutionCode>,
@@ -232,6 +234,7 @@ impl Machine {
             turned_away: 0,
             audit: None,
             live: LiveSet::new(),
+            blobs: Blobs::default(),
             cells: Vec::new(),
             cell_ids: HashMap::new(),
             institutions: Vec::new(),
@@ -293,6 +296,7 @@ impl Machine {
         if self.quarantined && !self.fits(change) {
             return;
         }
+        self.blobs.apply(seq, change);
         match change {
             Change::Started { epoch, mark, .. } => {
                 self.epoch = self.epoch.max(*epoch);
@@ -367,8 +371,7 @@ impl Machine {
             Change::DeadlineTold { business, extension, cause, at, .. } => {
                 self.note_told(business, extension, cause, *at);
             }
-            // Only where it is read has changed, which is the journal's business.
-            Change::Forwarded { .. } => {}
+            Change::Forwarded { .. } | Change::BlobStored(_) | Change::BlobsRemoved { .. } => {}
             Change::Retired { before, .. } => self.begins = self.begins.max(*before),
             Change::ClockAccepted { at, .. } => self.set_time(*at),
             Change::AuditNoted { head, .. } => self.audit = Some(head.clone()),
@@ -618,7 +621,8 @@ impl Machine {
                     | TransientReason::NotFound
                     | TransientReason::ByPerson
                     | TransientReason::RecordDamaged
-                    | TransientReason::RecordUnreadable => true,
+                    | TransientReason::RecordUnreadable
+                    | TransientReason::AttachmentRefused => true,
                 };
                 let live = self.live.get_mut(slot);
                 live.failures = live.failures.saturating_add(u16::from(counts));

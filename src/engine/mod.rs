@@ -23,6 +23,7 @@
 #![warn(missing_docs)]
 
 pub mod adjust;
+pub mod blobs;
 mod cells;
 pub mod change;
 pub mod clock;

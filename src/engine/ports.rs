@@ -1,10 +1,11 @@
 //! What the engine needs from the world. Adapters implement these; the engine never names one.
 
-use super::change::{Change, Private, Sealed};
+use super::change::{Blob, Change, Private, Sealed};
 use super::clock::Doubt;
+use crate::domain::attachment::{Content, Digest};
 use crate::domain::ids::{
-    AttemptNo, Fingerprint, IdempotencyKey, InstitutionCode, InsuredHash, KeyHash, OrderingKey,
-    Seq, TransactionId,
+    AttemptNo, BlobName, Fingerprint, IdempotencyKey, InstitutionCode, InsuredHash, KeyHash,
+    OrderingKey, Seq, TransactionId,
 };
 use crate::domain::outcome::{Finding, Outcome};
 use crate::domain::state::State;
@@ -14,6 +15,7 @@ use std::fmt;
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::pin::Pin;
+use std::sync::Arc;
 
 /// Why a commit failed. None of these was acknowledged to anybody.
 #[derive(Debug, thiserror::Error)]
@@ -203,6 +205,8 @@ pub trait Vault: Send + Sync {
         subject: &str,
         group: &str,
     ) -> OrderingKey;
+    /// The name under which an institution's file is stored.
+    fn blob_name(&self, institution: &InstitutionCode, digest: &Digest) -> BlobName;
     /// The hash of a reference to an insured person.
     fn insured(&self, insured: &str) -> InsuredHash;
 
@@ -259,6 +263,139 @@ pub enum SealError {
     Io(#[from] std::io::Error),
 }
 
+/// Why a stored file cannot be kept or had.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// It is not there.
+    #[error("the file is missing")]
+    Missing,
+    /// It is not what was written.
+    #[error("the file is damaged at byte {0}")]
+    Damaged(u64),
+    /// There is no room for it.
+    #[error("the disk is full: {0}")]
+    Full(std::io::Error),
+    /// The disk did not answer, or no key could be had.
+    #[error("the file cannot be read or written: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl BlobError {
+    /// Whether the file is lost, until a person restores it.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Missing | Self::Damaged(_))
+    }
+}
+
+impl From<SealError> for BlobError {
+    fn from(error: SealError) -> Self {
+        match error {
+            // Its key was destroyed, which was to erase it.
+            SealError::NoKey(_) => Self::Missing,
+            SealError::Damaged => Self::Damaged(0),
+            SealError::Io(error) => Self::Io(error),
+        }
+    }
+}
+
+/// The files that submissions name, sealed on the disk. Which of them are known is the engine's;
+/// every call blocks.
+pub trait Blobs: Send + Sync {
+    /// Begins a file. Nothing has its name before [`BlobWriter::finish`]; where the writer is
+    /// dropped, nothing is left.
+    ///
+    /// # Errors
+    /// See [`BlobError`].
+    fn create(
+        &self,
+        institution: &InstitutionCode,
+        at: Timestamp,
+        name: BlobName,
+    ) -> Result<Box<dyn BlobWriter>, BlobError>;
+
+    /// Opens a file to be read.
+    ///
+    /// # Errors
+    /// See [`BlobError`].
+    fn open(&self, blob: &Blob) -> Result<Box<dyn BlobReader>, BlobError>;
+
+    /// Puts files away that are known no longer. One that is not there has gone before.
+    ///
+    /// # Errors
+    /// The disk's; what is left goes at the next start.
+    fn leave(&self, files: &[(BlobName, u64)]) -> std::io::Result<()>;
+
+    /// Removes a file that was never known.
+    ///
+    /// # Errors
+    /// The disk's; what is left goes at the next start.
+    fn discard(&self, file: (BlobName, u64)) -> std::io::Result<()>;
+
+    /// Reads a file to its end, which proves that it is whole.
+    ///
+    /// # Errors
+    /// See [`BlobError`].
+    fn check(&self, blob: &Blob) -> Result<(), BlobError> {
+        let (mut reader, mut bytes) = (self.open(blob)?, 0);
+        while let Some(next) = reader.next()? {
+            bytes += next.len() as u64;
+        }
+        if bytes == blob.bytes { Ok(()) } else { Err(BlobError::Damaged(0)) }
+    }
+
+    /// Reads a whole file.
+    ///
+    /// # Errors
+    /// See [`BlobError`].
+    fn read(&self, blob: &Blob) -> Result<Bytes, BlobError> {
+        let mut all = Vec::with_capacity(usize::try_from(blob.bytes).unwrap_or_default());
+        let mut reader = self.open(blob)?;
+        while let Some(bytes) = reader.next()? {
+            all.extend_from_slice(&bytes);
+        }
+        if all.len() as u64 == blob.bytes { Ok(all.into()) } else { Err(BlobError::Damaged(0)) }
+    }
+}
+
+/// A file that is being written.
+pub trait BlobWriter: Send {
+    /// Writes the next bytes.
+    ///
+    /// # Errors
+    /// See [`BlobError`]; the writer is of no further use then.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError>;
+
+    /// Makes the file durable and gives it its name; which file of that name it is.
+    ///
+    /// # Errors
+    /// See [`BlobError`]; what is left, if anything, nobody knows, and goes at the next start.
+    fn finish(self: Box<Self>) -> Result<u64, BlobError>;
+}
+
+/// A file that is being read.
+pub trait BlobReader: Send {
+    /// The next bytes; `None` after the last, which proves that the file is whole.
+    ///
+    /// # Errors
+    /// See [`BlobError`].
+    fn next(&mut self) -> Result<Option<Bytes>, BlobError>;
+}
+
+/// Reads a file when it is about to be sent.
+pub type LoadBlob = Arc<dyn Fn() -> Later<'static, Result<Bytes, BlobError>> + Send + Sync>;
+
+/// A file that goes to the core before its transaction. `Debug` shows nothing of it.
+#[derive(Clone)]
+pub struct Attached {
+    /// Its digest.
+    pub digest: Digest,
+    /// What it is; `None` where it is not stored here, so that only its digest is told.
+    pub content: Option<Content>,
+    /// Reads it, where it is stored.
+    pub load: Option<LoadBlob>,
+}
+
 /// What a core said, as plain bytes and as they are stored. `Debug` shows no body.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -302,6 +439,8 @@ pub struct Call {
     pub credential: Option<Bytes>,
     /// The payload, byte for byte.
     pub payload: Bytes,
+    /// The files that it names.
+    pub attachments: Vec<Attached>,
 }
 
 impl fmt::Debug for Call {

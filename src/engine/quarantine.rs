@@ -66,7 +66,8 @@ impl Machine {
             | Event::Withdraw { reply, .. }
             | Event::CloseTicket { reply, .. }
             | Event::RegisterDeadline { reply, .. }
-            | Event::CheckDeadline { reply, .. } => (reply, no()),
+            | Event::CheckDeadline { reply, .. }
+            | Event::StoreBlob { reply, .. } => (reply, no()),
             Event::Settled { .. }
             | Event::Found { .. }
             | Event::Probed { .. }
@@ -74,6 +75,7 @@ impl Machine {
             | Event::Retire { .. }
             | Event::AuditNoted(_)
             | Event::NoRoom
+            | Event::SweepBlobs
             | Event::Adjusted(_)
             | Event::Tick
             | Event::Stop => return,
@@ -119,6 +121,8 @@ fn needs(change: &Change) -> Option<(Seq, Needs)> {
         | Change::Retired { .. }
         | Change::ClockAccepted { .. }
         | Change::AuditNoted { .. }
+        | Change::BlobStored(_)
+        | Change::BlobsRemoved { .. }
         | Change::Totals(_)
         | Change::Carried(_)
         | Change::DeadlineCarried { .. } => return None,

@@ -9,7 +9,7 @@
 //! Answers to reads wait for the sync like all others, so that nobody sees a state that a crash
 //! could take back.
 
-use super::change::{Case, Change};
+use super::change::{Blob, Case, Change};
 use super::clock::BelievedClock;
 use super::event::{Event, Order, Reply, ReplyTo, Submission};
 use super::machine::Machine;
@@ -18,7 +18,7 @@ use super::settings::sabotaged;
 use super::step::{Decision, Effect, SendOrder};
 use crate::domain::cell::Cell;
 use crate::domain::gate::GateState;
-use crate::domain::ids::{Business, InstitutionCode, Seq, UpstreamName};
+use crate::domain::ids::{BlobName, Business, InstitutionCode, Seq, UpstreamName};
 use crate::domain::state::State;
 use crate::domain::term::Deadline;
 use crate::domain::ticket::TicketState;
@@ -70,6 +70,8 @@ pub trait Outlet: Send {
     fn send(&mut self, order: SendOrder);
     /// Asks about a transaction.
     fn ask(&mut self, transaction: Seq, upstream: UpstreamName, institution: InstitutionCode);
+    /// Stored files are known no longer: puts them away.
+    fn blobs_left(&mut self, files: Vec<(BlobName, u64)>);
     /// A gate turned.
     fn gate_turned(&mut self, cell: &Cell, to: GateState);
     /// A transaction came into a final state, or became a dead letter.
@@ -127,6 +129,7 @@ enum Performance {
     Deliver(Delivery),
     Send(Box<SendOrder>),
     Ask(Seq, UpstreamName, InstitutionCode),
+    BlobsLeft(Vec<(BlobName, u64)>),
     GateTurned(Arc<Cell>, GateState),
     Arrived(Seq, Arc<Cell>, State),
 }
@@ -271,6 +274,7 @@ impl Worker {
                 Effect::Ask { transaction, upstream, institution } => {
                     performances.push(Performance::Ask(transaction, upstream, institution));
                 }
+                Effect::BlobsLeft(files) => performances.push(Performance::BlobsLeft(files)),
                 Effect::GateTurned { cell, to } => {
                     performances.push(Performance::GateTurned(cell, to));
                 }
@@ -323,6 +327,7 @@ impl Worker {
                 Performance::Ask(transaction, upstream, institution) => {
                     self.outlet.ask(transaction, upstream, institution);
                 }
+                Performance::BlobsLeft(files) => self.outlet.blobs_left(files),
                 Performance::GateTurned(cell, to) => self.outlet.gate_turned(&cell, to),
                 Performance::Arrived(transaction, cell, state) => {
                     self.outlet.arrived(transaction, &cell, state);
@@ -424,6 +429,11 @@ impl Handle {
             reason,
         })
         .await
+    }
+
+    /// Makes a stored file known; see [`Event::StoreBlob`].
+    pub async fn store_blob(&self, blob: Blob, replaces: Option<u64>) -> Reply {
+        self.ask(move |reply| Event::StoreBlob { reply, blob, replaces }).await
     }
 
     /// Registers a case that has no transaction yet; of one that is registered, finds it.

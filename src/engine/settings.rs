@@ -32,6 +32,12 @@ pub struct Limits {
     pub open_transactions_max: usize,
     /// Registered deadlines.
     pub deadlines_max: usize,
+    /// Bytes of attachments stored for one institution.
+    pub institution_blob_bytes_max: u64,
+    /// Stored attachments.
+    pub blobs_max: u64,
+    /// How long an attachment stays that no transaction has named.
+    pub unnamed_blob_after: Duration,
     /// Changes made durable by one sync.
     pub commit_records_max: usize,
     /// The longest planned stop.

@@ -28,7 +28,7 @@ impl Machine {
             carried.peek()?;
             Some(Change::Carried(carried.by_ref().take(AT_ONCE).collect()))
         });
-        self.but_for_transactions().into_iter().chain(carried)
+        self.but_for_transactions().into_iter().chain(self.blobs.carried()).chain(carried)
     }
 
     fn but_for_transactions(&self) -> Vec<Change> {

@@ -12,7 +12,7 @@ use super::ports::Answer;
 use super::settings::sabotaged;
 use crate::domain::cell::{Cell, Operation};
 use crate::domain::gate::{GateState, HealthPhase};
-use crate::domain::ids::{AttemptNo, InstitutionCode, Seq, UpstreamName};
+use crate::domain::ids::{AttemptNo, BlobName, InstitutionCode, Seq, UpstreamName};
 use crate::domain::outcome::{DoubtReason, Finding, Outcome, TransientReason};
 use crate::domain::policy::Disposition;
 use crate::domain::state::State;
@@ -52,6 +52,8 @@ pub enum Effect {
         /// Whose data key seals the answer.
         institution: InstitutionCode,
     },
+    /// Stored files that are known no longer, to be put away.
+    BlobsLeft(Vec<(BlobName, u64)>),
     /// A gate turned; for logs and metrics.
     GateTurned {
         /// Its cell.
@@ -138,6 +140,11 @@ impl Machine {
                     self.push(out, Change::Retired { before, at });
                 }
             }
+            Event::StoreBlob { reply, blob, replaces } => {
+                let answer = self.store_blob(blob, replaces, at, out);
+                out.effects.push(Effect::Reply(reply, answer));
+            }
+            Event::SweepBlobs => self.sweep_blobs(at, out),
             Event::AuditNoted(head) => self.note_audit(head, at, out),
             Event::NoRoom => self.no_room(at, out),
             Event::Adjusted(settings) => self.adjust(*settings, at, out),
@@ -270,6 +277,12 @@ impl Machine {
                 "a pre-accepted case needs its report file among the attachments",
             )));
         }
+        let all_stored = s.line.files_stored
+            || (decision.disposition == Disposition::PreAccept && decision.needs_report_file);
+        let blobs = match self.named_blobs(&s, all_stored) {
+            Ok(blobs) => blobs,
+            Err(fault) => return Some(Reply::Invalid(fault)),
+        };
         let told = Told {
             disposition: decision.disposition,
             advice: decision.advice,
@@ -280,15 +293,16 @@ impl Machine {
             deadline: date,
             deadline_final: is_final,
             kept: is_kept(decision.disposition, gate, s.wait.is_some()),
+            incurred_in: self.incurred_in(&s.cell, s.occurred_at, now),
         };
-        self.accept(reply, s, told, cell, now, out)
+        self.accept(reply, s, (told, blobs), cell, now, out)
     }
 
     fn accept(
         &mut self,
         reply: ReplyTo,
         s: Submission,
-        told: Told,
+        (told, blobs): (Told, Vec<BlobName>),
         cell: u32,
         now: Timestamp,
         out: &mut Decision,
@@ -314,6 +328,7 @@ impl Machine {
             self_contained: s.line.self_contained,
             needs_credential: s.line.needs_credential,
             ticket_after: tickets.then(|| now.after(tried_for)),
+            blobs,
             told,
             sealed: s.sealed,
         });

@@ -50,6 +50,8 @@ impl Change {
             | Self::Retired { .. }
             | Self::ClockAccepted { .. }
             | Self::AuditNoted { .. }
+            | Self::BlobStored(_)
+            | Self::BlobsRemoved { .. }
             | Self::Totals(_)
             | Self::Carried(_)
             | Self::DeadlineCarried { .. } => None,
@@ -101,6 +103,8 @@ impl Change {
             | Self::Retired { .. }
             | Self::ClockAccepted { .. }
             | Self::AuditNoted { .. }
+            | Self::BlobStored(_)
+            | Self::BlobsRemoved { .. }
             | Self::Totals(_)
             | Self::Carried(_)
             | Self::DeadlineCarried { .. } => return None,

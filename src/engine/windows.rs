@@ -8,6 +8,7 @@
 
 use super::change::Change;
 use super::machine::Machine;
+use crate::domain::cell::Cell;
 use crate::domain::ids::WindowId;
 use crate::domain::plan_review::review_plan;
 use crate::domain::review::{self, WindowFault};
@@ -47,6 +48,18 @@ impl Machine {
         let before = |window: &Arc<Window>| self.earlier.get(&window.id).into_iter().flatten();
         let all = self.windows.iter().flat_map(move |w| before(w).chain(std::iter::once(w)));
         all.map(|window| Change::WindowSet(window.clone()))
+    }
+
+    /// The window that had stopped `cell` at `at` and is over by now, the first declared of several:
+    /// what is filed late, because it could not be filed then, says so.
+    pub(super) fn incurred_in(
+        &self,
+        cell: &Cell,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Option<WindowId> {
+        let found = self.windows.iter().find(|window| window.had_stopped(cell, at, now));
+        found.map(|window| window.id.clone())
     }
 
     /// Every window that is known, oldest first.

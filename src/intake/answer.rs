@@ -14,9 +14,9 @@ use crate::domain::policy::Advice;
 use crate::domain::time::Timestamp;
 use crate::domain::window::Decision;
 use crate::engine::change::{Accepted, Change, TurnedAway};
-use crate::engine::event::{Fault, Live, Reply, Sought};
+use crate::engine::event::{AttachmentFault, Fault, Live, Reply, Sought};
 use crate::engine::ports::{Answer, ReadError};
-use crate::web::problem::{Code, DeadlineMention, PolicyMention, Problem};
+use crate::web::problem::{Code, DeadlineMention, FieldError, PolicyMention, Problem};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::Serialize;
@@ -178,6 +178,7 @@ pub(super) fn faulty(fault: &Fault) -> Problem {
         Fault::BeingReplaced => Code::BeingReplaced,
         Fault::OpenTicket => Code::OpenTicket,
         Fault::PolicyDemands(_) => Code::PolicyDemands,
+        Fault::Attachments(faults) => return attachments(faults),
         Fault::NotCovered(_) => Code::NotCovered,
         // Only operators can meet the last two.
         Fault::Invalid(_) | Fault::WrongWindow(_) | Fault::TwoPersons(_) => Code::Invalid,
@@ -186,6 +187,35 @@ pub(super) fn faulty(fault: &Fault) -> Problem {
         Fault::Quarantined => Code::Quarantined,
     };
     Problem::new(code, fault.to_string())
+}
+
+/// Each file that is not as the submission says.
+fn attachments(faults: &[(usize, AttachmentFault)]) -> Problem {
+    let error = |(place, fault): &(usize, AttachmentFault)| {
+        let (field, detail) = match fault {
+            AttachmentFault::NotStored => (
+                "digest",
+                "not stored: upload the file with PUT /v1/attachments/ and this digest, then send \
+                 the submission again with the same key",
+            ),
+            AttachmentFault::OtherSize => ("bytes", "what is stored has another size"),
+            AttachmentFault::OtherContent => ("name", "what is stored is no such file"),
+        };
+        FieldError {
+            pointer: format!("/attachments/{place}/{field}"),
+            detail: detail.into(),
+            code: None,
+        }
+    };
+    let errors: Vec<FieldError> = faults.iter().map(error).collect();
+    let missing = faults.iter().filter(|(_, fault)| *fault == AttachmentFault::NotStored).count();
+    if missing == 0 {
+        return Problem::fields(errors);
+    }
+    let detail = format!("{missing} of the files that are named are not stored here");
+    let mut problem = Problem::new(Code::AttachmentNotStored, detail);
+    problem.errors = errors;
+    problem
 }
 
 /// The accept record of `transaction`.

@@ -7,13 +7,14 @@
 use super::State;
 use super::content::Content;
 use super::wire::{self, Field, Forbidden, Wire};
+use crate::domain::attachment::{Digest, Format, Kept};
 use crate::domain::catalogue::{AttributeKind, Boundary, Line, SPECIAL_CASE};
 use crate::domain::cell::{Cell, Channel, Class, Institution, Operation};
 use crate::domain::ids::{IdempotencyKey, Seq};
 use crate::domain::money::Money;
 use crate::domain::time::{CivilDate, Timestamp};
-use crate::engine::change::{Attachment, Private};
-use crate::engine::event::{LineFacts, Submission};
+use crate::engine::change::{Attachment, Paper, Private};
+use crate::engine::event::{LineFacts, NamedFile, Submission};
 use crate::engine::ports::SealError;
 use crate::web::problem::{Code, FieldError, Problem};
 use bytes::Bytes;
@@ -74,6 +75,7 @@ fn seal(state: &State, asking: Asking<'_>, content: Content<'_>) -> Result<Submi
         depends_on: content.depends_on,
         covers_from: content.covers_from,
         has_report_file: !content.private.attachments.is_empty(),
+        files: named_files(state, asking, &content),
         credit: institution.credit,
         line: LineFacts {
             normal: line.normal,
@@ -81,12 +83,27 @@ fn seal(state: &State, asking: Asking<'_>, content: Content<'_>) -> Result<Submi
             needs_credential: line.needs_credential,
             queued: line.queued,
             live_limit: line.live_limit,
+            files_stored: line.attachments.kept == Kept::Stored,
         },
         wait: asking.wait,
         credential: content.credential,
         private: Arc::new(content.private),
         sealed,
     })
+}
+
+/// The files that it names, as the engine looks for them.
+fn named_files(state: &State, asking: Asking<'_>, content: &Content<'_>) -> Vec<NamedFile> {
+    let code = &asking.institution.code;
+    let named = content.private.attachments.iter().filter_map(|attachment| {
+        let digest = attachment.digest.parse().ok()?;
+        Some(NamedFile {
+            name: state.vault.blob_name(code, &digest),
+            bytes: attachment.bytes,
+            content: Format::of_name(&attachment.name).map(Format::content),
+        })
+    });
+    named.collect()
 }
 
 /// A failure of the vault, as the caller is told.
@@ -149,7 +166,8 @@ impl<'a, 's> Check<'a, 's> {
         let covers_from = self.covers_from(line);
         let replaces = self.transaction(Field::Replaces);
         let depends_on = self.transaction(Field::DependsOn);
-        let attachments = self.attachments();
+        let attachments = self.attachments(line);
+        let paper = self.paper();
         let attributes = self.attributes(line, ground.is_some(), occurred_at);
         let credential = self.credential();
         let payload = self.payload(body);
@@ -176,6 +194,7 @@ impl<'a, 's> Check<'a, 's> {
             ground,
             attributes,
             attachments,
+            paper,
             payload,
         };
         Ok(Content {
@@ -369,7 +388,7 @@ impl<'a, 's> Check<'a, 's> {
         ours
     }
 
-    fn attachments(&mut self) -> Vec<Attachment> {
+    fn attachments(&mut self, line: Option<&Line>) -> Vec<Attachment> {
         let Some(raw) = self.wire.get(Field::Attachments) else {
             return Vec::new();
         };
@@ -385,10 +404,42 @@ impl<'a, 's> Check<'a, 's> {
                 let detail = "expected 1 to 256 characters, none of them a control character";
                 self.wrong_at(format!("/attachments/{place}/name"), detail);
             }
-            let digest = attachment.digest.strip_prefix("sha256:").unwrap_or_default();
-            if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
-                let detail = "expected sha256: and 64 hexadecimal digits";
-                self.wrong_at(format!("/attachments/{place}/digest"), detail);
+            if let Err(why) = attachment.digest.parse::<Digest>() {
+                self.wrong_at(format!("/attachments/{place}/digest"), why.to_string());
+            }
+            let rules = line.map(|line| &line.attachments);
+            if let Some(why) = rules.and_then(|r| r.problem(&attachment.name, attachment.bytes)) {
+                let field = if why.contains("bytes") { "bytes" } else { "name" };
+                self.wrong_at(format!("/attachments/{place}/{field}"), why);
+            }
+        }
+        let sizes = list.iter().map(|attachment| attachment.bytes);
+        if let Some(why) = line.and_then(|line| line.attachments.total_problem(sizes)) {
+            self.wrong(Field::Attachments, why);
+        }
+        list
+    }
+
+    fn paper(&mut self) -> Vec<Paper> {
+        let Some(raw) = self.wire.get(Field::Paper) else {
+            return Vec::new();
+        };
+        let Ok(list) = serde_json::from_str::<Vec<Paper>>(raw.get()) else {
+            self.wrong(Field::Paper, "expected a list of objects of kind, sheets and shelf");
+            return Vec::new();
+        };
+        if list.len() > ATTACHMENTS_MAX {
+            self.wrong(Field::Paper, format!("more than {ATTACHMENTS_MAX} kinds of paper"));
+        }
+        for (place, paper) in list.iter().enumerate() {
+            for (field, text) in [("kind", &paper.kind), ("shelf", &paper.shelf)] {
+                if !is_plain(text, REFERENCE_CHARS_MAX) {
+                    let detail = "expected 1 to 64 characters, none of them a control character";
+                    self.wrong_at(format!("/paper/{place}/{field}"), detail);
+                }
+            }
+            if paper.sheets == 0 {
+                self.wrong_at(format!("/paper/{place}/sheets"), "expected a number from 1");
             }
         }
         list

@@ -8,7 +8,8 @@
 //!                                         0x01 | length u32 LE | bytes
 //!  order: business operation channel insured visit occurred_at received_from_person_at amount
 //!         deadline ground attributes(count, name, value …) attachments(count, name, digest,
-//!         bytes …) replaces depends_on covers_from payload
+//!         bytes …) replaces depends_on covers_from payload paper(kind, sheets, shelf …; nothing where
+//!         there is none)
 //! ```
 //!
 //! Instants are milliseconds, amounts fen, days `yyyy-MM-dd`, numbers their sequence: eight
@@ -19,7 +20,7 @@ use crate::domain::cell::Channel;
 use crate::domain::ids::{IdempotencyKey, Seq};
 use crate::domain::money::Money;
 use crate::domain::time::{CivilDate, Timestamp};
-use crate::engine::change::{Attachment, Private};
+use crate::engine::change::{Attachment, Paper, Private};
 use bytes::Bytes;
 
 /// A submission that has been validated.
@@ -71,6 +72,12 @@ impl Content<'_> {
         form.maybe(self.depends_on.map(|seq| seq.0.to_le_bytes()));
         form.maybe(self.covers_from.map(|day| day.to_string()));
         form.bytes(&private.payload);
+        // Younger than the rest: a submission without it is what it always was.
+        for Paper { kind, sheets, shelf } in &private.paper {
+            form.text(kind);
+            form.bytes(&sheets.to_le_bytes());
+            form.text(shelf);
+        }
         form.0
     }
 

@@ -14,7 +14,7 @@ use crate::domain::money::Money;
 use crate::domain::state::State;
 use crate::domain::term::Deadline;
 use crate::domain::time::{Now, Zone};
-use crate::engine::change::{Accepted, Change};
+use crate::engine::change::{Accepted, Change, Paper};
 use crate::engine::event::Sought;
 use crate::engine::machine::Machine;
 use crate::engine::ports::{IndexUnavailable, Indexed, ReadError};
@@ -67,6 +67,10 @@ pub(super) struct Detail<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     answer: Option<CoreAnswer<'a>>,
+    /// The paper that is kept at the counter for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<super::openapi::PaperBody>, required = false)]
+    paper: Vec<Paper>,
     /// What happened to it, in order.
     history: Vec<Event>,
     /// Whether that is everything. A history that spans too much of the journal is cut.
@@ -164,11 +168,23 @@ pub(super) async fn one(
         },
         business_status: told.business_status,
         answer: opened.as_deref().and_then(CoreAnswer::of),
+        paper: paper(&state, &told.record),
         history: told.history,
         history_complete: told.complete,
         receipt: Receipt::of(id(seq), &told.record, zone),
     };
     answer::json_response(StatusCode::OK, &detail)
+}
+
+/// The paper that a record tells of; none where what is sealed in it cannot be opened any more.
+fn paper(state: &Shared, record: &Accepted) -> Vec<Paper> {
+    match state.vault.open(&record.institution, &record.sealed) {
+        Ok(private) => private.paper,
+        Err(error) => {
+            tracing::warn!(%error, "what is sealed of a transaction cannot be opened");
+            Vec::new()
+        }
+    }
 }
 
 fn away() -> Problem {

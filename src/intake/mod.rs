@@ -12,6 +12,7 @@
 //! submission in memory and nowhere else.
 
 mod answer;
+pub mod attachments;
 mod batch;
 mod bundle;
 mod calendar;
@@ -30,13 +31,14 @@ pub mod tally;
 mod tickets;
 mod wire;
 
+use crate::domain::attachment::Format;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::cell::{Channel, Institution};
 use crate::domain::ids::{Seq, TicketId, TransactionId};
 use crate::domain::numbers::Numbers;
 use crate::domain::time::{Timestamp, Zone};
 use crate::engine::event::Sought;
-use crate::engine::ports::{Clock, JournalReader, Listing, Vault};
+use crate::engine::ports::{Blobs, Clock, JournalReader, Listing, Vault};
 use crate::engine::run::Handle;
 use crate::web::access::{KeyFile, Principal, Scope};
 use crate::web::body::BodyLimits;
@@ -63,6 +65,8 @@ pub struct Limits {
     pub batch_window: usize,
     /// How deep objects and lists of a payload may stand in each other.
     pub json_depth_max: usize,
+    /// One file.
+    pub attachment: BodyLimits,
     /// The longest wait for a core's answer that is granted.
     pub wait_max: Duration,
     /// How far ahead of ours a submitter's clock may be.
@@ -78,6 +82,7 @@ impl Default for Limits {
         Self {
             body: BodyLimits::default(),
             batch: BodyLimits { bytes_max: 32 << 20, timeout: Duration::from_secs(60) },
+            attachment: BodyLimits { bytes_max: 10 << 20, timeout: Duration::from_secs(120) },
             batch_lines_max: 10_000,
             batch_window: 512,
             json_depth_max: 32,
@@ -97,6 +102,12 @@ pub struct State {
     pub journal: Arc<dyn JournalReader>,
     /// Hashes and seals.
     pub vault: Arc<dyn Vault>,
+    /// The files that submissions name.
+    pub blobs: Arc<dyn Blobs>,
+    /// What may be uploaded.
+    pub attachment_formats: Vec<Format>,
+    /// The files under way.
+    pub transfers: attachments::Transfers,
     /// Ends of transactions and listings.
     pub listing: Arc<dyn Listing>,
     /// Which businesses there are.
@@ -131,6 +142,10 @@ fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/v1/transactions/batch", post(batch::submit)),
         ("/v1/transactions/{id}", get(lookup::one)),
         ("/v1/transactions/{id}/withdraw", post(submit::withdraw)),
+        (
+            "/v1/attachments/{digest}",
+            get(attachments::show).head(attachments::is_there).put(attachments::store),
+        ),
         ("/v1/tickets", get(tickets::list)),
         ("/v1/tickets/{id}/close", post(tickets::close)),
         ("/v1/policy", get(plan::policy)),

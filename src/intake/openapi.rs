@@ -1,6 +1,8 @@
 //! The API document, made from the handlers; a test holds it to the routes and to a golden file.
 
-use super::{answer, batch, bundle, calendar, deadlines, lookup, plan, receipt, submit, tickets};
+use super::{
+    answer, attachments, batch, bundle, calendar, deadlines, lookup, plan, receipt, submit, tickets,
+};
 use crate::web::problem;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
@@ -43,8 +45,11 @@ pub(super) struct SubmissionBody {
     /// Attributes, typed by the catalogue.
     #[schema(value_type = Option<Object>)]
     attributes: Option<BTreeMap<String, String>>,
-    /// Files, by digest.
+    /// Files, by digest; uploaded before (`PUT /v1/attachments/{digest}`), unless the business takes
+    /// digests alone.
     attachments: Option<Vec<AttachmentBody>>,
+    /// Paper that is kept at the counter; kept sealed.
+    paper: Option<Vec<PaperBody>>,
     /// The transaction whose place it takes.
     replaces: Option<String>,
     /// The transaction that must be applied first.
@@ -81,6 +86,18 @@ pub(super) struct AttachmentBody {
     bytes: u64,
 }
 
+/// Paper kept at the counter.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Paper)]
+pub(super) struct PaperBody {
+    /// What it is; 1 to 64 characters.
+    kind: String,
+    /// How many sheets, from 1.
+    sheets: u32,
+    /// The number of the shelf that it lies on; 1 to 64 characters.
+    shelf: String,
+}
+
 struct BearerKey;
 
 impl Modify for BearerKey {
@@ -105,6 +122,9 @@ impl Modify for BearerKey {
         submit::withdraw,
         lookup::one,
         lookup::list,
+        attachments::store,
+        attachments::show,
+        attachments::is_there,
         tickets::list,
         tickets::close,
         plan::policy,

@@ -6,7 +6,7 @@
 
 use crate::domain::cell::{Channel, Operation, words};
 use crate::domain::deadline::Extension;
-use crate::domain::ids::{Business, InstitutionCode, TicketId, TransactionId};
+use crate::domain::ids::{Business, InstitutionCode, TicketId, TransactionId, WindowId};
 use crate::domain::money::Money;
 use crate::domain::policy::{Advice, Disposition, RowRef};
 use crate::domain::term::Deadline;
@@ -130,6 +130,10 @@ pub(super) struct Receipt<'a> {
     policy: Option<PolicyMention>,
     /// When the stop was planned to be over.
     resume_at: Option<String>,
+    /// The window, over by then, that had stopped this business when it happened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    incurred_in: Option<&'a WindowId>,
     /// The person's deadline as it held.
     deadline: Option<DeadlineMention>,
     /// The fingerprint of the content.
@@ -169,6 +173,7 @@ impl<'a> Receipt<'a> {
             needs_credential: record.needs_credential,
             policy: told.row.as_ref().map(PolicyMention::from),
             resume_at: told.resume_at.map(|at| at.rfc3339(zone)),
+            incurred_in: told.incurred_in.as_ref(),
             deadline: deadline(record),
             fingerprint: format!("{:016x}", record.fingerprint.0),
             message: sentence(told, zone),
@@ -337,6 +342,7 @@ pub(super) fn refusal_sentence(
         deadline: record.deadline.clone(),
         deadline_final: false,
         kept: false,
+        incurred_in: None,
     };
     let Message { zh, en } = sentence(&told, zone);
     let zh = format!("{}；编号{number}。", zh.trim_end_matches('。'));
@@ -358,6 +364,7 @@ mod tests {
             deadline: None,
             deadline_final: false,
             kept: false,
+            incurred_in: None,
         }
     }
 

@@ -69,6 +69,7 @@ impl Tally {
             Code::Malformed
             | Code::Invalid
             | Code::CredentialInPayload
+            | Code::AttachmentNotStored
             | Code::IdempotencyKeyMissing
             | Code::IdempotencyKeyReused
             | Code::NotFound

@@ -158,7 +158,8 @@ pub(super) async fn close(
             | Done::Window(_)
             | Done::Gates(_)
             | Done::Dates(_)
-            | Done::Cases(_),
+            | Done::Cases(_)
+            | Done::Blob(_),
         ) => Err(Problem::new(Code::Internal, "the request met a defect; it is in our log")),
         other => Err(answer::problem_of(&state, other, state.clock.now().wall)),
     }

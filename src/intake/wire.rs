@@ -42,6 +42,8 @@ words!(
         Attributes = "attributes",
         /// The attachments.
         Attachments = "attachments",
+        /// The paper kept at the counter.
+        Paper = "paper",
         /// The transaction whose place it takes.
         Replaces = "replaces",
         /// The transaction that must be applied first.

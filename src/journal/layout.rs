@@ -186,6 +186,8 @@ words!(
         Keys = "keys",
         /// The data keys are missing, or not what was written.
         DataKeys = "data_keys",
+        /// A stored file is missing, or not what was written.
+        Attachment = "attachment",
     }
 );
 
@@ -256,6 +258,9 @@ impl Damage {
             None if self.kind == DamageKind::DataKeys => {
                 "nothing that is sealed can be opened".to_owned()
             }
+            None if self.kind == DamageKind::Attachment => {
+                "what names it cannot be sent".to_owned()
+            }
             None => "no record is lost".to_owned(),
         };
         let what = match self.kind {
@@ -265,6 +270,7 @@ impl Damage {
             DamageKind::Snapshot => "the snapshot is not what was written",
             DamageKind::Keys => "the run of keys is not what was written",
             DamageKind::DataKeys => "the data keys are missing or not what was written",
+            DamageKind::Attachment => "the attachment is missing or not what was written",
         };
         format!("{what}: {lost}")
     }
@@ -293,6 +299,10 @@ impl Damage {
             }
             DamageKind::Keys => "nothing: the next start makes it again from its segment",
             DamageKind::DataKeys => "restore this file from a copy; without it nothing starts",
+            DamageKind::Attachment => {
+                "restore this file from a copy, or have its submitter upload it again; then redrive \
+                 what became a dead letter for it"
+            }
         }
     }
 

@@ -12,7 +12,8 @@
 //!   00000000000000000001.keys       the idempotency keys in it, sorted, with a filter
 //!   00000000000000131073.segment    the segment that is being written
 //!   00000000000000100000.snapshot   the live state after record 100000
-//!   archive/                        segments that have left, as they were
+//!   archive/                        segments and files that have left, as they were
+//!   blobs/                          the files that submissions name, sealed (`blobs`)
 //!   keys.sealed                     the data keys, wrapped by the master key (`seal`)
 //!   *.tmp                           being made; removed at the next start
 //! ```
@@ -65,6 +66,7 @@
 
 #![warn(missing_docs)]
 
+mod blobs;
 #[cfg(feature = "sabotage")]
 mod failing;
 pub mod fault;
@@ -91,6 +93,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use blobs::{BlobStore, Settled};
 pub use layout::{Damage, DamageKind};
 pub use recovery::open_on;
 pub use retire::{Left, Retirement};

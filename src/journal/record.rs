@@ -179,6 +179,11 @@ impl<'a> Raw<'a> {
         self.kind() == change::TOTALS
     }
 
+    /// Whether it stores or removes files.
+    pub(super) fn is_about_blobs(&self) -> bool {
+        matches!(self.kind(), change::BLOB_STORED | change::BLOBS_REMOVED)
+    }
+
     /// Whether it notes the end of the audit log.
     pub(super) fn is_audit_noted(&self) -> bool {
         self.kind() == change::AUDIT_NOTED

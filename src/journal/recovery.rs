@@ -211,7 +211,7 @@ impl Survey {
         let scan = if scanned {
             let floor = next.map_or(up_to, |next| Seq(next.0 - 1));
             let keys = run.is_none();
-            let task = Task { file: file.as_ref(), name: &name, first, floor, keys };
+            let task = Task { file: file.as_ref(), name: &name, first, floor, keys, blobs: false };
             Some(scan(&task)?)
         } else {
             None
@@ -296,7 +296,8 @@ fn check(survey: &Survey, options: &Options) -> Result<(), OpenError> {
             | DamageKind::Frame
             | DamageKind::Snapshot
             | DamageKind::Keys
-            | DamageKind::DataKeys => {
+            | DamageKind::DataKeys
+            | DamageKind::Attachment => {
                 OpenError::Damaged { file, offset: first.offset, first: first.first, records }
             }
         });

@@ -109,6 +109,11 @@ fn unreachable_name<T>() -> T {
     panic!("made up a name that breaks the rules")
 }
 
+/// But for those that are younger than the stored formats that this is compared with.
+fn reasons() -> &'static [TransientReason] {
+    TransientReason::ALL.get(..9).unwrap_or(TransientReason::ALL)
+}
+
 fn cell(d: &mut Dice) -> Cell {
     let labels = d.below(3);
     let attributes = d.below(3);
@@ -167,6 +172,8 @@ pub fn accepted(d: &mut Dice) -> Accepted {
         self_contained: d.coin(),
         needs_credential: d.coin(),
         ticket_after: d.maybe(Dice::at),
+        // Younger than the stored formats that this is compared with.
+        blobs: Vec::new(),
         told: Told {
             disposition: d.of(Disposition::ALL),
             advice: d.of(Advice::ALL),
@@ -177,6 +184,7 @@ pub fn accepted(d: &mut Dice) -> Accepted {
             deadline: d.maybe(extension),
             deadline_final: d.coin(),
             kept: false,
+            incurred_in: None,
         },
         sealed: d.sealed(),
     }
@@ -193,7 +201,7 @@ fn settlement(d: &mut Dice) -> Settlement {
             answer: d.maybe(Dice::sealed),
             provisional: d.coin(),
         },
-        2 => Settlement::Transient { reason: d.of(TransientReason::ALL), not_before: d.at() },
+        2 => Settlement::Transient { reason: d.of(reasons()), not_before: d.at() },
         _ => Settlement::InDoubt { reason: d.of(DoubtReason::ALL), ask_at: d.at() },
     }
 }
@@ -250,7 +258,7 @@ fn carried(d: &mut Dice) -> Carried {
         not_before: d.at(),
         provisional: d.maybe(Dice::text),
         ended_at: d.maybe(Dice::at),
-        given_up_for: d.maybe(|d| d.of(TransientReason::ALL)),
+        given_up_for: d.maybe(|d| d.of(reasons())),
     }
 }
 
@@ -295,7 +303,7 @@ pub fn change(d: &mut Dice, kind: u8) -> Change {
             at,
         },
         11 => Change::Withdrawn { transaction, by: d.text(), reason: d.text(), at },
-        12 => Change::DeadLettered { transaction, reason: d.of(TransientReason::ALL), at },
+        12 => Change::DeadLettered { transaction, reason: d.of(reasons()), at },
         13 => Change::Redriven { transaction, by: d.text(), reason: d.text(), at },
         14 => Change::ActionRequired { transaction, why: d.text(), at },
         15 => Change::Superseded { transaction, by_transaction: d.seq(), at },

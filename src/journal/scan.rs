@@ -37,6 +37,8 @@ pub(super) struct Task<'a> {
     pub(super) floor: Seq,
     /// Whether to collect the keys of accept records.
     pub(super) keys: bool,
+    /// Whether to collect what is said of stored files.
+    pub(super) blobs: bool,
 }
 
 /// What a segment holds.
@@ -62,6 +64,8 @@ pub(super) struct Scan {
     pub(super) begins: Seq,
     /// The end of the audit log as it is noted last in it.
     pub(super) audit: Option<AuditHead>,
+    /// The changes in it that store or remove files, in order; where they were asked for.
+    pub(super) blobs: Vec<Change>,
     pub(super) last_at: Option<Timestamp>,
     pub(super) epoch: u64,
     pub(super) virtual_clock: Option<bool>,
@@ -168,6 +172,11 @@ impl Scan {
             && let Ok(Some(Change::AuditNoted { head, .. })) = raw.change()
         {
             self.audit = Some(head);
+        } else if task.blobs
+            && raw.is_about_blobs()
+            && let Ok(Some(change)) = raw.change()
+        {
+            self.blobs.push(change);
         }
         if task.keys
             && let Some(row) = raw.key()

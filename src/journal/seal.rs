@@ -17,8 +17,9 @@
 //! outside the data folder: whoever has only the one or the other can read nothing.
 
 use super::files::{File, Files, RealFiles};
+use crate::domain::attachment::Digest;
 use crate::domain::ids::{
-    Fingerprint, IdempotencyKey, InstitutionCode, InsuredHash, KeyHash, OrderingKey,
+    BlobName, Fingerprint, IdempotencyKey, InstitutionCode, InsuredHash, KeyHash, OrderingKey,
 };
 use crate::domain::time::Timestamp;
 use crate::engine::change::{Private, Sealed};
@@ -46,6 +47,7 @@ const KIND_DESTROYED: u32 = 2;
 /// What is sealed, as part of what is authenticated: an answer never opens as a payload.
 const PRIVATE: u8 = b'p';
 const ANSWER: u8 = b'a';
+const FILE: u8 = b'f';
 
 /// Why the keys could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -155,6 +157,7 @@ pub struct FileVault {
     fingerprint: hmac::Key,
     ordering: hmac::Key,
     insured: hmac::Key,
+    blob: hmac::Key,
 }
 
 fn aes(bytes: &[u8]) -> Result<LessSafeKey, io::Error> {
@@ -302,6 +305,7 @@ impl FileVault {
             fingerprint: hash("fingerprint"),
             ordering: hash("ordering"),
             insured: hash("insured"),
+            blob: hash("blob"),
         })
     }
 
@@ -365,6 +369,54 @@ impl FileVault {
         Ok(key)
     }
 
+    /// The number of the data key that a file of `institution` is sealed with at `at`.
+    pub(super) fn chunk_key(
+        &self,
+        institution: &InstitutionCode,
+        at: Timestamp,
+    ) -> Result<u32, SealError> {
+        Ok(self.data_key(institution, at)?.id)
+    }
+
+    /// A number that nobody can foresee.
+    pub(super) fn draw(&self) -> io::Result<u64> {
+        random(&self.random).map(u64::from_le_bytes)
+    }
+
+    fn key_of(&self, id: u32) -> Result<Arc<DataKey>, SealError> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.by_id.get(&id).cloned().ok_or(SealError::NoKey(id))
+    }
+
+    /// Seals a part of a file of `institution` with data key `id`; `place` says which part of which.
+    pub(super) fn seal_chunk(
+        &self,
+        institution: &InstitutionCode,
+        id: u32,
+        place: &[u8],
+        plain: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        let mut context = context(institution, id, FILE);
+        context.extend_from_slice(place);
+        let mut bytes = Vec::with_capacity(NONCE_LEN + plain.len() + 16);
+        bytes.resize(NONCE_LEN, 0);
+        bytes.extend_from_slice(plain);
+        Ok(seal_with(&self.key_of(id)?.key, &self.random, &context, bytes)?)
+    }
+
+    /// Opens what [`FileVault::seal_chunk`] sealed; `None` where it is not that.
+    pub(super) fn open_chunk(
+        &self,
+        institution: &InstitutionCode,
+        id: u32,
+        place: &[u8],
+        sealed: &[u8],
+    ) -> Option<Bytes> {
+        let mut context = context(institution, id, FILE);
+        context.extend_from_slice(place);
+        open_with(&self.key_of(id).ok()?.key, &context, sealed).map(Bytes::from)
+    }
+
     fn seal_bytes(
         &self,
         institution: &InstitutionCode,
@@ -384,10 +436,7 @@ impl FileVault {
         what: u8,
         sealed: &Sealed,
     ) -> Result<Bytes, SealError> {
-        let key = {
-            let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-            keys.by_id.get(&sealed.key_id).cloned().ok_or(SealError::NoKey(sealed.key_id))?
-        };
+        let key = self.key_of(sealed.key_id)?;
         if sealed.algorithm != AES_256_GCM_RANDOM_NONCE {
             return Err(SealError::Damaged);
         }
@@ -532,6 +581,11 @@ impl Vault for FileVault {
     ) -> OrderingKey {
         let parts = [institution.as_str().as_bytes(), subject.as_bytes(), group.as_bytes()];
         OrderingKey(half(&sum(&self.ordering, &parts)))
+    }
+
+    fn blob_name(&self, institution: &InstitutionCode, digest: &Digest) -> BlobName {
+        let parts: [&[u8]; 2] = [institution.as_str().as_bytes(), digest.bytes()];
+        BlobName(half(&sum(&self.blob, &parts)))
     }
 
     fn insured(&self, insured: &str) -> InsuredHash {

@@ -227,6 +227,7 @@ impl Store {
             first: segment.first,
             floor: next.map_or(self.last(), |next| Seq(next.0 - 1)),
             keys,
+            blobs: false,
         })
     }
 

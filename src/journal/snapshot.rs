@@ -205,7 +205,7 @@ pub(super) fn load(files: &dyn Files, up_to: Seq) -> io::Result<Result<Loaded, D
 }
 
 /// Reads the snapshot of `up_to`, and has each record looked at; where it is not what was written, the place.
-fn read(
+pub(super) fn read(
     files: &dyn Files,
     up_to: Seq,
     look: &mut dyn FnMut(Raw<'_>) -> bool,

@@ -1,6 +1,7 @@
 //! Verifying a data folder whose daemon is stopped: every byte is read, nothing is changed.
 
 use super::OpenError;
+use super::blobs::{self, Expected};
 use super::files::{File, Files, RealFiles};
 use super::keys::Run;
 use super::layout::{
@@ -31,6 +32,8 @@ words!(
         Snapshot = "snapshot",
         /// The data keys, which open what is sealed.
         DataKeys = "data_keys",
+        /// A file that a submission names.
+        Attachment = "attachment",
     }
 );
 
@@ -127,11 +130,22 @@ pub fn verify_on(files: &dyn Files, archive: bool) -> Result<VerifyReport, OpenE
     let snapshots = numbers(".snapshot");
     let firsts = numbers(".segment");
     let floor = snapshots.last().copied().unwrap_or_default();
-    let mut begins = Seq(1);
+    let (mut begins, mut files_said) = (Seq(1), Expected::default());
     for &up_to in &snapshots {
-        if let Ok(loaded) = snapshot::load(files, up_to)? {
+        // What an intact snapshot says of stored files takes the place of what one before it said.
+        let mut said = Expected::default();
+        let loaded = snapshot::read(files, up_to, &mut |raw| {
+            if raw.is_about_blobs()
+                && let Ok(Some(change)) = raw.change()
+            {
+                said.take(&change);
+            }
+            true
+        });
+        if let Ok(loaded) = loaded? {
             begins = begins.max(loaded.begins);
             report.held = up_to;
+            files_said = said;
         }
     }
     report.begins = begins;
@@ -142,7 +156,7 @@ pub fn verify_on(files: &dyn Files, archive: bool) -> Result<VerifyReport, OpenE
             report.missing.push(Damage::missing(expected, Some(first)));
         }
         let next = firsts.get(place + 1).copied();
-        expected = report.segment(files, first, next, floor, archive)?;
+        expected = report.segment(files, first, next, floor, (archive, &mut files_said))?;
     }
     // The first segments may have left a journal that says so; an archive begins anywhere.
     if !archive && (firsts.is_empty() || report.first > report.begins) {
@@ -153,6 +167,7 @@ pub fn verify_on(files: &dyn Files, archive: bool) -> Result<VerifyReport, OpenE
     for first in numbers(".keys") {
         report.run(files, first)?;
     }
+    report.attachments(files, &files_said)?;
     for up_to in snapshots {
         let name = snapshot_name(up_to);
         let bytes = files.open(&name)?.length()?;
@@ -200,7 +215,8 @@ pub fn noted_audit(folder: &Path) -> io::Result<Option<AuditHead>> {
     for first in firsts.into_iter().rev() {
         let name = segment_name(first);
         let file = files.open(&name)?;
-        let task = Task { file: file.as_ref(), name: &name, first, floor: Seq(0), keys: false };
+        let (file, floor) = (file.as_ref(), Seq(0));
+        let task = Task { file, name: &name, first, floor, keys: false, blobs: false };
         if let Some(head) = scan(&task)?.audit {
             return Ok(Some(head));
         }
@@ -228,13 +244,17 @@ impl VerifyReport {
         first: Seq,
         next: Option<Seq>,
         snapshot: Seq,
-        archive: bool,
+        (archive, blobs): (bool, &mut Expected),
     ) -> io::Result<Seq> {
         let name = segment_name(first);
         let file = files.open(&name)?;
         let floor = next.map_or(snapshot, |next| Seq(next.0 - 1));
-        let task = Task { file: file.as_ref(), name: &name, first, floor, keys: false };
+        let (keys, file_) = (false, file.as_ref());
+        let task = Task { file: file_, name: &name, first, floor, keys, blobs: !archive };
         let found = scan(&task)?;
+        for change in &found.blobs {
+            blobs.take(change);
+        }
         self.begins = self.begins.max(found.begins);
         let mut damage = Vec::new();
         if !header_is_intact(file.as_ref(), first)? {
@@ -265,6 +285,21 @@ impl VerifyReport {
             tail: tail.filter(|_| next.is_none()),
         });
         Ok(Seq(end))
+    }
+
+    fn attachments(&mut self, files: &dyn Files, said: &Expected) -> io::Result<()> {
+        for (file, bytes, damage) in blobs::check(files, said)? {
+            self.files.push(FileReport {
+                file,
+                kind: FileKind::Attachment,
+                bytes,
+                records: 0,
+                synced_up_to: None,
+                damage: damage.into_iter().collect(),
+                tail: None,
+            });
+        }
+        Ok(())
     }
 
     fn run(&mut self, files: &dyn Files, first: Seq) -> io::Result<()> {

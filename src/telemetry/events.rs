@@ -352,6 +352,41 @@ pub fn records_damaged(file: &str, offset: u64, what: &str, records: u64) {
     count(|series| series.damaged.increment(number(records)));
 }
 
+/// A stored file, named by its place, could not be read. One that is missing or damaged is served and
+/// sent to nobody.
+pub fn attachment_unreadable(file: &str, error: &impl Display, is_damaged: bool) {
+    if !is_damaged {
+        tracing::error!(code = "attachment_unreadable", file, %error, "a file cannot be read");
+        return;
+    }
+    tracing::error!(
+        code = "attachment_damaged", file, %error,
+        "restore the file in the folder blobs from a copy, or have its submitter upload it again; \
+         then redrive what became a dead letter for it"
+    );
+    count(|series| series.blobs_damaged.increment(1));
+}
+
+/// A start compared the stored files with what is known of them.
+pub fn attachments_settled(put_away: u64, missing: &[String]) {
+    if put_away > 0 {
+        tracing::info!(count = put_away, "files were put away that no record knows");
+    }
+    for file in missing {
+        attachment_unreadable(file, &"the file is missing", true);
+    }
+}
+
+/// Stored files that are known no longer were put away.
+pub fn attachments_left(count: usize, left: std::io::Result<()>) {
+    match left {
+        Ok(()) => tracing::debug!(count, "files that nothing names were put away"),
+        Err(error) => {
+            tracing::warn!(count, %error, "files could not be put away; the next start does it");
+        }
+    }
+}
+
 /// A snapshot is not what was written. The one before it, or the segments, stand in for it.
 pub fn snapshot_passed_over(file: &str, offset: u64) {
     tracing::error!(
@@ -510,6 +545,8 @@ pub struct Standing {
     pub open_max: u64,
     /// Registered deadlines.
     pub deadlines: u64,
+    /// How many attachments are stored, and their bytes.
+    pub attachments: (u64, u64),
     /// When the next known deadline ends that a stop takes away.
     pub deadline_at_risk: Option<Timestamp>,
     /// How far the clock is ahead of where it should be, in milliseconds, while it is not
@@ -602,6 +639,8 @@ pub fn stands(standing: &Standing, at: Timestamp) {
         series.keys_blocked.set(number(standing.keys_blocked));
         series.backlog_limit.set(number(standing.open_max));
         series.registered.set(number(standing.deadlines));
+        series.blob_files.set(number(standing.attachments.0));
+        series.blob_bytes.set(number(standing.attachments.1));
         series.at_risk.set(seconds(standing.deadline_at_risk));
         series.heartbeat.set(seconds(Some(at)));
         windows_stand(series, &standing.windows);

@@ -181,6 +181,11 @@ catalogue! {
         "Free space below which nothing new is accepted";
     DAMAGED Kind::Gauge, "holdover_store_damaged_records", &[],
         "Records that were found damaged since the start";
+    BLOB_FILES Kind::Gauge, "holdover_attachments_files", &[], "Attachments that are kept";
+    BLOB_BYTES Kind::Gauge, "holdover_attachments_bytes", &[],
+        "Size of the attachments that are kept, before they were sealed";
+    BLOBS_DAMAGED Kind::Counter, "holdover_attachments_damaged_total", &[],
+        "Attachments that were found missing or damaged when somebody needed them";
     READ_ONLY Kind::Gauge, "holdover_store_read_only", &[],
         "1 while nothing is accepted for lack of disk or after a failed sync";
     AUDIT Kind::Counter, "holdover_audit_entries_total", &[], "Entries of the audit log";
@@ -369,6 +374,9 @@ pub(super) struct Series {
     pub(super) store_capacity: Gauge,
     pub(super) store_reserve: Gauge,
     pub(super) damaged: Gauge,
+    pub(super) blob_files: Gauge,
+    pub(super) blob_bytes: Gauge,
+    pub(super) blobs_damaged: Counter,
     pub(super) read_only: Gauge,
     pub(super) audit: Counter,
     pub(super) audit_losses: Gauge,
@@ -439,6 +447,9 @@ impl Series {
             store_capacity: gauge!(STORE_CAPACITY),
             store_reserve: gauge!(STORE_RESERVE),
             damaged: gauge!(DAMAGED),
+            blob_files: gauge!(BLOB_FILES),
+            blob_bytes: gauge!(BLOB_BYTES),
+            blobs_damaged: counter!(BLOBS_DAMAGED),
             read_only: gauge!(READ_ONLY),
             audit: counter!(AUDIT),
             audit_losses: gauge!(AUDIT_LOSSES),

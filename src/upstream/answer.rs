@@ -4,6 +4,7 @@
 //! status 503 `unavailable`. Anything that is not in the table is in doubt; a new row is added
 //! only where the core's owner promises that such an answer means *not applied*.
 
+use crate::domain::attachment::Digest;
 use crate::domain::outcome::{DoubtReason, Finding, Outcome, TransientReason};
 use bytes::Bytes;
 use chrono::DateTime;
@@ -153,7 +154,40 @@ pub fn business_status(body: &[u8]) -> Option<String> {
     fits.then_some(status)
 }
 
-fn transient(reason: TransientReason) -> Outcome<Bytes> {
+/// What a core's answer to a file means. It has it only where it says so itself: 2xx with the `digest`
+/// that it found. Everything else is that the attempt surely was not applied, because its effect was
+/// not begun; and sending the file again has none.
+///
+/// # Errors
+/// What came of the attempt.
+pub fn file_taken(ended: Ended, digest: &Digest) -> Result<(), Outcome<Bytes>> {
+    #[derive(Deserialize)]
+    struct Taken {
+        digest: String,
+    }
+    let response = match ended {
+        Ended::NothingSent | Ended::GateClosed | Ended::Stopping => return Err(outcome(ended)),
+        Ended::TimedOut | Ended::Cut | Ended::Unreadable => {
+            return Err(transient(TransientReason::AttachmentRefused));
+        }
+        Ended::Answered(response) => response,
+    };
+    let reason = match response.status() {
+        status if status.is_success() => {
+            let said = read::<Taken>(response.body()).and_then(|taken| taken.digest.parse().ok());
+            if said == Some(*digest) {
+                return Ok(());
+            }
+            TransientReason::AttachmentRefused
+        }
+        StatusCode::TOO_MANY_REQUESTS => TransientReason::Busy,
+        StatusCode::SERVICE_UNAVAILABLE => TransientReason::Unavailable,
+        _ => TransientReason::AttachmentRefused,
+    };
+    Err(Outcome::Transient { reason, retry_after: retry_after(response.headers()) })
+}
+
+pub(super) fn transient(reason: TransientReason) -> Outcome<Bytes> {
     Outcome::Transient { reason, retry_after: None }
 }
 
@@ -281,6 +315,44 @@ mod tests {
     fn a_refusal_code_is_cut_at_64_characters() {
         let body = format!(r#"{{"outcome":"refused","code":"{}"}}"#, "码".repeat(70));
         assert_eq!(told(answered(422, &[], &body)), format!("refused {}", "码".repeat(64)));
+    }
+
+    #[test]
+    fn whatever_becomes_of_a_file_the_attempt_was_not_applied_unless_it_arrived() {
+        let digest = Digest::new([7; 32]);
+        let told = |ended| match file_taken(ended, &digest) {
+            Ok(()) => "taken".to_owned(),
+            Err(Outcome::Transient { reason, retry_after }) => {
+                format!("{reason} {}", retry_after.map_or(0, |wait| wait.as_secs()))
+            }
+            Err(other) => format!("{other:?}"),
+        };
+        let wait = ("retry-after", "12");
+        let mine = format!(r#"{{"digest":"{digest}","more":1}}"#);
+        let other = format!(r#"{{"digest":"{}"}}"#, Digest::new([8; 32]));
+        for (ended, expected) in [
+            (answered(200, &[], &mine), "taken"),
+            (answered(201, &[], &mine), "taken"),
+            (answered(200, &[], &other), "attachment_refused 0"),
+            (answered(200, &[HTML], PAGE), "attachment_refused 0"),
+            (answered(204, &[], ""), "attachment_refused 0"),
+            (answered(409, &[], &mine), "attachment_refused 0"),
+            (answered(429, &[wait], ""), "busy 12"),
+            (answered(503, &[HTML, wait], PAGE), "unavailable 12"),
+            (answered(404, &[], ""), "attachment_refused 0"),
+            (answered(422, &[], r#"{"outcome":"applied"}"#), "attachment_refused 0"),
+            (answered(500, &[], ""), "attachment_refused 0"),
+            (answered(302, &[], ""), "attachment_refused 0"),
+            (Ended::TimedOut, "attachment_refused 0"),
+            (Ended::Cut, "attachment_refused 0"),
+            (Ended::Unreadable, "attachment_refused 0"),
+            (Ended::NothingSent, "unreachable 0"),
+            (Ended::GateClosed, "gate_closed 0"),
+            (Ended::Stopping, "stopping 0"),
+        ] {
+            let shown = format!("{ended:?}");
+            assert_eq!(told(ended), expected, "{shown}");
+        }
     }
 
     #[test]

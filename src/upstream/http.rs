@@ -1,5 +1,7 @@
 //! A core system that is spoken to over HTTP/1: `POST {base}/transactions` for effects,
-//! `GET {base}/transactions/{id}` for questions, `GET {base}{probe_path}` for probes, or a POST of a query.
+//! `GET {base}/transactions/{id}` for questions, `GET {base}{probe_path}` (or a POST of a query) for
+//! probes, and, before the effect that names them, `PUT {base}/attachments/{digest}` for files, which
+//! have none.
 //!
 //! A call takes one of `concurrency` places, gets a connection (an idle one that the core has
 //! not closed, else a new one), asks `may_start`, and only then writes. When the connection
@@ -10,9 +12,10 @@
 
 use super::answer::{self, Ended};
 use super::connection::{Broken, Connection, Pool};
+use crate::domain::attachment::Content;
 use crate::domain::ids::{TransactionId, UpstreamName};
-use crate::domain::outcome::{Finding, Outcome};
-use crate::engine::ports::{Call, Later, Upstream};
+use crate::domain::outcome::{Finding, Outcome, TransientReason};
+use crate::engine::ports::{BlobError, Call, Later, Upstream};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
@@ -24,6 +27,8 @@ use tokio::time::timeout;
 
 /// Dead idle connections that one call may meet before it opens a connection of its own.
 const IDLE_TRIES_MAX: u32 = 3;
+/// Files that are in memory at a time.
+const FILES_AT_A_TIME: usize = 4;
 
 /// What is known about a core before the first call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +55,8 @@ pub struct HttpOptions {
     pub probe_expect: ProbeExpect,
     /// The longest answer that is read.
     pub answer_bytes_max: usize,
+    /// Whether the core is sent the files that a transaction names.
+    pub takes_attachments: bool,
 }
 
 /// What a good probe looks like.
@@ -97,6 +104,7 @@ pub struct HttpUpstream {
     probe: Uri,
     sends: Semaphore,
     questions: Semaphore,
+    files: Semaphore,
     pool: Pool,
 }
 
@@ -156,6 +164,7 @@ impl HttpUpstream {
             probe,
             sends: Semaphore::new(options.concurrency),
             questions: Semaphore::new(questions),
+            files: Semaphore::new(FILES_AT_A_TIME),
             pool: Pool::new(options.concurrency + questions),
             options,
         })
@@ -247,6 +256,45 @@ impl HttpUpstream {
     }
 }
 
+impl HttpUpstream {
+    /// Sends the files that `call` names. Where one does not arrive, what came of the whole attempt:
+    /// surely not applied, because its effect was not begun.
+    async fn put_files(
+        &self,
+        call: &Call,
+        may_start: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(), Outcome<Bytes>> {
+        for file in call.attachments.iter().filter(|_| self.options.takes_attachments) {
+            let Some(load) = &file.load else { continue };
+            let _place =
+                self.files.acquire().await.map_err(|_| answer::outcome(Ended::Stopping))?;
+            if !may_start() {
+                return Err(answer::outcome(Ended::GateClosed));
+            }
+            let bytes = load().await.map_err(|error| match error {
+                BlobError::Missing | BlobError::Damaged(_) => {
+                    answer::transient(TransientReason::RecordDamaged)
+                }
+                BlobError::Full(_) | BlobError::Io(_) => {
+                    answer::transient(TransientReason::RecordUnreadable)
+                }
+            })?;
+            let path = format!("{}/attachments/{}", self.path, file.digest);
+            let Ok(uri) = path.parse::<Uri>() else {
+                return Err(answer::transient(TransientReason::AttachmentRefused));
+            };
+            let kind = file.content.map_or("application/octet-stream", Content::media_type);
+            let make = || {
+                let mut request = self.request(Method::PUT, uri.clone(), bytes.clone());
+                request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+                request
+            };
+            answer::file_taken(self.exchange(make, may_start).await, &file.digest)?;
+        }
+        Ok(())
+    }
+}
+
 fn write_headers(headers: &mut HeaderMap, call: &Call) {
     headers.reserve(16);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -289,11 +337,13 @@ impl Upstream for HttpUpstream {
         may_start: &'a (dyn Fn() -> bool + Sync),
     ) -> Later<'a, Outcome<Bytes>> {
         Box::pin(async move {
-            let ended = match self.sends.acquire().await {
-                Ok(_place) => self.exchange(|| self.post(&call), may_start).await,
-                Err(_closed) => Ended::Stopping,
+            let Ok(_place) = self.sends.acquire().await else {
+                return answer::outcome(Ended::Stopping);
             };
-            answer::outcome(ended)
+            if let Err(outcome) = self.put_files(&call, may_start).await {
+                return outcome;
+            }
+            answer::outcome(self.exchange(|| self.post(&call), may_start).await)
         })
     }
 
@@ -356,6 +406,7 @@ mod tests {
             probe_query: None,
             probe_expect: ProbeExpect { status: 200, body: None },
             answer_bytes_max: 1024,
+            takes_attachments: false,
         }
     }
 

@@ -31,7 +31,7 @@ use crate::engine::ports::Call;
 /// What every adapter tells a core about a call, besides its payload: names in lower case, values
 /// of visible ASCII. A credential is not among it.
 fn call_headers(call: &Call) -> Vec<(&'static str, String)> {
-    let mut headers = Vec::with_capacity(11);
+    let mut headers = Vec::with_capacity(12);
     headers.extend([
         ("holdover-transaction-id", call.id.to_string()),
         ("idempotency-key", call.idempotency_key.as_str().to_owned()),
@@ -43,6 +43,10 @@ fn call_headers(call: &Call) -> Vec<(&'static str, String)> {
     ]);
     if let Some(at) = call.received_from_person_at {
         headers.push(("holdover-received-from-person-at", at.to_string()));
+    }
+    if !call.attachments.is_empty() {
+        let digests: Vec<String> = call.attachments.iter().map(|a| a.digest.to_string()).collect();
+        headers.push(("holdover-attachments", digests.join(",")));
     }
     headers.extend([
         ("holdover-attempt", call.attempt.0.to_string()),

@@ -56,6 +56,8 @@ words!(
         OpenTicket = "open_ticket",
         /// Policy demands something that is missing.
         PolicyDemands = "policy_demands",
+        /// A file that is named is not stored.
+        AttachmentNotStored = "attachment_not_stored",
         /// The day is not covered by any stop.
         NotCovered = "not_covered",
         /// The calendar does not reach the year.
@@ -81,6 +83,8 @@ words!(
 
 const ASK_WHEN_RESTORED: &str = "do not send it under a new key, the transaction is known; ask \
     again, with the same key, when the operators have restored the record";
+const UPLOAD_THEN_SEND: &str =
+    "upload each file that is named in errors, then send it again with the same key";
 const SEND_WHEN_RESTORED: &str =
     "send it again with the same key when the operators have restored the records";
 
@@ -150,6 +154,9 @@ impl Code {
             Self::OpenTicket => (409, "A ticket is open", false, "close or resettle it first"),
             Self::PolicyDemands => {
                 (422, "Policy demands something more", false, "add what is missing")
+            }
+            Self::AttachmentNotStored => {
+                (422, "A named file is not stored", false, UPLOAD_THEN_SEND)
             }
             Self::NotCovered => (422, "No stop covers this day", false, "check the day"),
             Self::NoCalendar => {
@@ -421,6 +428,7 @@ impl Problem {
                 "check the name; GET /v1/windows lists what is planned"
             }
             Sought::Deadline => "check the number; GET /v1/deadlines lists what is registered",
+            Sought::Attachment => "upload it with PUT /v1/attachments/ and its digest",
             Sought::Closing => "name exactly the cells that were closed",
             Sought::Proposal => "have it proposed again",
         };

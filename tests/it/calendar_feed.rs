@@ -34,7 +34,10 @@ async fn run(mut queue: mpsc::Receiver<Input>, now: Timestamp) {
                 machine.step(now, event, &mut decision);
                 let reply = decision.effects.into_iter().find_map(|effect| match effect {
                     Effect::Reply(_, reply) => Some(reply),
-                    Effect::Send(_) | Effect::Ask { .. } | Effect::GateTurned { .. } => None,
+                    Effect::Send(_)
+                    | Effect::Ask { .. }
+                    | Effect::GateTurned { .. }
+                    | Effect::BlobsLeft(_) => None,
                 });
                 drop(to.send(reply.unwrap()));
             }

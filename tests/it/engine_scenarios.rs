@@ -68,7 +68,7 @@ impl Bench {
                 Effect::Send(order) => self.out.push(*order),
                 Effect::Ask { transaction, .. } => self.asks.push(transaction),
                 Effect::Reply(to, reply) => self.replies.push((to.0, reply)),
-                Effect::GateTurned { .. } => {}
+                Effect::GateTurned { .. } | Effect::BlobsLeft(_) => {}
             }
         }
         let books = self.machine.books();

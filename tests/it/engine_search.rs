@@ -55,6 +55,7 @@ impl Hall {
             deadline: None,
             deadline_final: false,
             kept: false,
+            incurred_in: None,
         };
         let record = Accepted {
             at: at(),
@@ -73,6 +74,7 @@ impl Hall {
             self_contained: true,
             needs_credential: false,
             ticket_after: None,
+            blobs: Vec::new(),
             told,
             sealed: s.sealed,
         };

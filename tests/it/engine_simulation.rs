@@ -152,7 +152,7 @@ impl World {
                         );
                     }
                 }
-                Effect::Reply(..) | Effect::GateTurned { .. } => {}
+                Effect::Reply(..) | Effect::GateTurned { .. } | Effect::BlobsLeft(_) => {}
             }
         }
         assert_eq!(self.machine.books().difference(), 0);

@@ -1,6 +1,7 @@
 //! What the engine's tests share: settings, a cell, a submission, an answer.
 
 use bytes::Bytes;
+use holdover::domain::attachment::Rules;
 use holdover::domain::calendar::{Calendar, Exception, Paper};
 use holdover::domain::catalogue::{Catalogue, Line, TakesEffect};
 use holdover::domain::cell::{Cell, Channel, Class, Operation};
@@ -81,6 +82,9 @@ pub(crate) fn settings() -> Settings {
         catalogue: Catalogue { lines: vec![line()], credential_fields: Vec::new() },
         limits: Limits {
             open_transactions_max: 1_000_000,
+            institution_blob_bytes_max: 1 << 30,
+            blobs_max: 1_000_000,
+            unnamed_blob_after: Duration::from_secs(7 * 86_400),
             deadlines_max: 1000,
             commit_records_max: 4096,
             window_length_max: Duration::from_secs(60 * 24 * 3600),
@@ -129,6 +133,7 @@ pub(crate) fn submission(cell: Cell, number: u128, subject: u128) -> Submission 
         ground: None,
         attributes: BTreeMap::new(),
         attachments: Vec::new(),
+        paper: Vec::new(),
         payload: Bytes::new(),
     });
     Submission {
@@ -146,6 +151,7 @@ pub(crate) fn submission(cell: Cell, number: u128, subject: u128) -> Submission 
         depends_on: None,
         covers_from: None,
         has_report_file: false,
+        files: Vec::new(),
         credit: false,
         line: LineFacts {
             normal: Disposition::Pass,
@@ -153,6 +159,7 @@ pub(crate) fn submission(cell: Cell, number: u128, subject: u128) -> Submission 
             needs_credential: false,
             queued: true,
             live_limit: Duration::from_secs(20),
+            files_stored: true,
         },
         wait: None,
         credential: None,
@@ -198,6 +205,7 @@ fn line() -> Line {
         needs_amount: false,
         open_from: None,
         takes_effect: TakesEffect::AtOnce,
+        attachments: Rules::stored(),
         attributes: BTreeMap::new(),
     }
 }

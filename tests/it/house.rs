@@ -1,16 +1,17 @@
 //! Both interfaces over one real engine, for tests that need them together.
 
 use crate::engine_support::{NoRuns, cell, settings, submission};
-use crate::intake_rig::{HashVault, StillClock, at, institution, key_of};
+use crate::intake_rig::{HashVault, NoFiles, StillClock, at, institution, key_of};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use holdover::admin;
 use holdover::admin::audit::Audit;
 use holdover::admin::proposals::Proposals;
+use holdover::domain::attachment::Format;
 use holdover::domain::catalogue::Catalogue;
 use holdover::domain::cell::{Cell, Channel, Selector};
 use holdover::domain::gate::GateState;
-use holdover::domain::ids::{InstitutionCode, Mark, Seq, UpstreamName};
+use holdover::domain::ids::{BlobName, InstitutionCode, Mark, Seq, UpstreamName};
 use holdover::domain::outcome::Outcome;
 use holdover::domain::state::State;
 use holdover::domain::time::{Monotonic, Now};
@@ -24,6 +25,7 @@ use holdover::engine::recovery::{Found, recover};
 use holdover::engine::run::{self, Handle, Outlet};
 use holdover::engine::step::{Decision, Effect, SendOrder};
 use holdover::intake;
+use holdover::intake::attachments::Transfers;
 use holdover::intake::tally::{Quota, Quotas};
 use holdover::journal::{self, Opened, Options};
 use holdover::web::access::{Holder, KeyFile, NewKey, Scope, create};
@@ -107,6 +109,7 @@ pub(crate) struct Nowhere;
 impl Outlet for Nowhere {
     fn send(&mut self, _order: SendOrder) {}
     fn ask(&mut self, _of: Seq, _upstream: UpstreamName, _institution: InstitutionCode) {}
+    fn blobs_left(&mut self, _files: Vec<(BlobName, u64)>) {}
     fn gate_turned(&mut self, _cell: &Cell, _to: GateState) {}
     fn arrived(&mut self, _transaction: Seq, _cell: &Cell, _state: State) {}
     fn committed(&mut self, _changes: &[(Seq, Change)]) {}
@@ -188,6 +191,9 @@ impl House {
             engine: engine.clone(),
             journal: reader.clone(),
             vault: Arc::new(HashVault),
+            blobs: Arc::new(NoFiles),
+            attachment_formats: Format::ALL.to_vec(),
+            transfers: Transfers::default(),
             listing: Arc::new(says),
             catalogue: Arc::new(catalogue),
             keys: keys.clone(),

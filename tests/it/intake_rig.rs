@@ -5,18 +5,23 @@ use crate::house::Shelf;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use bytes::Bytes;
+use holdover::domain::attachment::{Digest, Format, Kept, Rules};
 use holdover::domain::catalogue::{Attribute, AttributeKind, Catalogue, Line, TakesEffect};
 use holdover::domain::cell::{Channel, Class, Institution, Operation};
 use holdover::domain::ids::{
-    Fingerprint, IdempotencyKey, InstitutionCode, InsuredHash, KeyHash, OrderingKey, Seq,
+    BlobName, Fingerprint, IdempotencyKey, InstitutionCode, InsuredHash, KeyHash, OrderingKey, Seq,
 };
 use holdover::domain::policy::{Advice, Disposition, RowRef};
 use holdover::domain::time::{Now, Timestamp};
 use holdover::domain::window::Decision;
-use holdover::engine::change::{Accepted, Change, Private, Sealed, Told, TurnedAway};
+use holdover::engine::change::{Accepted, Blob, Change, Private, Sealed, Told, TurnedAway};
 use holdover::engine::event::{Event, Fault, Live, Reply, Submission};
-use holdover::engine::ports::{Clock, IndexUnavailable, Indexed, Later, Listing, SealError, Vault};
+use holdover::engine::ports::{
+    BlobError, BlobReader, BlobWriter, Blobs, Clock, IndexUnavailable, Indexed, Later, Listing,
+    SealError, Vault,
+};
 use holdover::engine::run::{Handle, Input};
+use holdover::intake::attachments::Transfers;
 use holdover::intake::tally::{Quota, Quotas};
 use holdover::intake::{Limits, State, router};
 use holdover::web::access::{Holder, KeyFile, NewKey, Scope, create};
@@ -69,6 +74,9 @@ impl Vault for HashVault {
     fn ordering_key(&self, code: &InstitutionCode, subject: &str, group: &str) -> OrderingKey {
         OrderingKey(hash(&[code.as_str().as_bytes(), subject.as_bytes(), group.as_bytes()]))
     }
+    fn blob_name(&self, code: &InstitutionCode, digest: &Digest) -> BlobName {
+        BlobName(hash(&[code.as_str().as_bytes(), digest.bytes()]))
+    }
     fn insured(&self, insured: &str) -> InsuredHash {
         InsuredHash(hash(&[insured.as_bytes()]))
     }
@@ -88,6 +96,29 @@ impl Vault for HashVault {
     }
     fn open_answer(&self, _: &InstitutionCode, _: &Sealed) -> Result<Bytes, SealError> {
         Err(SealError::Damaged)
+    }
+}
+
+/// A disk that does not answer.
+pub(crate) struct NoFiles;
+
+impl Blobs for NoFiles {
+    fn create(
+        &self,
+        _: &InstitutionCode,
+        _: Timestamp,
+        _: BlobName,
+    ) -> Result<Box<dyn BlobWriter>, BlobError> {
+        Err(BlobError::Io(std::io::Error::other("no disk")))
+    }
+    fn open(&self, _: &Blob) -> Result<Box<dyn BlobReader>, BlobError> {
+        Err(BlobError::Missing)
+    }
+    fn discard(&self, _: (BlobName, u64)) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn leave(&self, _: &[(BlobName, u64)]) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -134,6 +165,7 @@ fn told(submission: &Submission) -> Told {
         deadline: None,
         deadline_final: false,
         kept: false,
+        incurred_in: None,
     }
 }
 
@@ -165,6 +197,7 @@ fn accept(submission: &Submission, now: Timestamp) -> Accepted {
         needs_credential: submission.line.needs_credential,
         ticket_after: (submission.line.normal == Disposition::PassOrTicket)
             .then(|| now.after(submission.line.live_limit)),
+        blobs: submission.files.iter().map(|file| file.name).collect(),
         told: told(submission),
         sealed: submission.sealed.clone(),
     }
@@ -263,6 +296,7 @@ fn line(business: &str, operation: Operation) -> Line {
         needs_amount: false,
         open_from: None,
         takes_effect: TakesEffect::AtOnce,
+        attachments: Rules { kept: Kept::Digests, ..Rules::stored() },
         attributes: BTreeMap::new(),
     }
 }
@@ -392,6 +426,9 @@ fn rig_behind(
         engine,
         journal: Arc::new(journal),
         vault: Arc::new(HashVault),
+        blobs: Arc::new(NoFiles),
+        attachment_formats: Format::ALL.to_vec(),
+        transfers: Transfers::default(),
         listing: Arc::new(NoListing),
         catalogue: Arc::new(front.catalogue),
         keys: Arc::new(KeyFile::open(&keys).unwrap()),

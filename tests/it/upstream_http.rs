@@ -60,6 +60,7 @@ fn call_of(seq: u64, attempt: u32, business: &str) -> Call {
         received_from_person_at: None,
         credential: None,
         payload: Bytes::from_static(b"{\"subject\":\"visit-1\", \"n\" : 1 }"),
+        attachments: Vec::new(),
     }
 }
 
@@ -80,6 +81,7 @@ fn options(base_url: &str) -> HttpOptions {
         probe_query: None,
         probe_expect: ProbeExpect { status: 200, body: Some("\"up\":true".into()) },
         answer_bytes_max: 1024,
+        takes_attachments: false,
     }
 }
 

@@ -110,6 +110,17 @@ fn settlement() -> Value {
     })
 }
 
+/// A file that holds both.
+fn scan() -> String {
+    format!("%PDF-1.7\n{} {SECRET}\n", identity()).repeat(30)
+}
+
+fn digest_of(file: &str) -> String {
+    let hash = ring::digest::digest(&ring::digest::SHA256, file.as_bytes());
+    let digits = hash.as_ref().iter().map(|byte| format!("{byte:02x}"));
+    format!("sha256:{}", digits.collect::<String>())
+}
+
 fn reimbursement() -> Value {
     json!({
         "business": "reimbursement.manual", "operation": "apply", "insured": identity(),
@@ -117,16 +128,17 @@ fn reimbursement() -> Value {
         "ground": format!("special_case:{}", identity()),
         "attributes": { "population": "employee", "fully_prepaid": true },
         "attachments": [{
-            "name": format!("{} {SECRET}.xls", identity()),
-            "digest": format!("sha256:{:064x}", 7), "bytes": 5,
+            "name": format!("{} {SECRET}.pdf", identity()),
+            "digest": digest_of(&scan()), "bytes": scan().len(),
         }],
+        "paper": [{ "kind": identity(), "sheets": 2, "shelf": SECRET }],
         "payload": { "psn": identity(), "note": SECRET },
     })
 }
 
 /// Submissions that are wrong in one place each, with `plant` in that place.
 fn spoilt(plant: &str) -> Vec<String> {
-    const FIELDS: [&str; 18] = [
+    const FIELDS: [&str; 19] = [
         "idempotency_key",
         "business",
         "operation",
@@ -140,6 +152,7 @@ fn spoilt(plant: &str) -> Vec<String> {
         "ground",
         "attributes",
         "attachments",
+        "paper",
         "replaces",
         "depends_on",
         "covers_from",
@@ -186,6 +199,12 @@ fn spoilt(plant: &str) -> Vec<String> {
 /// Submissions, good and bad, one at a time and as lines.
 fn plant_in_submissions(asker: &mut Asker, plant: &str) {
     let json = ("Content-Type", "application/json");
+    let upload = format!("PUT /v1/attachments/{}", digest_of(&scan()));
+    let stored = asker.ask(HALL, &upload, &[("Content-Type", "application/pdf")], &scan());
+    assert!([200, 201].contains(&stored), "{stored}");
+    let other = format!("%PDF-1.7\n{plant}");
+    asker.ask(HALL, &upload, &[("Content-Type", plant)], &other);
+    asker.ask(HALL, &upload, &[], &other);
     let mut lines = String::new();
     for (number, body) in spoilt(plant).iter().enumerate() {
         let key = format!("{plant}-{number}");
@@ -265,6 +284,7 @@ fn plant_in_paths(asker: &mut Asker, plant: &str) {
         "/v1/transactions?cursor=@&state=@",
         "/v1/transactions?limit=@",
         "/v1/transactions?key=@&insured=@&institution=@",
+        "/v1/attachments/@",
         "/v1/tickets?after=@",
         "/v1/policy?at=@",
         "/v1/policy?business=@&operation=@&class=@",

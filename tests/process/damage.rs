@@ -172,6 +172,9 @@ fn settings() -> Settings {
     Settings {
         limits: Limits {
             open_transactions_max: 1_000_000,
+            institution_blob_bytes_max: 1 << 30,
+            blobs_max: 1_000_000,
+            unnamed_blob_after: Duration::from_secs(7 * 86_400),
             deadlines_max: 1000,
             commit_records_max: 4096,
             window_length_max: Duration::from_secs(60 * 24 * 3600),

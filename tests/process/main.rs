@@ -9,6 +9,7 @@
 )]
 
 mod asked;
+mod attachments;
 mod audit_log;
 mod books;
 mod broken_disk;

@@ -178,6 +178,8 @@ impl Recount {
             | Change::Retired { .. }
             | Change::ClockAccepted { .. }
             | Change::AuditNoted { .. }
+            | Change::BlobStored(_)
+            | Change::BlobsRemoved { .. }
             | Change::WindowSet(_)
             | Change::OverridesSet(_)
             | Change::HealthSet { .. }

@@ -151,6 +151,7 @@ fn is_for_now(code: Code) -> bool {
         Code::Malformed
         | Code::Invalid
         | Code::CredentialInPayload
+        | Code::AttachmentNotStored
         | Code::IdempotencyKeyMissing
         | Code::IdempotencyKeyReused
         | Code::Unauthenticated

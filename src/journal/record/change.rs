@@ -9,7 +9,7 @@ use super::tlv::{Fields, Writer};
 use super::{Seal, carried};
 use crate::domain::cell::Cell;
 use crate::domain::deadline::{Extension, Rule};
-use crate::domain::ids::{Mark, Seq};
+use crate::domain::ids::{BlobName, Mark, Seq, WindowId};
 use crate::domain::ledger::Entry;
 use crate::domain::policy::RowRef;
 use crate::domain::term::Deadline;
@@ -77,6 +77,8 @@ pub(super) mod tag {
     pub(in super::super) const STATE: u8 = 55;
     pub(in super::super) const CELLS: u8 = 56;
     pub(in super::super) const EXTRAS: u8 = 57;
+    /// The names of stored files. A record that has them has no extras, which have the same number.
+    pub(in super::super) const BLOBS: u8 = 57;
     pub(in super::super) const PROVISIONAL: u8 = 58;
     pub(in super::super) const INNER_AT: u8 = 59;
     pub(in super::super) const ENDED_AT: u8 = 60;
@@ -102,10 +104,12 @@ pub(super) const FORWARDED: u8 = 25;
 pub(super) const RETIRED: u8 = 26;
 pub(super) const CLOCK_ACCEPTED: u8 = 27;
 pub(super) const AUDIT_NOTED: u8 = 28;
+pub(super) const BLOB_STORED: u8 = 29;
+pub(super) const BLOBS_REMOVED: u8 = 30;
 pub(super) const INTAKE_STOPPED: u8 = 31;
 
 /// The kinds' names, by their numbers.
-pub(super) const KIND_NAMES: [&str; 30] = [
+pub(super) const KIND_NAMES: [&str; 32] = [
     "unknown",
     "started",
     "accepted",
@@ -135,6 +139,8 @@ pub(super) const KIND_NAMES: [&str; 30] = [
     "retired",
     "clock_accepted",
     "audit_noted",
+    "blob_stored",
+    "blobs_removed",
     "intake_stopped",
 ];
 
@@ -168,6 +174,8 @@ pub(super) fn kind_of(change: &Change) -> u8 {
         Change::Retired { .. } => RETIRED,
         Change::ClockAccepted { .. } => CLOCK_ACCEPTED,
         Change::AuditNoted { .. } => AUDIT_NOTED,
+        Change::BlobStored(_) => BLOB_STORED,
+        Change::BlobsRemoved { .. } => BLOBS_REMOVED,
         Change::IntakeStopped(_) => INTAKE_STOPPED,
     }
 }
@@ -195,7 +203,9 @@ pub(super) fn time_of(change: &Change) -> Option<Timestamp> {
         | Change::Forwarded { at, .. }
         | Change::Retired { at, .. }
         | Change::ClockAccepted { at, .. }
+        | Change::BlobsRemoved { at, .. }
         | Change::AuditNoted { at, .. } => Some(*at),
+        Change::BlobStored(blob) => Some(blob.at),
         Change::DeadlineCarried { registered, .. } => time_of(registered),
         Change::Carried(_)
         | Change::StillInDoubt { .. }
@@ -243,6 +253,8 @@ pub(super) fn seal_of(change: &Change) -> Seal {
         | Change::Retired { .. }
         | Change::ClockAccepted { .. }
         | Change::AuditNoted { .. }
+        | Change::BlobStored(_)
+        | Change::BlobsRemoved { .. }
         | Change::Totals(_)
         | Change::Carried(_)
         | Change::DeadlineCarried { .. } => None,
@@ -330,6 +342,8 @@ pub(super) fn encode(w: &mut Writer<'_>, change: &Change) {
         Change::ResultTold { .. }
         | Change::ClockAccepted { .. }
         | Change::AuditNoted { .. }
+        | Change::BlobStored(_)
+        | Change::BlobsRemoved { .. }
         | Change::WindowSet(_)
         | Change::OverridesSet(_)
         | Change::HealthSet { .. }
@@ -353,6 +367,15 @@ fn encode_rare(w: &mut Writer<'_>, change: &Change) {
     } else if let Change::AuditNoted { head, at: _ } = change {
         w.uint(tag::UP_TO, head.records);
         w.text(tag::AUDIT_HASH, &head.hash);
+    } else if let Change::BlobStored(blob) = change {
+        w.text(tag::INSTITUTION, blob.institution.as_str());
+        w.bytes(tag::BLOBS, &blob_bytes(&[blob.name]));
+        w.uint(tag::ID, blob.file);
+        w.uint(tag::VALUE, blob.bytes);
+        w.uint(tag::CODE, u64::from(blob.content.code()));
+        w.opt_uint(tag::TRANSACTION, blob.named.map(|seq| seq.0));
+    } else if let Change::BlobsRemoved { names, at: _ } = change {
+        w.bytes(tag::BLOBS, &blob_bytes(names));
     } else if let Change::WindowSet(window) = change {
         w.json(tag::VALUE, window.as_ref());
     } else if let Change::OverridesSet(overrides) = change {
@@ -395,6 +418,13 @@ fn encode_snapshot(w: &mut Writer<'_>, change: &Change) {
         encode(&mut Writer { out: &mut inner }, registered);
         w.bytes(tag::INNER, &inner);
     }
+}
+
+/// The bytes of a name of a stored file.
+pub(super) const BLOB: usize = 16;
+
+fn blob_bytes(names: &[BlobName]) -> Vec<u8> {
+    names.iter().flat_map(|name| name.0.to_le_bytes()).collect()
 }
 
 fn entry_bytes(entry: &Entry) -> [u8; 24] {
@@ -506,12 +536,16 @@ fn put_accepted(w: &mut Writer<'_>, accepted: &Accepted) {
     }
     w.uint(tag::FLAGS, flags);
     w.opt_int(tag::TICKET_AFTER, millis(accepted.ticket_after));
+    if !accepted.blobs.is_empty() {
+        w.bytes(tag::BLOBS, &blob_bytes(&accepted.blobs));
+    }
     let told = &accepted.told;
     w.uint(tag::DISPOSITION, u64::from(told.disposition.code()));
     w.uint(tag::ADVICE, u64::from(told.advice.code()));
     put_row(w, told.row.as_ref());
     w.opt_int(tag::RESUME_AT, millis(told.resume_at));
     w.opt_text(tag::ALTERNATIVE, told.alternative.as_deref());
+    w.opt_text(tag::WORD, told.incurred_in.as_ref().map(WindowId::as_str));
     w.list(tag::BRING, told.bring.iter().map(String::as_bytes));
     if let Some(extension) = &told.deadline {
         put_extension(w, extension);

@@ -2,6 +2,7 @@
 //! a new variant does not compile until it has one.
 
 use super::Malformed;
+use crate::domain::attachment::Content;
 use crate::domain::cell::{Channel, Class, Operation};
 use crate::domain::outcome::{DoubtReason, TransientReason};
 use crate::domain::policy::{Advice, Disposition};
@@ -52,8 +53,9 @@ codes! {
     }
     TransientReason {
         Unreachable = 1, Busy = 2, Unavailable = 3, GateClosed = 4, Stopping = 5, NotFound = 6,
-        ByPerson = 7, RecordDamaged = 8, RecordUnreadable = 9,
+        ByPerson = 7, RecordDamaged = 8, RecordUnreadable = 9, AttachmentRefused = 10,
     }
+    Content { Jpeg = 1, Png = 2, Pdf = 3, Compound = 4, Zip = 5, }
     DoubtReason { Timeout = 1, Cut = 2, Unreadable = 3, Unlisted = 4, Restart = 5, }
     State {
         Waiting = 1, InFlight = 2, InDoubt = 3, ActionRequired = 4, DeadLettered = 5,

@@ -1,9 +1,9 @@
 //! Changes from their fields. What is not as some version of us wrote it is refused.
 
 use super::change::{
-    ACCEPTED, AUDIT_NOTED, CLOCK_ACCEPTED, DEADLINE_FINAL, DEADLINE_REGISTERED, FORWARDED,
-    INTAKE_STOPPED, KEPT, NEEDS_CREDENTIAL, RETIRED, SELF_CONTAINED, START, STARTED, VIRTUAL_CLOCK,
-    YES, tag,
+    ACCEPTED, AUDIT_NOTED, BLOB, BLOB_STORED, BLOBS_REMOVED, CLOCK_ACCEPTED, DEADLINE_FINAL,
+    DEADLINE_REGISTERED, FORWARDED, INTAKE_STOPPED, KEPT, NEEDS_CREDENTIAL, RETIRED,
+    SELF_CONTAINED, START, STARTED, VIRTUAL_CLOCK, YES, tag,
 };
 use super::codes::Coded;
 use super::tlv::{Fields, text};
@@ -11,8 +11,8 @@ use super::{Malformed, Seal, carried};
 use crate::domain::cell::Cell;
 use crate::domain::deadline::{Extension, Rule};
 use crate::domain::ids::{
-    AttemptNo, Fingerprint, InstitutionCode, InsuredHash, KeyHash, Label, Mark, OrderingKey, Seq,
-    WindowId,
+    AttemptNo, BlobName, Fingerprint, InstitutionCode, InsuredHash, KeyHash, Label, Mark,
+    OrderingKey, Seq, WindowId,
 };
 use crate::domain::ledger::Entry;
 use crate::domain::money::Money;
@@ -20,7 +20,7 @@ use crate::domain::policy::RowRef;
 use crate::domain::term::Deadline;
 use crate::domain::time::{CivilDate, Timestamp};
 use crate::engine::change::{
-    Accepted, AuditHead, Case, Change, Sealed, Settlement, Told, Totals, TurnedAway,
+    Accepted, AuditHead, Blob, Case, Change, Sealed, Settlement, Told, Totals, TurnedAway,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
@@ -85,6 +85,8 @@ pub(super) fn decode(
             head: AuditHead { records: f.uint(tag::UP_TO)?, hash: f.string(tag::AUDIT_HASH)? },
             at,
         },
+        BLOB_STORED => Change::BlobStored(get_blob(f, at)?),
+        BLOBS_REMOVED => Change::BlobsRemoved { names: get_blob_names(f)?, at },
         9..=16 => return decode_move(kind, at, f).map(Some),
         17..=24 => return decode_rare(kind, at, f, seen).map(Some),
         _ => return Ok(None),
@@ -303,6 +305,10 @@ fn get_row(f: &Fields<'_>) -> Result<Option<RowRef>, Malformed> {
     }))
 }
 
+fn get_window(name: &str) -> Result<WindowId, Malformed> {
+    name.parse().map_err(|_| Malformed("a name breaks its rules"))
+}
+
 fn get_sealed(f: &Fields<'_>, seal: Seal) -> Option<Sealed> {
     f.opt_bytes(tag::SEALED).map(|bytes| Sealed {
         algorithm: seal.algorithm,
@@ -353,6 +359,29 @@ fn get_extension(f: &Fields<'_>) -> Result<Option<Extension>, Malformed> {
     }))
 }
 
+fn get_blob(f: &Fields<'_>, at: Timestamp) -> Result<Blob, Malformed> {
+    let &[name] = get_blob_names(f)?.as_slice() else {
+        return Err(Malformed("a stored file has not one name"));
+    };
+    Ok(Blob {
+        name,
+        file: f.uint(tag::ID)?,
+        institution: f.name(tag::INSTITUTION)?,
+        bytes: f.uint(tag::VALUE)?,
+        content: Coded::of(f.code(tag::CODE)?)?,
+        at,
+        named: f.opt_uint(tag::TRANSACTION)?.map(Seq),
+    })
+}
+
+/// None where the field is absent.
+fn get_blob_names(f: &Fields<'_>) -> Result<Vec<BlobName>, Malformed> {
+    const WRONG: Malformed = Malformed("the name of a stored file has the wrong length");
+    let (names, rest) = f.opt_bytes(tag::BLOBS).unwrap_or_default().as_chunks::<BLOB>();
+    let names = names.iter().map(|name| BlobName(u128::from_le_bytes(*name))).collect();
+    if rest.is_empty() { Ok(names) } else { Err(WRONG) }
+}
+
 fn get_accepted(
     f: &Fields<'_>,
     at: Timestamp,
@@ -382,6 +411,7 @@ fn get_accepted(
         self_contained: flags & SELF_CONTAINED != 0,
         needs_credential: flags & NEEDS_CREDENTIAL != 0,
         ticket_after: opt_instant(f, tag::TICKET_AFTER)?,
+        blobs: get_blob_names(f)?,
         told: Told {
             disposition: Coded::of(f.code(tag::DISPOSITION)?)?,
             advice: Coded::of(f.code(tag::ADVICE)?)?,
@@ -392,6 +422,7 @@ fn get_accepted(
             deadline: get_extension(f)?,
             deadline_final: flags & DEADLINE_FINAL != 0,
             kept: flags & KEPT != 0,
+            incurred_in: f.opt_text(tag::WORD)?.map(get_window).transpose()?,
         },
         sealed: get_sealed(f, seal).ok_or(Malformed("an accept record has no sealed part"))?,
     })

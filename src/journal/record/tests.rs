@@ -37,7 +37,7 @@ proptest! {
     }
 
     #[test]
-    fn bytes_that_nobody_wrote_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 44..200), kind in 1u8..30) {
+    fn bytes_that_nobody_wrote_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 44..200), kind in 1u8..32) {
         let length = u32::try_from(bytes.len()).unwrap();
         bytes[..4].copy_from_slice(&length.to_le_bytes());
         bytes[8] = FORMAT;
@@ -91,6 +91,43 @@ fn a_walk_confuses_no_two_cells_and_no_two_institutions() {
                 assert_eq!(read, Some(change), "round {round}");
             }
         }
+    }
+}
+
+#[test]
+fn stored_files_and_who_names_them_are_read_back() {
+    use crate::domain::attachment::Content;
+    use crate::domain::ids::BlobName;
+    use crate::engine::change::Blob;
+    let names = [BlobName(1), BlobName(u128::MAX)];
+    let mut naming = sample::accepted(&mut sample::Dice::new(4));
+    naming.blobs = names.to_vec();
+    naming.told.incurred_in = Some("stop".parse().unwrap());
+    let naming = std::sync::Arc::new(naming);
+    let at = Timestamp::from_millis(1_660_000_000_000);
+    let mut changes = vec![
+        Change::Accepted(naming.clone()),
+        Change::Forwarded { transaction: Seq(3), accepted: naming, at },
+        Change::BlobsRemoved { names: names.to_vec(), at },
+        Change::BlobsRemoved { names: Vec::new(), at },
+    ];
+    for (&content, named) in Content::ALL.iter().zip([None, Some(Seq(1)), None, None, None]) {
+        let institution = "H11010500001".parse().unwrap();
+        let (name, file, bytes) = (names[1], u64::MAX, 1 << 40);
+        changes.push(Change::BlobStored(Blob {
+            name,
+            file,
+            institution,
+            bytes,
+            content,
+            at,
+            named,
+        }));
+    }
+    for change in changes {
+        let mut bytes = Vec::new();
+        encode(&mut bytes, STAMP, Seq(1), &change, Timestamp::default());
+        assert_eq!(Raw::at(&bytes).unwrap().change().unwrap(), Some(change));
     }
 }
 

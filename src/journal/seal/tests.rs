@@ -15,6 +15,7 @@ fn private() -> Private {
         ground: None,
         attributes: [("population".to_owned(), "employee".to_owned())].into(),
         attachments: Vec::new(),
+        paper: Vec::new(),
         payload: Bytes::from_static(b"{\"any\": \"bytes\xff\"}"),
     }
 }

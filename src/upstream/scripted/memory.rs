@@ -6,15 +6,19 @@
 
 use super::log::{Kind, Line, Log};
 use super::script::Script;
+use crate::domain::attachment::Digest;
 use crate::domain::ids::TransactionId;
 use crate::domain::time::Timestamp;
 use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry as Slot;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::time::Duration;
+
+/// Files that one upstream notes.
+const FILES_MAX: usize = 100_000;
 
 /// A call as its headers tell it.
 #[derive(Debug, Clone, Default)]
@@ -82,6 +86,8 @@ pub struct Stats {
     pub questions: u64,
     /// Probes.
     pub probes: u64,
+    /// Distinct files that are kept, by digest and size.
+    pub attachments: u64,
 }
 
 /// What is remembered of one transaction: `seq` is 0 as long as it was never applied.
@@ -108,6 +114,8 @@ pub(super) struct Part {
     /// By institution and idempotency key, where repeats are recognised.
     intents: HashMap<u128, u64>,
     codes: Vec<String>,
+    /// The sizes of files, by digest; the bytes are thrown away.
+    pub(super) files: BTreeMap<Digest, u64>,
 }
 
 /// The whole simulated core.
@@ -151,6 +159,7 @@ impl Memory {
             known: HashMap::new(),
             intents: HashMap::new(),
             codes: Vec::new(),
+            files: BTreeMap::new(),
         };
         Self {
             parts: names.into_iter().map(part).collect(),
@@ -245,6 +254,17 @@ impl Memory {
             line.status = (!lost).then_some(200);
         })?;
         Ok(if lost { Verdict::Cut } else { Verdict::Applied { seq, business_status } })
+    }
+
+    /// A file for part `index`; whether there was room to note it.
+    pub(super) fn file(&mut self, index: usize, digest: Digest, bytes: u64) -> bool {
+        let part = &mut self.parts[index];
+        if part.files.len() >= FILES_MAX && !part.files.contains_key(&digest) {
+            return false;
+        }
+        part.files.insert(digest, bytes);
+        part.stats.attachments = part.files.len() as u64;
+        true
     }
 
     /// A question about a transaction.

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!  Holdover ──POST /transactions, GET /transactions/{id}, GET /health──► one listener each
+//!             PUT /attachments/{digest}, GET /attachments (what is noted of files)
 //!  driver ────PUT/GET /control/{upstream}, GET /control/stats──────────► control listener
 //! ```
 //!

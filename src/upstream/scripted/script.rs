@@ -29,6 +29,8 @@ pub struct Script {
     /// 200 with a page in HTML; nothing is applied. Where it is certain, for questions and
     /// probes too.
     pub maintenance_page: Chance,
+    /// Files are answered 404, as by a core that takes none.
+    pub no_files: bool,
     /// "Not found" comes with the promise not to apply later what was received so far.
     pub fenced: bool,
     /// The `business_status` of what is applied.

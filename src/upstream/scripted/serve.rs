@@ -11,6 +11,7 @@ use super::log::Log;
 use super::memory::{Memory, Request, Verdict};
 use super::script::Script;
 use super::{Error, Ready, SimulateCore};
+use crate::domain::attachment::Digest;
 use crate::domain::time::Timestamp;
 use crate::engine::ports::Clock;
 use crate::kafka::Connection;
@@ -36,6 +37,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+const FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
 const LISTEN_BACKLOG: u32 = 1024;
 const PAGE: &str = "<!doctype html><html><body>system maintenance</body></html>";
 
@@ -343,6 +345,14 @@ async fn visit(shared: Arc<Shared>, index: usize, request: hyper::Request<Incomi
             }
             other => Ok((other, true)),
         }
+    } else if let (&Method::PUT, Some(digest)) =
+        (request.method(), path.strip_prefix("/attachments/"))
+    {
+        let digest = digest.parse::<Digest>();
+        return put_file(&shared, index, digest.ok(), request.into_body()).await;
+    } else if (request.method(), path) == (&Method::GET, "/attachments") {
+        let files = json!(listed(&shared.memory().parts[index].files));
+        return Ok(json_answer(StatusCode::OK, &files));
     } else if let (&Method::GET, Some(id)) = (request.method(), path.strip_prefix("/transactions/"))
     {
         let now = shared.clock.now().wall;
@@ -357,6 +367,41 @@ async fn visit(shared: Arc<Shared>, index: usize, request: hyper::Request<Incomi
     }
     shared.be_slow(index).await;
     answer(verdict, is_question)
+}
+
+/// A file: hashed, compared with the digest in its path, and noted by digest and size.
+async fn put_file(
+    shared: &Shared,
+    index: usize,
+    digest: Option<Digest>,
+    body: Incoming,
+) -> Answered {
+    let Some(digest) = digest else { return Ok(problem(StatusCode::BAD_REQUEST, "no digest")) };
+    let Ok(body) = Limited::new(body, FILE_BYTES_MAX).collect().await else {
+        return Err(Cut);
+    };
+    let body = body.to_bytes();
+    let script = shared.memory().parts[index].script.clone();
+    if script.no_files {
+        return Ok(problem(StatusCode::NOT_FOUND, "no such path"));
+    }
+    if script.maintenance_page.is_certain() {
+        return answer(Verdict::Page, false);
+    }
+    if ring::digest::digest(&ring::digest::SHA256, &body).as_ref() != digest.bytes() {
+        return Ok(problem(StatusCode::UNPROCESSABLE_ENTITY, "another digest"));
+    }
+    if !shared.memory().file(index, digest, body.len() as u64) {
+        return Ok(problem(StatusCode::INSUFFICIENT_STORAGE, "no room for more files"));
+    }
+    let taken = json!({"digest": digest.to_string(), "bytes": body.len()});
+    Ok(json_answer(StatusCode::OK, &taken))
+}
+
+fn listed(files: &BTreeMap<Digest, u64>) -> Vec<serde_json::Value> {
+    let shown =
+        |(digest, bytes): (&Digest, &u64)| json!({"digest": digest.to_string(), "bytes": bytes});
+    files.iter().map(shown).collect()
 }
 
 impl Shared {

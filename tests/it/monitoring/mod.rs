@@ -82,6 +82,8 @@ fn metrics_of(query: &str) -> BTreeSet<&'static str> {
 
 /// Metrics that no dashboard and no alert uses, and why they are exposed all the same.
 const FOR_THE_ASKING: &[(&str, &str)] = &[
+    ("holdover_attachments_bytes", "what of the data folder's size is files, for who clears it up"),
+    ("holdover_attachments_files", "how near attachments.files_max is"),
     (
         "holdover_config_last_reload_success_timestamp_seconds",
         "when what is in force was read, for who compares it with the files",
