@@ -7,6 +7,7 @@ use super::model::{
 };
 use super::planned::{read_hours, read_recurring};
 use super::raw::{Notes, Reader, lay_over, parse, show_duration};
+use super::webhooks::read_webhooks;
 use super::{CALENDAR, DEFAULTS, Problem};
 use crate::domain::calendar::{Calendar, Exception, Paper};
 use crate::domain::catalogue::{Catalogue, Line, TakesEffect};
@@ -67,6 +68,7 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
     let institutions = read_institutions(root.section("institutions"));
     let (kafka_brokers, intake_kafka) = read_kafka(&mut root);
     let publish_kafka = read_publishing(&mut root, &kafka_brokers, intake_kafka.as_ref());
+    let webhooks = read_webhooks(&mut root, &data);
     let retry = read_retry(root.section("retry"));
     let outages = read_outages(root.section("unplanned"));
     let (fallback_path, fallback) = root.table("upstream_default");
@@ -108,6 +110,7 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
         kafka_brokers,
         intake_kafka,
         publish_kafka,
+        webhooks,
         retry,
         outages,
         upstreams,
@@ -395,7 +398,7 @@ fn read_way(r: &mut Reader<'_>, brokers: &[String]) -> Way {
     let base_url = if given || !is_kafka { r.text("base_url") } else { String::new() };
     if !is_kafka {
         if given {
-            check_url(r, &base_url);
+            check_url(r, "base_url", &base_url);
         }
         return Way::Http { base_url };
     }
@@ -419,14 +422,17 @@ fn read_way(r: &mut Reader<'_>, brokers: &[String]) -> Way {
     Way::Kafka { requests, replies }
 }
 
-fn check_url(r: &Reader<'_>, url: &str) {
+pub(super) fn check_url(r: &Reader<'_>, key: &str, url: &str) {
     let rest = url.strip_prefix("http://").unwrap_or_default();
     let host = rest.split('/').next().unwrap_or_default();
-    if host.contains('@') {
+    if url.starts_with("https://") {
+        let why = "TLS is a proxy's work: name the http:// address of one beside the daemon";
+        r.error(key, Some(format!("{url:?}")), why);
+    } else if host.contains('@') {
         let why = "an address must not carry a password; use a network that needs none";
-        r.error("base_url", Some("\"***\"".to_owned()), why);
+        r.error(key, Some("\"***\"".to_owned()), why);
     } else if host.is_empty() || url.contains(['?', '#', ' ']) {
-        r.error("base_url", Some(format!("{url:?}")), "expected http://host[:port][/path]");
+        r.error(key, Some(format!("{url:?}")), "expected http://host[:port][/path]");
     }
 }
 

@@ -11,6 +11,7 @@
 //! what belongs to somebody else is not there (404). A patient's credential goes into the
 //! submission in memory and nowhere else.
 
+pub mod announce;
 mod answer;
 mod batch;
 mod calendar;
@@ -28,6 +29,7 @@ mod submit;
 pub mod tally;
 mod tickets;
 mod wire;
+mod words;
 
 use crate::domain::catalogue::Catalogue;
 use crate::domain::cell::{Channel, Institution};
@@ -115,6 +117,8 @@ pub struct State {
     pub tally: Arc<tally::Tally>,
     /// How much each institution may ask.
     pub quotas: tally::Quotas,
+    /// What people are told of.
+    pub announcements: Arc<announce::Outbox>,
 }
 
 /// The state as handlers share it.
@@ -132,6 +136,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/v1/policy", get(plan::policy)),
         ("/v1/windows", get(plan::windows)),
         ("/v1/windows.ics", get(calendar::feed)),
+        ("/v1/announcements", get(announce::listing::list)),
         ("/v1/deadlines", post(deadlines::register).get(deadlines::list)),
         ("/v1/deadlines/check", get(deadlines::check)),
         ("/openapi.json", get(openapi::document)),

@@ -1,6 +1,6 @@
 //! The API document, made from the handlers; a test holds it to the routes and to a golden file.
 
-use super::{answer, batch, calendar, deadlines, lookup, plan, receipt, submit, tickets};
+use super::{announce, answer, batch, calendar, deadlines, lookup, plan, receipt, submit, tickets};
 use crate::web::problem;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
@@ -109,6 +109,7 @@ impl Modify for BearerKey {
         tickets::close,
         plan::policy,
         plan::windows,
+        announce::listing::list,
         calendar::feed,
         deadlines::register,
         deadlines::list,

@@ -1,7 +1,7 @@
 //! Both interfaces over one real engine, for tests that need them together.
 
 use crate::engine_support::{NoRuns, cell, settings, submission};
-use crate::intake_rig::{HashVault, StillClock, at, institution, key_of};
+use crate::intake_rig::{HashVault, StillClock, announcements, at, institution, key_of};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use holdover::admin;
@@ -197,6 +197,7 @@ impl House {
             disk_reserve: Arc::default(),
             tally: Arc::default(),
             quotas: Quotas::new(Quota { per_second: 1_000_000, burst: 0 }),
+            announcements: announcements(folder.path(), now),
         }));
         let operators = admin::router(admin::State {
             engine: engine.clone(),

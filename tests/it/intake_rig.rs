@@ -17,6 +17,7 @@ use holdover::engine::change::{Accepted, Change, Private, Sealed, Told, TurnedAw
 use holdover::engine::event::{Event, Fault, Live, Reply, Submission};
 use holdover::engine::ports::{Clock, IndexUnavailable, Indexed, Later, Listing, SealError, Vault};
 use holdover::engine::run::{Handle, Input};
+use holdover::intake::announce::Outbox;
 use holdover::intake::tally::{Quota, Quotas};
 use holdover::intake::{Limits, State, router};
 use holdover::web::access::{Holder, KeyFile, NewKey, Scope, create};
@@ -402,8 +403,15 @@ fn rig_behind(
         disk_reserve: Arc::clone(&disk_reserve),
         tally: Arc::default(),
         quotas: Quotas::new(Quota { per_second: 1_000_000, burst: 0 }),
+        announcements: announcements(folder.path(), at(NOW)),
     }));
     Rig { router, key, seen, disk_reserve, keys, _folder: folder }
+}
+
+/// Nothing was ever told.
+pub(crate) fn announcements(folder: &std::path::Path, now: Timestamp) -> Arc<Outbox> {
+    let folder = folder.join("announcements");
+    Arc::new(Outbox::open(&folder, Seq(1), now, std::iter::empty()).unwrap())
 }
 
 /// An answer, read to its end.
