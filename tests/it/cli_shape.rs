@@ -43,6 +43,7 @@ const VERBS: &[&str] = &[
     "dismiss",
     "end",
     "explain",
+    "export",
     "extend",
     "forecast",
     "import",
