@@ -68,7 +68,6 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
     let institutions = read_institutions(root.section("institutions"));
     let (kafka_brokers, intake_kafka) = read_kafka(&mut root);
     let publish_kafka = read_publishing(&mut root, &kafka_brokers, intake_kafka.as_ref());
-    let webhooks = read_webhooks(&mut root, &data);
     let retry = read_retry(root.section("retry"));
     let outages = read_outages(root.section("unplanned"));
     let (fallback_path, fallback) = root.table("upstream_default");
@@ -80,6 +79,7 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
         }
     }
     let catalogue = read_catalogue(root.section("catalogue"), &upstreams);
+    let webhooks = read_webhooks(&mut root, &data, &upstreams, &catalogue);
     let calendar = read_calendar(root.section("calendar"), notes);
     let mut windows: Vec<Window> = root
         .sections("window")

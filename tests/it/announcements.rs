@@ -87,16 +87,19 @@ impl Call {
     }
 }
 
+/// A status, and a `Retry-After`.
+type Said = (u16, Option<&'static str>);
+
 /// Somebody who is told, and says what the script says; 204 where that has ended.
 #[derive(Clone)]
 struct Receiver {
     url: String,
-    script: Arc<Mutex<VecDeque<(u16, Option<&'static str>)>>>,
+    script: Arc<Mutex<VecDeque<Said>>>,
     calls: Arc<watch::Sender<Vec<Call>>>,
 }
 
 impl Receiver {
-    async fn new(script: &[(u16, Option<&'static str>)]) -> Self {
+    async fn new(script: &[Said]) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let script = Arc::new(Mutex::new(script.iter().copied().collect()));

@@ -38,5 +38,6 @@ mod service;
 mod status;
 mod strace;
 mod stubborn;
+mod webhooks;
 mod went_back;
 mod wrong_clock;

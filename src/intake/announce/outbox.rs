@@ -340,7 +340,9 @@ impl Inner {
             if let Some(gone) = self.kept.pop_front() {
                 self.ids.remove(&gone.id);
                 self.first += 1;
-                self.file = self.file.take().filter(|_| self.first % (KEPT_MAX as u64 / 4) != 0);
+                if self.first.is_multiple_of(KEPT_MAX as u64 / 4) {
+                    self.file = None;
+                }
             }
         }
     }
