@@ -30,10 +30,12 @@ clause = "1"
 disposition = "pass"
 "#;
 
-/// The ids that came, each with the status that was answered, and the answers to come; 204 where
-/// there is none.
+/// An id that came, and the status that was answered.
+type Call = (String, u16);
+
+/// Every call, and the answers to come; 204 where there is none.
 #[derive(Clone, Default)]
-struct Receiver(Arc<Mutex<(Vec<(String, u16)>, VecDeque<u16>)>>);
+struct Receiver(Arc<Mutex<(Vec<Call>, VecDeque<u16>)>>);
 
 impl Receiver {
     /// Its address.
@@ -70,12 +72,12 @@ impl Receiver {
         self.0.lock().unwrap().1.extend(statuses);
     }
 
-    fn calls(&self) -> Vec<(String, u16)> {
+    fn calls(&self) -> Vec<Call> {
         self.0.lock().unwrap().0.clone()
     }
 
     /// Every call, once one of `id` was answered with `status`.
-    fn until(&self, id: &str, status: u16) -> Vec<(String, u16)> {
+    fn until(&self, id: &str, status: u16) -> Vec<Call> {
         let wanted = (id.to_owned(), status);
         wait_for(id, BOUND, || Some(self.calls()).filter(|calls| calls.contains(&wanted)))
     }
@@ -93,7 +95,8 @@ fn a_stop_is_told_through_refusals_kills_and_a_receiver_that_wants_no_more() {
     let site = Site::new(WINDOW);
     let receiver = Receiver::default();
     let secret = site.folder().join("his.secret");
-    let mut file = std::fs::OpenOptions::new().create(true).write(true).mode(0o600).open(&secret);
+    let mut file =
+        std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&secret);
     file.as_mut().unwrap().write_all(b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
     let (url, secret) = (receiver.listen(), secret.display());
     site.lay_over(&format!("[webhooks.his]\nurl = \"{url}\"\nsecret_file = \"{secret}\"\n"));
