@@ -11,7 +11,7 @@ use super::look;
 use super::refusal::Refusal;
 use super::types::{
     BacklogOut, BooksOut, ClockOut, DamageOut, DiskOut, KafkaOut, LiveWindowOut, Need, NeedOut,
-    NotOpenOut, ProposalOut, PublishedOut, ReplayOut, StatusOut, StatusPhase,
+    NotOpenOut, ProposalOut, PublishedOut, ReplayOut, StatusOut, StatusPhase, WebhookOut,
 };
 use crate::domain::gate::{GateState, HealthPhase, Override};
 use crate::domain::ids::{UpstreamName, WindowId};
@@ -39,6 +39,8 @@ const OVERDUE: Duration = Duration::from_secs(900);
 const DOUBT_TAKES: Duration = Duration::from_secs(600);
 /// How long Kafka may be away by itself (HoldoverKafkaIntakeAway).
 const KAFKA_AWAY: Duration = Duration::from_secs(300);
+/// How long somebody may not be told (HoldoverSubscriberNotTold).
+const NOT_TOLD: Duration = Duration::from_secs(900);
 /// What is due for as long is the backlog of a stop, not the next of the day.
 const REPLAYING: Duration = Duration::from_secs(10);
 /// A pace is told once it was watched for so long.
@@ -57,6 +59,8 @@ pub struct Vitals {
     pub kafka: Option<KafkaOut>,
     /// What goes out to Kafka, where something does.
     pub published: Option<PublishedOut>,
+    /// Who is told of stops, and how far that is.
+    pub webhooks: Vec<WebhookOut>,
     /// Since when what the files say has been refused.
     pub config_refused_since: Option<Timestamp>,
 }
@@ -160,6 +164,7 @@ fn status(seen: Seen, beside: Beside) -> StatusOut {
         disk: beside.vitals.disk,
         kafka: beside.vitals.kafka,
         published: beside.vitals.published,
+        webhooks: beside.vitals.webhooks.clone(),
         clock: seen.doubt.map(ClockOut::from),
         not_ready: beside.not_ready.clone(),
     };
@@ -530,6 +535,17 @@ fn of_delivery(found: &mut Needs, seen: &Seen, out: &StatusOut) {
         let what = format!("nothing has been published to Kafka for {}", length(away));
         let next = "the log says why (kafka_publishing_interrupted)";
         found.add(Need::KafkaUnpublished, what, next);
+    }
+    for webhook in &out.webhooks {
+        let late = webhook.waiting_since.map(|since| seen.at.since(since));
+        let Some(late) = late.filter(|&late| late >= NOT_TOLD) else { continue };
+        let (name, waiting) = (&webhook.name, count(webhook.waiting));
+        let what = format!("{name} was not told for {}, announcements: {waiting}", length(late));
+        let next = match webhook.disabled {
+            true => "it answered 410; holdover reads its configuration again on a reload",
+            false => "the log says why (webhook_not_told)",
+        };
+        found.add(Need::SubscriberNotTold, what, next);
     }
 }
 

@@ -20,7 +20,7 @@ pub use forecast::{FaultOut, ForecastOut, ReplayForecastOut, WindowChecked};
 pub use policy::{HoursThenOut, OtherRowOut, PolicyOut};
 pub use status::{
     BacklogOut, BooksOut, DiskOut, KafkaOut, LiveWindowOut, Need, NeedOut, NotOpenOut,
-    PublishedOut, ReplayOut, StatusOut, StatusPhase,
+    PublishedOut, ReplayOut, StatusOut, StatusPhase, WebhookOut,
 };
 pub use versions::{VersionOut, VersionShown, VersionsOut};
 pub use windows::{

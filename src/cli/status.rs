@@ -9,7 +9,7 @@ use super::exit::{Exit, Failure};
 use super::out::{plain, width};
 use crate::admin::types::{
     BacklogOut, BooksOut, KafkaOut, LiveWindowOut, NotOpenOut, PublishedOut, ReplayOut, StatusOut,
-    StatusPhase,
+    StatusPhase, WebhookOut,
 };
 use crate::domain::plain::{count, length, size};
 use crate::domain::time::{Timestamp, Zone};
@@ -150,6 +150,7 @@ fn screen(status: &StatusOut, zone: Zone, color: bool) -> String {
     let taken_in = status.kafka.iter().map(|kafka| about_kafka(kafka, at));
     let published = status.published.iter().map(|published| about_published(published, at));
     rows("kafka", taken_in.chain(published).collect());
+    rows("told", status.webhooks.iter().map(|webhook| about_webhook(webhook, at)).collect());
     rows("intake", vec![intake(status)]);
     lines.into_iter().map(|line| line + "\n").collect()
 }
@@ -304,6 +305,17 @@ fn about_published(published: &PublishedOut, now: Timestamp) -> String {
             format!("NOTHING PUBLISHED for {}, changes to go {left}", length(now.since(since)))
         }
         None => format!("published, changes to go {left}"),
+    }
+}
+
+fn about_webhook(webhook: &WebhookOut, now: Timestamp) -> String {
+    let (name, waiting) = (&webhook.name, count(webhook.waiting));
+    match (webhook.disabled, webhook.waiting_since) {
+        (true, _) => format!("{name} WANTS NO MORE (410), announcements that wait: {waiting}"),
+        (false, Some(since)) => {
+            format!("{name}, announcements that wait: {waiting}, for {}", length(now.since(since)))
+        }
+        (false, None) => format!("{name}, of everything"),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `holdover window`: planned stops of the core.
 
+mod exchange;
 mod trial;
 
 use super::Run;
@@ -72,6 +73,11 @@ pub(super) enum Verb {
     /// Give a window a new whole from a file, as far as it can still be changed; the times stay as
     /// planned where neither the file nor an option says others
     Change(Box<Change>),
+    /// Make a draft file of each event of a calendar, for window declare once it has rows; asks no
+    /// daemon
+    Import(exchange::Import),
+    /// Print a window as the file that window declare reads, or as a calendar
+    Export(exchange::Export),
     /// Move the planned end later, of the window or of one row
     Extend {
         /// Its name
@@ -239,6 +245,8 @@ impl Verb {
             }
             Self::Declare(declare) => self::declare(run, *declare).await,
             Self::Change(change) => self::change(run, *change).await,
+            Self::Import(args) => exchange::import(run, &args),
+            Self::Export(args) => exchange::export(run, &args).await,
             Self::Extend { id, row, until, reason } => {
                 let seen = get(run, &id).await?;
                 let body = MoveEnd { ends_at: Some(until), row, reason: reason.reason };

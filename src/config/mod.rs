@@ -1,7 +1,7 @@
 //! Configuration: files laid over the embedded defaults, read in one go, every problem told.
 //!
 //! `raw` is the files as they are, `model` is complete and valid, `read` stands between them,
-//! `check` holds the rules about windows, `planned` is recurring stops and service hours,
+//! `check` holds the rules about windows, `planned` is recurring stops and service hours, `webhooks` who is told,
 //! `difference` is what sets two of them apart. Nothing here starts, opens or connects anything.
 
 mod attachments;
@@ -13,12 +13,13 @@ mod planned;
 mod raw;
 mod read;
 mod secret;
+mod webhooks;
 
 pub use check::{calendar_lack, check, how_to_add, render};
 pub use difference::{Changed, Takes, difference};
 pub use model::{
     Config, Data, Index, Institutions, IntakeKafka, Journal, Limits, Listen, Log, LogFormat,
-    LogLevel, Probe, PublishKafka, Upstream, Way,
+    LogLevel, Probe, PublishKafka, Upstream, Way, Webhook,
 };
 pub use read::{built_in_calendar, parse_calendar};
 pub use secret::{Secret, SecretError};

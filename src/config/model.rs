@@ -2,13 +2,14 @@
 //!
 //! What each setting is for stands beside its default in `config/default.toml`.
 
+use crate::domain::announcement::Subscription;
 use crate::domain::attachment::Format;
 use crate::domain::calendar::Calendar;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::consent::Deed;
 use crate::domain::gate::{HealthPolicy, OutagePolicy};
 use crate::domain::hours::ServiceHours;
-use crate::domain::ids::{InstitutionCode, UpstreamName};
+use crate::domain::ids::{InstitutionCode, SubscriberName, UpstreamName};
 use crate::domain::recurring::Recurring;
 use crate::domain::retry::RetryPolicy;
 use crate::domain::time::Zone;
@@ -43,6 +44,8 @@ pub struct Config {
     pub intake_kafka: Option<IntakeKafka>,
     /// What is published to topics of Kafka, where anything is.
     pub publish_kafka: Option<PublishKafka>,
+    /// Who is told of stops and of moved deadlines, by name.
+    pub webhooks: BTreeMap<SubscriberName, Webhook>,
     /// When to try again.
     pub retry: RetryPolicy,
     /// When an unplanned outage is proposed as a window.
@@ -70,7 +73,9 @@ pub struct Config {
 impl Config {
     /// Keeps everything in `folder` instead of the configured one; relative key files move too.
     pub fn set_folder(&mut self, folder: PathBuf) {
-        for file in [&mut self.data.api_keys_file, &mut self.data.master_key_file] {
+        let secrets = self.webhooks.values_mut().map(|webhook| &mut webhook.secret_file);
+        let files = [&mut self.data.api_keys_file, &mut self.data.master_key_file];
+        for file in files.into_iter().chain(secrets) {
             if let Ok(below) = file.strip_prefix(&self.data.folder) {
                 *file = folder.join(below);
             }
@@ -221,6 +226,17 @@ pub struct PublishKafka {
     pub windows: Option<String>,
     /// Each topic of results, and the institution whose they are; `None` for everybody's.
     pub results: BTreeMap<String, Option<InstitutionCode>>,
+}
+
+/// Somebody who is told of stops and of moved deadlines by HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// Where.
+    pub url: String,
+    /// The file of its secrets; already joined to the folder where it was relative.
+    pub secret_file: PathBuf,
+    /// Of what.
+    pub subscription: Subscription,
 }
 
 /// One part of the core.

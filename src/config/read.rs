@@ -8,6 +8,7 @@ use super::model::{
 };
 use super::planned::{read_hours, read_recurring};
 use super::raw::{Notes, Reader, lay_over, parse, show_duration};
+use super::webhooks::read_webhooks;
 use super::{CALENDAR, DEFAULTS, Problem};
 use crate::domain::calendar::{Calendar, Exception, Paper};
 use crate::domain::catalogue::{Catalogue, Line, TakesEffect};
@@ -83,6 +84,7 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
         }
     }
     let catalogue = read_catalogue(root.section("catalogue"), &upstreams);
+    let webhooks = read_webhooks(&mut root, &data, &upstreams, &catalogue);
     let calendar = read_calendar(root.section("calendar"), notes);
     let mut windows: Vec<Window> = root
         .sections("window")
@@ -114,6 +116,7 @@ fn read_all(merged: Table, notes: &Notes) -> Option<Config> {
         kafka_brokers,
         intake_kafka,
         publish_kafka,
+        webhooks,
         retry,
         outages,
         approval,
@@ -422,7 +425,7 @@ fn read_way(r: &mut Reader<'_>, brokers: &[String]) -> Way {
     let base_url = if given || !is_kafka { r.text("base_url") } else { String::new() };
     if !is_kafka {
         if given {
-            check_url(r, &base_url);
+            check_url(r, "base_url", &base_url);
         }
         return Way::Http { base_url };
     }
@@ -446,14 +449,17 @@ fn read_way(r: &mut Reader<'_>, brokers: &[String]) -> Way {
     Way::Kafka { requests, replies }
 }
 
-fn check_url(r: &Reader<'_>, url: &str) {
+pub(super) fn check_url(r: &Reader<'_>, key: &str, url: &str) {
     let rest = url.strip_prefix("http://").unwrap_or_default();
     let host = rest.split('/').next().unwrap_or_default();
-    if host.contains('@') {
+    if url.starts_with("https://") {
+        let why = "TLS is a proxy's work: name the http:// address of one beside the daemon";
+        r.error(key, Some(format!("{url:?}")), why);
+    } else if host.contains('@') {
         let why = "an address must not carry a password; use a network that needs none";
-        r.error("base_url", Some("\"***\"".to_owned()), why);
+        r.error(key, Some("\"***\"".to_owned()), why);
     } else if host.is_empty() || url.contains(['?', '#', ' ']) {
-        r.error("base_url", Some(format!("{url:?}")), "expected http://host[:port][/path]");
+        r.error(key, Some(format!("{url:?}")), "expected http://host[:port][/path]");
     }
 }
 

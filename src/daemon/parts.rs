@@ -17,6 +17,7 @@ use crate::engine::recovery;
 use crate::engine::settings::{Limits, Settings, UpstreamSettings};
 use crate::engine::step::Decision;
 use crate::index::Index;
+use crate::intake::announce::{self, KeyError, Keys, Outbox};
 use crate::intake::kafka::publish::{self, Audience};
 use crate::intake::tally::Tally;
 use crate::journal::seal::{FileVault, MasterKey};
@@ -29,7 +30,7 @@ use crate::web::sign::Signer;
 use crate::{admin, intake, telemetry};
 use anyhow::{Context, Result, anyhow, bail};
 use ring::rand::{SecureRandom, SystemRandom};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -51,6 +52,7 @@ pub(super) fn observe(config: &Config, virtual_clock: bool) -> Result<(Metrics, 
             .intake_kafka
             .as_ref()
             .map_or(0, |kafka| u32::try_from(kafka.topics.len()).unwrap_or(u32::MAX)),
+        subscribers: config.webhooks.keys().cloned().collect(),
     })?;
     Ok((metrics, log))
 }
@@ -70,6 +72,61 @@ pub(super) fn speak_kafka(
     if let Some(options) = kafka_publishing(config) {
         let working = publish::run(state.clone(), options, stop.clone());
         tasks.spawn(Kind::Intake, "publishing", working);
+    }
+}
+
+/// Opens what is told. Damaged records could not be followed: a quarantined daemon tells nobody.
+pub(super) fn open_announcements(
+    config: &Config,
+    reader: &dyn JournalReader,
+    clock: &dyn Clock,
+    quarantined: bool,
+) -> Result<Arc<Outbox>> {
+    for (name, webhook) in &config.webhooks {
+        // Said now rather than at the first stop.
+        read_keys(&webhook.secret_file).with_context(|| format!("webhooks.{name}"))?;
+    }
+    let told = config.webhooks.keys().filter(|_| !quarantined).cloned();
+    let folder = config.data.folder.join("announcements");
+    let (next, now) = (reader.last().next(), clock.now().wall);
+    let outbox = Outbox::open(&folder, next, now, told).context("the announcements")?;
+    Ok(Arc::new(outbox))
+}
+
+fn read_keys(file: &std::path::Path) -> Result<Keys, KeyError> {
+    let secret = config::Secret::read(file);
+    let secret = secret.map_err(|error| KeyError::Unreadable(error.to_string()))?;
+    Keys::parse(secret.expose())
+}
+
+/// Works out what is to be told, and tells it, until `stop`. What was not told by then is told
+/// after the next start.
+pub(super) fn announce(
+    config: &Config,
+    tasks: &Tasks,
+    state: &intake::Shared,
+    stop: &CancellationToken,
+) {
+    let wanted: BTreeMap<_, _> =
+        config.webhooks.iter().map(|(name, w)| (name.clone(), w.subscription.clone())).collect();
+    let (following, until) = (state.clone(), stop.clone());
+    tasks.keep_running(Kind::Upkeep, "announcements", move || {
+        announce::follow(following.clone(), wanted.clone(), until.clone())
+    });
+    for (name, webhook) in &config.webhooks {
+        // It was read from the configuration, which has looked at it.
+        let Ok(url) = webhook.url.parse() else { continue };
+        let file = webhook.secret_file.clone();
+        let to = announce::Subscriber {
+            name: name.clone(),
+            url,
+            subscription: webhook.subscription.clone(),
+            keys: Arc::new(move || read_keys(&file)),
+        };
+        let (state, stop) = (state.clone(), stop.clone());
+        tasks.keep_running(Kind::Upkeep, "webhook", move || {
+            announce::deliver(state.clone(), to.clone(), stop.clone())
+        });
     }
 }
 

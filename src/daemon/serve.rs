@@ -12,8 +12,9 @@ use super::dispatch::{Dispatch, DispatchOutlet};
 use super::driven::{self, Due, DueSource};
 use super::observe::{Observer, Timed};
 use super::parts::{
-    damage_out, draw_mark, intake_counters, observe, observed, open_audit, open_journal, settings,
-    size, speak_kafka, start_index, tell_damage, tell_recovered, tell_skipped, upstreams,
+    announce, damage_out, draw_mark, intake_counters, observe, observed, open_announcements,
+    open_audit, open_journal, settings, size, speak_kafka, start_index, tell_damage,
+    tell_recovered, tell_skipped, upstreams,
 };
 use super::reload::InForce;
 use super::service_manager::{self, Told, ToldSnapshot};
@@ -36,6 +37,7 @@ use crate::engine::recovery::{self, Found};
 use crate::engine::run::{self, Handle, Pulse};
 use crate::index::Index;
 use crate::intake;
+use crate::intake::announce::Outbox;
 use crate::intake::tally::Tally;
 use crate::journal::{self, BlobStore, Opened};
 use crate::telemetry::events;
@@ -158,6 +160,8 @@ pub(super) struct Daemon {
     pub(super) upstreams: HashMap<UpstreamName, Arc<dyn Upstream>>,
     pub(super) metrics: Metrics,
     pub(super) tally: Arc<Tally>,
+    /// What people are told of.
+    pub(super) announcements: Arc<Outbox>,
     /// What is watched beside the engine.
     pub(super) watch: Arc<Watch>,
     /// When each upstream is probed next, in milliseconds; 0 while a probe is under way.
@@ -191,10 +195,10 @@ async fn serve(
     let topics = config.intake_kafka.as_ref().map_or(0, |kafka| kafka.topics.len());
     let watch = Arc::new(Watch::new(topics, config.publish_kafka.is_some()));
     let config = Arc::new(config);
-    let since = clock.now().wall;
     let daemon = Daemon {
         has_manager: options.service_manager,
-        in_force: Arc::new(InForce::new(source, options, log, config.clone(), since)),
+        in_force: Arc::new(InForce::new(source, options, log, config.clone(), clock.now().wall)),
+        announcements: open_announcements(&config, &*reader, &*clock, started.quarantined)?,
         config,
         clock,
         believed: started.clock,
@@ -523,6 +527,7 @@ impl Daemon {
         let stop = self.shutdown.token(Phase::Intake);
         if !self.quarantined {
             speak_kafka(config, &self.tasks, &shared, &stop);
+            announce(config, &self.tasks, &shared, &stop);
         }
         // Operators may look until the very end; they can do nothing any more by then.
         let end = self.shutdown.token(Phase::Store);
@@ -536,7 +541,7 @@ impl Daemon {
         });
         // Before the line that says so.
         self.ready.store(true, Ordering::SeqCst);
-        announce(addresses.0, addresses.1)?;
+        say_ready(addresses.0, addresses.1)?;
         self.manager_ready(&state).await;
         self.keep_the_manager_told(&state);
         Ok(())
@@ -573,6 +578,7 @@ impl Daemon {
             tally: self.tally.clone(),
             signer: self.signer.clone(),
             quotas: self.in_force.quotas.clone(),
+            announcements: self.announcements.clone(),
         }
     }
 
@@ -652,10 +658,12 @@ impl Daemon {
     fn keep_reloading(&self, mut hang_ups: tokio::signal::unix::Signal) {
         let (in_force, engine) = (self.in_force.clone(), self.engine.clone());
         let (clock, quarantined) = (self.believed.clone(), self.quarantined);
+        let announcements = self.announcements.clone();
         self.tasks.spawn(Kind::Upkeep, "reload", async move {
             while hang_ups.recv().await.is_some() {
                 service_manager::reloading();
                 in_force.reload(&engine, clock.as_ref(), quarantined).await;
+                announcements.reloaded();
                 service_manager::reloaded();
             }
         });
@@ -717,7 +725,7 @@ fn bind(addr: SocketAddr) -> Result<TcpListener> {
 
 /// One line on standard output for whoever started us: where we listen.
 #[expect(clippy::print_stdout, reason = "the ready line is data for the starting process")]
-fn announce(submitters: SocketAddr, operators: SocketAddr) -> Result<()> {
+fn say_ready(submitters: SocketAddr, operators: SocketAddr) -> Result<()> {
     let line = serde_json::json!({
         "ready": true,
         "submitters": format!("http://{submitters}"),

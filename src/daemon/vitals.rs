@@ -4,11 +4,11 @@
 //! as it is, takes two looks. Nothing is decided here.
 
 use crate::admin::status::{Pace, Vitals};
-use crate::admin::types::{DiskOut, KafkaOut, PublishedOut};
-use crate::domain::ids::UpstreamName;
+use crate::admin::types::{DiskOut, KafkaOut, PublishedOut, WebhookOut};
+use crate::domain::ids::{SubscriberName, UpstreamName};
 use crate::domain::state::State;
 use crate::domain::time::{Monotonic, Now, Timestamp};
-use crate::telemetry::events::{Room, Standing, kafka as events};
+use crate::telemetry::events::{Room, Standing, kafka as events, webhooks};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -67,6 +67,13 @@ impl Watch {
             let interrupted_since = since(before, !publishes, now.wall);
             PublishedOut { unpublished_changes, interrupted_since }
         });
+        let webhook = |(name, stands): (SubscriberName, webhooks::Stands)| WebhookOut {
+            name,
+            waiting: stands.waiting,
+            waiting_since: stands.since,
+            disabled: stands.is_disabled,
+        };
+        vitals.webhooks = webhooks::now().into_iter().map(webhook).collect();
         for replay in &standing.replays {
             let (remaining, held) = (replay.remaining, replay.held);
             let kept = samples.entry(replay.upstream.clone()).or_default();

@@ -294,14 +294,22 @@ impl BusinessPattern {
     }
 }
 
-impl TryFrom<String> for BusinessPattern {
-    type Error = super::ids::InvalidId;
+impl std::str::FromStr for BusinessPattern {
+    type Err = super::ids::InvalidId;
 
-    fn try_from(text: String) -> Result<Self, Self::Error> {
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.strip_suffix(".*") {
             Some(family) => Ok(Self::Family(family.parse()?)),
             None => Ok(Self::Exact(text.parse()?)),
         }
+    }
+}
+
+impl TryFrom<String> for BusinessPattern {
+    type Error = super::ids::InvalidId;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
     }
 }
 

@@ -301,6 +301,12 @@ name!(
     "expected 1 to 32 lower-case letters, digits, '-' or '_'"
 );
 name!(
+    /// The name of whoever is told of stops and of moved deadlines.
+    SubscriberName, "subscriber name", 32,
+    |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_',
+    "expected 1 to 32 lower-case letters, digits, '-' or '_'"
+);
+name!(
     /// A line of the catalogue, such as `filing.out_of_area`.
     Business, "business", 64,
     |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'_',

@@ -4,6 +4,7 @@
 
 #![warn(missing_docs)]
 
+pub mod announcement;
 pub mod attachment;
 pub mod calendar;
 pub mod catalogue;

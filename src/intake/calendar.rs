@@ -5,23 +5,20 @@
 //! so that a stop that was moved or taken back replaces what a calendar holds. Where a window
 //! stands at the moment is not told: the text changes with the windows and never with the clock,
 //! and its digest serves as the entity tag.
+//! What people read says it in Chinese and in English: what stops, from when to when, then the rows.
 //!
-//! Written by hand: the feed needs a dozen properties, three escapes and folding. The crates
-//! that write iCalendar bring a parser, a date library's time zones and random identities along,
-//! and leave the choice of every property to the caller all the same.
+//! How lines are folded and escaped is `web::ics`.
 
-use super::{Caller, Shared, answer};
+use super::{Caller, Shared, answer, words};
+use crate::domain::catalogue::Catalogue;
 use crate::domain::policy::Row;
-use crate::domain::time::Timestamp;
 use crate::domain::window::Window;
-use crate::web::problem::Problem;
+use crate::web::ics::{escaped, instant, line};
+use crate::web::problem::{Message, Problem};
 use axum::extract::State as Taken;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
-
-/// Octets of a line, its end not counted.
-const LINE_OCTETS_MAX: usize = 75;
 
 /// Shows the planned stops as a calendar feed.
 #[utoipa::path(
@@ -47,7 +44,7 @@ pub(super) async fn feed(
         windows.iter().map(|window| machine.versions(&window.id)).collect::<Vec<_>>()
     });
     let windows = windows.await;
-    let text = write(&windows.ok_or_else(answer::unavailable)?);
+    let text = write(&windows.ok_or_else(answer::unavailable)?, &state.catalogue);
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     let half = digest.as_ref().iter().take(16).fold(0u128, |n, &b| (n << 8) | u128::from(b));
     let tag = format!("\"{half:032x}\"");
@@ -73,14 +70,14 @@ fn holds(headers: &HeaderMap, tag: &str) -> bool {
         .any(|held| held == "*" || held.strip_prefix("W/").unwrap_or(held) == tag)
 }
 
-fn write(windows: &[Vec<Arc<Window>>]) -> String {
+fn write(windows: &[Vec<Arc<Window>>], catalogue: &Catalogue) -> String {
     let mut out = String::with_capacity(1024 * (1 + windows.len()));
     line(&mut out, "BEGIN", "VCALENDAR");
     line(&mut out, "VERSION", "2.0");
     line(&mut out, "PRODID", "-//Holdover//Planned stops//EN");
     line(&mut out, "REFRESH-INTERVAL;VALUE=DURATION", "PT15M");
     for versions in windows {
-        events(&mut out, versions);
+        events(&mut out, versions, catalogue);
     }
     line(&mut out, "END", "VCALENDAR");
     out
@@ -107,18 +104,18 @@ fn events_of(window: &Window) -> Vec<(String, Vec<&Row>)> {
 
 /// The events of a window, given its versions, the last of them in force. One that an earlier
 /// version had and this one has not stays in the feed as cancelled.
-fn events(out: &mut String, versions: &[Arc<Window>]) {
+fn events(out: &mut String, versions: &[Arc<Window>], catalogue: &Catalogue) {
     let Some((window, earlier)) = versions.split_last() else { return };
     let current = events_of(window);
     let cancelled = window.cancelled_at.is_some();
     let mut told: Vec<String> = current.iter().map(|(uid, _)| uid.clone()).collect();
     for (uid, rows) in &current {
-        event(out, uid, (window, rows), window, cancelled);
+        event(out, uid, (window, rows, catalogue), window, cancelled);
     }
     for before in earlier.iter().rev() {
         for (uid, rows) in events_of(before) {
             if !told.contains(&uid) {
-                event(out, &uid, (before, &rows), window, true);
+                event(out, &uid, (before, &rows, catalogue), window, true);
                 told.push(uid);
             }
         }
@@ -129,7 +126,7 @@ fn events(out: &mut String, versions: &[Arc<Window>]) {
 fn event(
     out: &mut String,
     uid: &str,
-    (of, rows): (&Window, &[&Row]),
+    (of, rows, catalogue): (&Window, &[&Row], &Catalogue),
     now: &Window,
     cancelled: bool,
 ) {
@@ -146,9 +143,15 @@ fn event(
     line(out, "TRANSP", "TRANSPARENT");
     let clauses: Vec<&str> = rows.iter().map(|row| row.clause.as_str()).collect();
     let clauses = clauses.join(", ");
-    let kind = if of.cause.is_planned() { "Planned stop" } else { "Unplanned stop" };
-    line(out, "SUMMARY", &escaped(&format!("{kind} {}: {clauses}", of.id)));
-    line(out, "DESCRIPTION", &escaped(&description(of, rows)));
+    let is_planned = of.cause.is_planned();
+    let kind = if is_planned { "Planned stop" } else { "Unplanned stop" };
+    let kind_zh = if is_planned { "计划停机" } else { "故障停机" };
+    let Message { zh: scope, en: scope_en } = words::scope(rows.iter().copied(), catalogue);
+    let Message { zh: times, en: times_en } = words::stretch(stretch, of.zone);
+    let summary = format!("{kind_zh}：{scope} / {kind} {}: {clauses}", of.id);
+    line(out, "SUMMARY", &escaped(&summary));
+    let said = format!("{kind_zh}：{scope}，{times}。\n{kind}: {scope_en}, {times_en}.\n");
+    line(out, "DESCRIPTION", &escaped(&(said + &description(of, rows))));
     line(out, "END", "VEVENT");
 }
 
@@ -164,38 +167,4 @@ fn description(window: &Window, rows: &[&Row]) -> String {
         format!("{}: {disposition}, counter: {}; {cells}", row.clause, row.advice.as_str())
     }));
     lines.join("\n")
-}
-
-/// In UTC, to the second: `20220812T110000Z`.
-fn instant(at: Timestamp) -> String {
-    at.civil(chrono_tz::UTC).format("%Y%m%dT%H%M%SZ").to_string()
-}
-
-/// A text as a property's value.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match c {
-            '\\' | ';' | ',' => out.extend(['\\', c]),
-            '\n' => out.push_str("\\n"),
-            // Other control characters have no place in a text.
-            c if c.is_control() => {}
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// Writes a property, folded: no line has more than 75 octets, and no character is cut.
-fn line(out: &mut String, name: &str, value: &str) {
-    let mut octets = 0;
-    for c in name.chars().chain([':']).chain(value.chars()) {
-        if octets + c.len_utf8() > LINE_OCTETS_MAX {
-            out.push_str("\r\n ");
-            octets = 1;
-        }
-        out.push(c);
-        octets += c.len_utf8();
-    }
-    out.push_str("\r\n");
 }

@@ -7,7 +7,7 @@ use super::answer;
 use super::submit::{plain, posted};
 use super::{Caller, Page, Query, Shared, State, missing};
 use crate::domain::deadline::Computed;
-use crate::domain::ids::{Business, DeadlineId};
+use crate::domain::ids::{Business, DeadlineId, Seq, WindowId};
 use crate::domain::term::{self, Ground, OwedBy, Said, Term};
 use crate::domain::time::{CivilDate, Now};
 use crate::engine::change::Case;
@@ -221,6 +221,29 @@ pub(super) struct Deadlines {
     next: Option<DeadlineId>,
 }
 
+/// Which registered cases are meant.
+#[derive(Clone)]
+struct Wanted {
+    id: Option<Seq>,
+    business: Option<Business>,
+    original: Option<term::Deadline>,
+    window: Option<WindowId>,
+}
+
+impl Wanted {
+    fn keeps(&self, view: &DeadlineView, machine: &Machine, now: Now) -> bool {
+        let Case { business, original, .. } = &view.case;
+        let moved_by = |window: &WindowId| {
+            let holds = machine.deadline(business, *original, now.wall);
+            holds.is_ok_and(|date| date.moves.iter().any(|one| one.window == *window))
+        };
+        self.id.is_none_or(|id| id == view.id)
+            && self.business.as_ref().is_none_or(|of| of == business)
+            && self.original.is_none_or(|of| of == *original)
+            && self.window.as_ref().is_none_or(moved_by)
+    }
+}
+
 /// Lists the caller's registered deadlines as they hold now.
 #[utoipa::path(
     get,
@@ -229,18 +252,42 @@ pub(super) struct Deadlines {
     params(
         ("after" = Option<String>, Query, description = "Only those after this one"),
         ("limit" = Option<usize>, Query, description = "At most so many, 50 where not said"),
+        ("id" = Option<String>, Query, description = "Only this one"),
+        ("business" = Option<String>, Query, description = "Only those of this business"),
+        ("original" = Option<String>, Query, description = "Only those that were due then"),
+        ("window" = Option<String>, Query, description = "Only those that this window has moved"),
     ),
-    responses((status = 200, description = "A page", body = Deadlines)),
+    responses(
+        (status = 200, description = "A page", body = Deadlines),
+        (status = 422, description = "Wrong parameters", body = problem::ProblemBody, content_type = "application/problem+json"),
+    ),
     security(("key" = []))
 )]
 pub(super) async fn list(
     Taken(state): Taken<Shared>,
     caller: Caller,
-    Page { after, limit }: Page,
+    request: Request,
 ) -> Result<Response, Problem> {
     let institution = caller.reads()?.code.clone();
+    let (head, _) = request.into_parts();
+    let (mut query, mut problems) = (Query::of(&head)?, Vec::new());
+    let Page { after, limit } = Page::read(&state, &mut query, &mut problems);
+    let wanted = Wanted {
+        id: query.read("id", "expected the number of a registered case", &mut problems, |text| {
+            state.numbers.place(&text.parse::<DeadlineId>().ok()?)
+        }),
+        business: query.read("business", NO_BUSINESS, &mut problems, |b| known_business(&state, b)),
+        original: query.read("original", "expected a day or an instant", &mut problems, |text| {
+            text.replace(' ', "+").parse().ok()
+        }),
+        window: query
+            .read("window", "expected the name of a window", &mut problems, |w| w.parse().ok()),
+    };
+    query.end(problems)?;
     let look = move |machine: &Machine, now: Now, search| {
-        let is_own = |view: &DeadlineView| view.case.institution == institution;
+        let is_own = |view: &DeadlineView| {
+            view.case.institution == institution && wanted.keeps(view, machine, now)
+        };
         let dated = |view: DeadlineView| {
             let Case { business, original, .. } = &view.case;
             machine.deadline(business, *original, now.wall).map(|date| (view, date))

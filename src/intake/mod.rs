@@ -11,6 +11,7 @@
 //! what belongs to somebody else is not there (404). A patient's credential goes into the
 //! submission in memory and nowhere else.
 
+pub mod announce;
 mod answer;
 pub mod attachments;
 mod batch;
@@ -30,6 +31,7 @@ mod submit;
 pub mod tally;
 mod tickets;
 mod wire;
+mod words;
 
 use crate::domain::attachment::Format;
 use crate::domain::catalogue::Catalogue;
@@ -130,6 +132,8 @@ pub struct State {
     pub signer: Arc<Signer>,
     /// How much each institution may ask.
     pub quotas: tally::Quotas,
+    /// What people are told of.
+    pub announcements: Arc<announce::Outbox>,
 }
 
 /// The state as handlers share it.
@@ -153,6 +157,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/v1/policy/keys", get(bundle::keys)),
         ("/v1/windows", get(plan::windows)),
         ("/v1/windows.ics", get(calendar::feed)),
+        ("/v1/announcements", get(announce::listing::list)),
         ("/v1/deadlines", post(deadlines::register).get(deadlines::list)),
         ("/v1/deadlines/check", get(deadlines::check)),
         ("/openapi.json", get(openapi::document)),

@@ -1,7 +1,8 @@
 //! The API document, made from the handlers; a test holds it to the routes and to a golden file.
 
 use super::{
-    answer, attachments, batch, bundle, calendar, deadlines, lookup, plan, receipt, submit, tickets,
+    announce, answer, attachments, batch, bundle, calendar, deadlines, lookup, plan, receipt,
+    submit, tickets,
 };
 use crate::web::problem;
 use axum::http::{HeaderValue, header};
@@ -131,6 +132,7 @@ impl Modify for BearerKey {
         bundle::fetch,
         bundle::keys,
         plan::windows,
+        announce::listing::list,
         calendar::feed,
         deadlines::register,
         deadlines::list,

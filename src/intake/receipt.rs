@@ -289,7 +289,7 @@ fn sentence(told: &Told, zone: Zone) -> Message {
 
 /// An instant, as people say it. Digits by hand: this is in every receipt, and
 /// a format string read at run time costs more than the rest of the sentence.
-fn say_when(at: NaiveDateTime, zh: &mut String, en: &mut String) {
+pub(super) fn say_when(at: NaiveDateTime, zh: &mut String, en: &mut String) {
     let two = |n: u32| [n / 10 % 10, n % 10].map(|d| char::from_digit(d, 10).unwrap_or('0'));
     let year = at.year().to_string();
     let (month, day) = (two(at.month()), two(at.day()));

@@ -6,6 +6,7 @@
 //! reference to a person, a client's key, a core's answer or a text that somebody wrote.
 
 pub mod kafka;
+pub mod webhooks;
 
 use super::metrics::{self, Line, Series, Which};
 use crate::domain::cell::Cell;

@@ -8,10 +8,11 @@
 #![expect(clippy::disallowed_macros, reason = "this file is where metrics are recorded")]
 
 use super::events::kafka::{Published, RecordOutcome};
+use super::events::webhooks::CallOutcome;
 use crate::domain::cell::{Cell, Operation, words};
 use crate::domain::deadline::Rule;
 use crate::domain::gate::GateState;
-use crate::domain::ids::{Business, UpstreamName};
+use crate::domain::ids::{Business, SubscriberName, UpstreamName};
 use crate::domain::outcome::{DoubtReason, TransientReason};
 use crate::domain::state::State;
 use crate::domain::ticket::TicketState;
@@ -64,6 +65,7 @@ const BATCH_CHANGES: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
 
 const LINE: &[&str] = &["business", "operation"];
 const UPSTREAM: &[&str] = &["upstream"];
+const SUBSCRIBER: &[&str] = &["subscriber"];
 
 macro_rules! catalogue {
     ($($ident:ident $kind:expr, $name:literal, $labels:expr, $help:literal;)+) => {
@@ -211,6 +213,14 @@ catalogue! {
         "Results and windows that were published to topics";
     KAFKA_UNPUBLISHED Kind::Gauge, "holdover_kafka_unpublished_changes", &[],
         "Changes that were not looked at yet for what is to be published";
+    WEBHOOK_CALLS Kind::Counter, "holdover_webhook_calls_total", &["subscriber", "outcome"],
+        "Announcements that a subscriber was called with, by what came of it";
+    WEBHOOK_WAITING Kind::Gauge, "holdover_webhook_waiting_announcements", SUBSCRIBER,
+        "Announcements that a subscriber was not told yet";
+    WEBHOOK_OLDEST Kind::Gauge, "holdover_webhook_oldest_timestamp_seconds", SUBSCRIBER,
+        "Since when the oldest of them waits; 0 when none does";
+    WEBHOOK_DISABLED Kind::Gauge, "holdover_webhook_disabled", SUBSCRIBER,
+        "1 while a subscriber is told nothing because it has answered 410";
 }
 
 /// Why an index is given up, as a label.
@@ -384,6 +394,7 @@ pub(super) struct Series {
     index_rebuilds: Vec<Counter>,
     pub(super) index_ready: Gauge,
     pub(super) kafka: KafkaSeries,
+    subscribers: HashMap<SubscriberName, SubscriberSeries>,
 }
 
 impl Series {
@@ -460,6 +471,11 @@ impl Series {
             ),
             index_ready,
             kafka: KafkaSeries::new(),
+            subscribers: known
+                .subscribers
+                .iter()
+                .map(|name| (name.clone(), SubscriberSeries::new(name.as_str())))
+                .collect(),
         }
     }
 
@@ -471,6 +487,11 @@ impl Series {
 
     pub(super) fn upstream(&self, name: &UpstreamName) -> &Upstream {
         self.upstreams.get(name).unwrap_or(&self.other_upstream)
+    }
+
+    /// `None` for one that was not configured at the start.
+    pub(super) fn subscriber(&self, name: &SubscriberName) -> Option<&SubscriberSeries> {
+        self.subscribers.get(name)
     }
 
     pub(super) fn upstreams(&self) -> impl Iterator<Item = (&UpstreamName, &Upstream)> {
@@ -542,6 +563,8 @@ pub struct Known {
     pub calendar_ends: Timestamp,
     /// How many topics of Kafka are to be taken in.
     pub kafka_topics: u32,
+    /// Who is told of stops.
+    pub subscribers: Vec<SubscriberName>,
 }
 
 static SERIES: OnceLock<Series> = OnceLock::new();
@@ -698,6 +721,31 @@ impl KafkaSeries {
 
     pub(super) fn records(&self, outcome: RecordOutcome) -> &Counter {
         &self.records[outcome as usize]
+    }
+}
+
+/// The series of one subscriber.
+pub(super) struct SubscriberSeries {
+    calls: Vec<Counter>,
+    pub(super) waiting: Gauge,
+    pub(super) oldest: Gauge,
+    pub(super) disabled: Gauge,
+}
+
+impl SubscriberSeries {
+    fn new(name: &str) -> Self {
+        let plain = |metric| gauge!(metric, "subscriber" => name.to_owned());
+        let outcome = |outcome| counter!(WEBHOOK_CALLS, "subscriber" => name.to_owned(), "outcome" => outcome);
+        Self {
+            calls: each(CallOutcome::ALL.iter().map(|o| o.as_str()), outcome),
+            waiting: plain(WEBHOOK_WAITING),
+            oldest: plain(WEBHOOK_OLDEST),
+            disabled: plain(WEBHOOK_DISABLED),
+        }
+    }
+
+    pub(super) fn calls(&self, outcome: CallOutcome) -> &Counter {
+        &self.calls[outcome as usize]
     }
 }
 

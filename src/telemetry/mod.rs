@@ -61,6 +61,7 @@ pub const FIELDS: &[&str] = &[
     "share_ms",
     "state",
     "status",
+    "subscriber",
     "task",
     "to",
     "transaction_id",

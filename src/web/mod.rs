@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod body;
+pub mod ics;
 pub mod keyfile;
 pub mod problem;
 pub mod server;

@@ -2,7 +2,7 @@
 
 use crate::engine_support::{NoRuns, settings};
 use crate::house::Says;
-use crate::intake_rig::{StillClock, at, institution, key_of};
+use crate::intake_rig::{StillClock, announcements, at, institution, key_of, signer};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use bytes::Bytes;
@@ -112,6 +112,8 @@ impl Site {
             blobs,
             attachment_formats: vec![Format::Jpg, Format::Png, Format::Pdf, Format::Xls],
             transfers: Transfers::default(),
+            signer: signer(),
+            announcements: announcements(folder, now),
             listing: Arc::new(Says(Ok(None))),
             catalogue,
             keys: Arc::new(KeyFile::open(&keys).unwrap()),

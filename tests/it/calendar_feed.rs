@@ -202,8 +202,14 @@ async fn each_stretch_of_a_window_is_an_event_with_the_words_of_its_notice() {
     }
     assert_eq!(whole["DTEND"], "20220814T220000Z");
     assert_eq!(own["DTEND"], "20220813T220000Z");
-    assert_eq!(unescaped(&whole["SUMMARY"]), "Planned stop stop: (二)1, (二)2");
+    assert_eq!(
+        unescaped(&whole["SUMMARY"]),
+        "计划停机：部分系统 / Planned stop stop: (二)1, (二)2"
+    );
     let description = unescaped(&whole["DESCRIPTION"]);
+    let said = "计划停机：部分系统，2022年8月12日19:00至2022年8月15日06:00。\nPlanned stop: part of \
+                the system, from 2022-08-12 19:00 to 2022-08-15 06:00.\n";
+    let description = description.strip_prefix(said).unwrap();
     let published = "published 2022-08-09T10:00:00+08:00";
     assert!(
         description.starts_with(&format!("{SOURCE}, {published}\n(二)1: hold")),
@@ -306,4 +312,81 @@ async fn the_feed_asks_for_a_key_that_may_read() {
     let (rig, _engine) = live();
     let request = axum::http::Request::builder().uri(FEED).body(Body::empty()).unwrap();
     assert_eq!(rig.send(request).await.status, StatusCode::UNAUTHORIZED);
+}
+
+/// An event as another program reads it: UID, SEQUENCE, start and end in seconds, SUMMARY.
+type Read = (String, u32, i64, i64, String);
+
+fn by_icalendar(text: &str) -> Vec<Read> {
+    use icalendar::{CalendarComponent, CalendarDateTime, Component, DatePerhapsTime};
+    let seconds = |at: Option<DatePerhapsTime>| match at {
+        Some(DatePerhapsTime::DateTime(CalendarDateTime::Utc(at))) => at.timestamp(),
+        other => panic!("{other:?}"),
+    };
+    let calendar: icalendar::Calendar = text.parse().unwrap();
+    let events = calendar.components.iter().filter_map(CalendarComponent::as_event);
+    events
+        .map(|event| {
+            let summary = event.property_value("SUMMARY").unwrap().replace("\\,", ",");
+            let sequence = event.get_sequence().unwrap();
+            let (start, end) = (seconds(event.get_start()), seconds(event.get_end()));
+            (event.get_uid().unwrap().to_owned(), sequence, start, end, summary)
+        })
+        .collect()
+}
+
+fn by_calcard(text: &str) -> Vec<Read> {
+    use calcard::icalendar::{
+        ICalendar, ICalendarComponentType, ICalendarProperty, ICalendarValue,
+    };
+    let calendar = ICalendar::parse(text).unwrap();
+    let events = calendar.components.iter();
+    let events = events.filter(|one| one.component_type == ICalendarComponentType::VEvent);
+    events
+        .map(|event| {
+            let value = |name| event.property(&name).unwrap().values[0].clone();
+            let seconds = |name| match value(name) {
+                ICalendarValue::PartialDateTime(at) => at.to_timestamp().unwrap(),
+                other => panic!("{other:?}"),
+            };
+            let text = |name| match value(name) {
+                ICalendarValue::Text(text) => text,
+                other => panic!("{other:?}"),
+            };
+            let sequence = match value(ICalendarProperty::Sequence) {
+                ICalendarValue::Integer(number) => u32::try_from(number).unwrap(),
+                other => panic!("{other:?}"),
+            };
+            (
+                text(ICalendarProperty::Uid),
+                sequence,
+                seconds(ICalendarProperty::Dtstart),
+                seconds(ICalendarProperty::Dtend),
+                text(ICalendarProperty::Summary),
+            )
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn two_other_readers_find_the_same_instants_in_the_feed() {
+    let (rig, engine) = live();
+    order(&engine, Command::DeclareWindow(Box::new(window("stop")))).await;
+    let (id, ends_at) = ("stop".parse().unwrap(), at("2022-08-16T00:00:00+08:00"));
+    let moved = Command::MoveWindowEnd { window: id, row: None, ends_at, if_version: None };
+    order(&engine, moved).await;
+    let body = rig.get(FEED).await.body;
+    let text = std::str::from_utf8(&body).unwrap();
+    let seconds = |text: &str| at(text).as_millis() / 1000;
+    let start = seconds("2022-08-12T19:00:00+08:00");
+    let event = |uid: &str, end: &str, clauses: &str| -> Read {
+        let summary = format!("计划停机：部分系统 / Planned stop stop: {clauses}");
+        (format!("{uid}@holdover"), 2, start, seconds(end), summary)
+    };
+    let expected = [
+        event("stop", "2022-08-16T00:00:00+08:00", "(二)1, (二)2"),
+        event("stop.2", "2022-08-14T06:00:00+08:00", "(二)4"),
+    ];
+    assert_eq!(by_icalendar(text), expected);
+    assert_eq!(by_calcard(text), expected);
 }

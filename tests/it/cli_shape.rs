@@ -45,6 +45,7 @@ const VERBS: &[&str] = &[
     "end",
     "evidence",
     "explain",
+    "export",
     "extend",
     "forecast",
     "import",

@@ -1,7 +1,9 @@
 //! Both interfaces over one real engine, for tests that need them together.
 
 use crate::engine_support::{NoRuns, cell, settings, submission};
-use crate::intake_rig::{HashVault, NoFiles, StillClock, at, institution, key_of};
+use crate::intake_rig::{
+    HashVault, NoFiles, StillClock, announcements, at, institution, key_of, signer,
+};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use holdover::admin;
@@ -203,8 +205,9 @@ impl House {
             limits: intake::Limits::default(),
             disk_reserve: Arc::default(),
             tally: Arc::default(),
-            signer: Arc::new(holdover::web::sign::Signer::from_seed(&[7; 32]).unwrap()),
+            signer: signer(),
             quotas: Quotas::new(Quota { per_second: 1_000_000, burst: 0 }),
+            announcements: announcements(folder.path(), now),
         }));
         let operators = admin::router(admin::State {
             engine: engine.clone(),

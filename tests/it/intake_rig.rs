@@ -21,11 +21,13 @@ use holdover::engine::ports::{
     SealError, Vault,
 };
 use holdover::engine::run::{Handle, Input};
+use holdover::intake::announce::Outbox;
 use holdover::intake::attachments::Transfers;
 use holdover::intake::tally::{Quota, Quotas};
 use holdover::intake::{Limits, State, router};
 use holdover::web::access::{Holder, KeyFile, NewKey, Scope, create};
 use holdover::web::server::answer;
+use holdover::web::sign::Signer;
 use http_body_util::BodyExt;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
@@ -438,10 +440,22 @@ fn rig_behind(
         limits,
         disk_reserve: Arc::clone(&disk_reserve),
         tally: Arc::default(),
-        signer: Arc::new(holdover::web::sign::Signer::from_seed(&[7; 32]).unwrap()),
+        signer: signer(),
         quotas: Quotas::new(Quota { per_second: 1_000_000, burst: 0 }),
+        announcements: announcements(folder.path(), at(NOW)),
     }));
     Rig { router, key, seen, disk_reserve, keys, _folder: folder }
+}
+
+/// Signs with a key that is no secret.
+pub(crate) fn signer() -> Arc<Signer> {
+    Arc::new(Signer::from_seed(&[7; 32]).unwrap())
+}
+
+/// Nothing was ever told.
+pub(crate) fn announcements(folder: &std::path::Path, now: Timestamp) -> Arc<Outbox> {
+    let folder = folder.join("announcements");
+    Arc::new(Outbox::open(&folder, Seq(1), now, std::iter::empty()).unwrap())
 }
 
 /// An answer, read to its end.

@@ -21,7 +21,7 @@ fn bench(disposition: Disposition) -> Bench {
 fn restore(bench: &mut Bench, when: &str) {
     bench.set(when);
     let (window, cells) = ("stop".parse().unwrap(), upstream("b"));
-    bench.order(Command::Restore { window, cells, proof: Proof::Signed });
+    bench.order(Command::Restore { window, cells, ready_from: None, proof: Proof::Signed });
 }
 
 fn filed(number: u128, occurred_at: &str) -> Submission {

@@ -10,6 +10,7 @@
 
 mod adjusted;
 mod admin_http;
+mod announcements;
 mod api_keys;
 mod api_page;
 mod asked;

@@ -13,7 +13,7 @@ use holdover::domain::state::State;
 use holdover::domain::time::{Interval, Timestamp};
 use holdover::domain::window::{Cause, Phase, RestoreBy, Window};
 use holdover::telemetry::FIELDS;
-use holdover::telemetry::events::{self, Recovered, Replay, Room, Standing};
+use holdover::telemetry::events::{self, Recovered, Replay, Room, Standing, webhooks};
 use holdover::telemetry::metrics::{CATALOGUE, INDEX_REASONS, Kind, Known, Metrics};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -230,6 +230,22 @@ fn the_rest() {
     events::cut_off(&agency());
 }
 
+fn announcements() {
+    let insurer = "insurer".parse().unwrap();
+    let file = Path::new("outbox");
+    webhooks::told(&insurer);
+    webhooks::not_told(&insurer, &"it answered 500", Duration::from_secs(5));
+    webhooks::enabled(&insurer);
+    webhooks::disabled(&insurer);
+    webhooks::waits(&insurer, Some(Timestamp::from_millis(1_660_000_000_000)), 3);
+    webhooks::let_go(&insurer, 2);
+    webhooks::place_unwritten(&insurer, &"no room");
+    webhooks::subscriber_moved(file, 7, 9);
+    webhooks::outbox_damaged(file);
+    webhooks::announcing_interrupted(&"no room");
+    assert!(webhooks::now()[&insurer].is_disabled);
+}
+
 /// Every line of the built-in catalogue.
 fn catalogue() -> Vec<(Business, Operation)> {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config/beijing-2022-08.toml");
@@ -329,6 +345,12 @@ const TOLD: &[(&str, f64)] = &[
     ("holdover_store_sync_errors_total", 1.0),
     ("holdover_index_rebuilds_total{reason=\"hanging\"}", 1.0),
     ("holdover_index_ready", 1.0),
+    ("holdover_webhook_calls_total{subscriber=\"insurer\",outcome=\"told\"}", 1.0),
+    ("holdover_webhook_calls_total{subscriber=\"insurer\",outcome=\"not_told\"}", 1.0),
+    ("holdover_webhook_calls_total{subscriber=\"insurer\",outcome=\"gone\"}", 1.0),
+    ("holdover_webhook_waiting_announcements{subscriber=\"insurer\"}", 3.0),
+    ("holdover_webhook_oldest_timestamp_seconds{subscriber=\"insurer\"}", 1_660_000_000.0),
+    ("holdover_webhook_disabled{subscriber=\"insurer\"}", 1.0),
 ];
 
 // One test: a process has one recorder.
@@ -340,6 +362,7 @@ fn every_event_is_counted_and_logged_with_known_names() {
         virtual_clock: true,
         calendar_ends: "2027-01-01T00:00:00+08:00".parse().unwrap(),
         kafka_topics: 2,
+        subscribers: vec!["insurer".parse().unwrap()],
     };
     let metrics = Metrics::install(&known).unwrap();
     assert!(Metrics::install(&known).is_err());
@@ -357,6 +380,7 @@ fn every_event_is_counted_and_logged_with_known_names() {
     tracing::subscriber::with_default(subscriber, || {
         transactions(Timestamp::from_millis(1_660_000_000_000));
         the_rest();
+        announcements();
     });
     let logged = names.0.lock().unwrap().clone();
     let unknown: Vec<_> =
@@ -406,7 +430,8 @@ fn every_event_is_told_by_somebody() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut told = String::new();
     sources(&src, &mut told);
-    let events = ["telemetry/events.rs", "telemetry/events/kafka.rs"];
+    let events =
+        ["telemetry/events.rs", "telemetry/events/kafka.rs", "telemetry/events/webhooks.rs"];
     let events = events.map(|file| std::fs::read_to_string(src.join(file)).unwrap()).concat();
     let names = events.lines().filter_map(|line| line.strip_prefix("pub fn "));
     let names: Vec<&str> = names.filter_map(|rest| rest.split(['(', '<']).next()).collect();

@@ -42,6 +42,7 @@ mod status;
 mod stops;
 mod strace;
 mod stubborn;
+mod webhooks;
 mod went_back;
 mod wrong_clock;
 mod zones;

@@ -326,6 +326,14 @@ fn room_and_kafka_need_a_person_by_the_measures_of_their_alerts() {
         })
     };
     assert_eq!((published(299), published(300)), (vec![], vec![Need::KafkaUnpublished]));
+    let webhook = |seconds: u64, disabled| {
+        known(|b| {
+            let waiting_since = Some(at(NOW).before(Duration::from_secs(seconds)));
+            let name = "his".parse().unwrap();
+            b.vitals.webhooks = vec![WebhookOut { name, waiting: 1, waiting_since, disabled }];
+        })
+    };
+    assert_eq!((webhook(899, true), webhook(900, false)), (vec![], vec![Need::SubscriberNotTold]));
     let full =
         |open: u64| seen(|s| (0..open).for_each(|_| s.books.accept("1.00".parse().unwrap())));
     assert_eq!((full(90), full(91)), (vec![], vec![Need::BacklogNearlyFull]));
@@ -398,6 +406,9 @@ fn the_page_has_every_field_and_no_other() {
     around.vitals.kafka = Some(KafkaOut { topics, partitions, lag_records, away_since: None });
     let (unpublished_changes, interrupted_since) = (0, None);
     around.vitals.published = Some(PublishedOut { unpublished_changes, interrupted_since });
+    let (name, waiting) = ("his".parse().unwrap(), 0);
+    around.vitals.webhooks =
+        vec![WebhookOut { name, waiting, waiting_since: None, disabled: false }];
     let mut served = std::collections::BTreeSet::new();
     names(&serde_json::to_value(status(full, around)).unwrap(), &mut served);
 

@@ -7,7 +7,7 @@
 use super::ClockOut;
 use crate::domain::cell::words;
 use crate::domain::gate::GateState;
-use crate::domain::ids::{UpstreamName, WindowId};
+use crate::domain::ids::{SubscriberName, UpstreamName, WindowId};
 use crate::domain::time::{Timestamp, Zone};
 use crate::domain::window::RestoreBy;
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,8 @@ words!(
         KafkaAway = "kafka_away",
         /// Brokers do not take what is to be published.
         KafkaUnpublished = "kafka_unpublished",
+        /// Somebody who is to be told of stops has not been told for a while.
+        SubscriberNotTold = "subscriber_not_told",
         /// Transactions were given up.
         DeadLetters = "dead_letters",
         /// Nobody has told for a while what became of some.
@@ -83,6 +85,7 @@ impl Need {
             Self::BacklogNearlyFull => Some("HoldoverBacklogNearlyFull"),
             Self::KafkaAway => Some("HoldoverKafkaIntakeAway"),
             Self::KafkaUnpublished => Some("HoldoverKafkaDeliveryFailures"),
+            Self::SubscriberNotTold => Some("HoldoverSubscriberNotTold"),
             Self::DeadLetters => Some("HoldoverDeadLetters"),
             Self::InDoubt => Some("HoldoverInDoubt"),
             Self::DiskLow => Some("HoldoverStoreSpaceLow"),
@@ -152,6 +155,9 @@ pub struct StatusOut {
     /// What is published to Kafka; absent where nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<PublishedOut>,
+    /// Who is told of stops, by name; absent where nobody is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub webhooks: Vec<WebhookOut>,
     /// What is wrong with the clock; absent while it is believed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockOut>,
@@ -307,4 +313,17 @@ pub struct PublishedOut {
     pub unpublished_changes: u64,
     /// Since when nothing has been published, because brokers do not take it.
     pub interrupted_since: Option<Timestamp>,
+}
+
+/// Somebody who is told of stops and of moved deadlines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookOut {
+    /// Its name.
+    pub name: SubscriberName,
+    /// Announcements that it was not told yet.
+    pub waiting: u64,
+    /// Since when the oldest of them waits.
+    pub waiting_since: Option<Timestamp>,
+    /// Whether it has answered 410 and is told nothing more.
+    pub disabled: bool,
 }

@@ -55,8 +55,18 @@ fn quiet() -> StatusOut {
         }),
         kafka: None,
         published: None,
+        webhooks: Vec::new(),
         clock: None,
     }
+}
+
+fn webhook(
+    name: &str,
+    waiting: u64,
+    waiting_since: Option<Timestamp>,
+    disabled: bool,
+) -> WebhookOut {
+    WebhookOut { name: name.parse().unwrap(), waiting, waiting_since, disabled }
 }
 
 fn window(id: &str, phase: StatusPhase, seconds_left: i64) -> LiveWindowOut {
@@ -151,6 +161,12 @@ fn in_the_middle_of_a_stop() {
     status.replays = vec![waits("settlement", 120, Some(0.5), Some(240))];
     status.kafka = Some(KafkaOut { topics: 1, partitions: 3, lag_records: 1000, away_since: None });
     status.published = Some(PublishedOut { unpublished_changes: 2, interrupted_since: None });
+    let waiting_since = Some(status.at.before(Duration::from_secs(600)));
+    status.webhooks = vec![
+        webhook("all", 0, None, false),
+        webhook("away", 1_000, waiting_since, false),
+        webhook("gone", 2, waiting_since, true),
+    ];
     shows(
         &status,
         "\
@@ -167,6 +183,9 @@ deadline  none at risk
 disk      212 GB of 500 GB free, 1.2 GB taken here; nothing new below 268 MB
 kafka     topics 1, partitions 3, records not done 1,000
           published, changes to go 2
+told      all, of everything
+          away, announcements that wait: 1,000, for 10 min
+          gone WANTS NO MORE (410), announcements that wait: 2
 intake    submissions are taken
 ",
     );

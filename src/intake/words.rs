@@ -1,0 +1,72 @@
+//! Stops in plain words, Chinese and English: what stops, and from when to when. Announcements and
+//! the calendar feed say it alike.
+//!
+//! What stops is said by the titles of the catalogue's lines that the rows speak of. A row that
+//! only some districts, channels or people fall under counts for its line: the sentence tells whom
+//! to look closer, the rows themselves are beside it.
+
+use super::receipt::say_when;
+use crate::domain::catalogue::{Catalogue, Line};
+use crate::domain::policy::Row;
+use crate::domain::time::{Interval, Timestamp, Zone};
+use crate::web::problem::Message;
+
+/// Titles that a sentence names; of more it says how many.
+const TITLES_MAX: usize = 4;
+
+/// The lines that a row speaks of.
+pub(super) fn lines_of<'c>(
+    row: &'c Row,
+    catalogue: &'c Catalogue,
+) -> impl Iterator<Item = &'c Line> {
+    let cells = &row.cells;
+    catalogue.lines.iter().filter(move |line| {
+        let upstreams = || std::iter::once(&line.upstream).chain(line.upstream_for.values());
+        (cells.upstream.is_empty() || upstreams().any(|name| cells.upstream.contains(name)))
+            && (cells.business.is_empty()
+                || cells.business.iter().any(|pattern| pattern.matches(&line.business)))
+            && (cells.operation.is_empty() || cells.operation.contains(&line.operation))
+    })
+}
+
+/// What stops, as far as `rows` stop anything: titles of lines.
+pub(super) fn scope<'r>(rows: impl Iterator<Item = &'r Row>, catalogue: &Catalogue) -> Message {
+    let mut titles: Vec<(&str, &str)> = Vec::new();
+    // One that nobody has decided about may stop.
+    for row in rows.filter(|row| row.disposition.is_none_or(|said| !said.passes())) {
+        for line in lines_of(row, catalogue) {
+            let title = (line.title_zh.as_str(), line.title_en.as_str());
+            if !title.0.is_empty() && !title.1.is_empty() && !titles.contains(&title) {
+                titles.push(title);
+            }
+        }
+    }
+    if titles.is_empty() {
+        return Message { zh: "部分系统".to_owned(), en: "part of the system".to_owned() };
+    }
+    let more = titles.len().saturating_sub(TITLES_MAX);
+    titles.truncate(TITLES_MAX);
+    let (zh, en): (Vec<&str>, Vec<&str>) = titles.into_iter().unzip();
+    let (mut zh, mut en) = (zh.join("、"), en.join(", "));
+    if more > 0 {
+        zh.push_str(&format!("等{}项业务", TITLES_MAX + more));
+        en.push_str(&format!(" and {more} more"));
+    }
+    Message { zh, en }
+}
+
+/// An instant, as people say it.
+pub(super) fn when(at: Timestamp, zone: Zone) -> Message {
+    let (mut zh, mut en) = (String::new(), String::new());
+    say_when(at.civil(zone), &mut zh, &mut en);
+    Message { zh, en }
+}
+
+/// From when to when.
+pub(super) fn stretch(of: Interval, zone: Zone) -> Message {
+    let (start, end) = (when(of.start, zone), when(of.end, zone));
+    Message {
+        zh: format!("{}至{}", start.zh, end.zh),
+        en: format!("from {} to {}", start.en, end.en),
+    }
+}
