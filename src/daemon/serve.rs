@@ -176,8 +176,7 @@ async fn serve(
 ) -> Result<()> {
     // From here on a hang-up is a reload, also one that comes before there is anything to reload.
     let hang_ups = signal(SignalKind::hangup())?;
-    let runtime = tokio::runtime::Handle::current();
-    let tasks = Tasks::new(runtime, shutdown.token(Phase::Store));
+    let tasks = Tasks::new(tokio::runtime::Handle::current(), shutdown.token(Phase::Store));
     tasks.spawn(Kind::Upkeep, "signals", shutdown.clone().follow_signals());
     let due = DueSource::later();
     let clock = driven::clock(options.clock, &due, &tasks, &shutdown).await;

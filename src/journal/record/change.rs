@@ -329,17 +329,14 @@ pub(super) fn encode(w: &mut Writer<'_>, change: &Change) {
             w.uint(tag::TRANSACTION, transaction.0);
             w.text(tag::WORD, why);
         }
-        Change::Superseded { transaction, by_transaction, at: _ } => {
-            w.uint(tag::TRANSACTION, transaction.0);
-            w.uint(tag::BY_TRANSACTION, by_transaction.0);
-        }
         Change::Forwarded { transaction, accepted, at: _ } => {
             w.uint(tag::TRANSACTION, transaction.0);
             w.int(tag::INNER_AT, accepted.at.as_millis());
             put_accepted(w, accepted);
         }
         Change::Retired { before, at: _ } => w.uint(tag::UP_TO, before.0),
-        Change::ResultTold { .. }
+        Change::Superseded { .. }
+        | Change::ResultTold { .. }
         | Change::ClockAccepted { .. }
         | Change::AuditNoted { .. }
         | Change::BlobStored(_)
@@ -357,7 +354,10 @@ pub(super) fn encode(w: &mut Writer<'_>, change: &Change) {
 }
 
 fn encode_rare(w: &mut Writer<'_>, change: &Change) {
-    if let Change::ResultTold { transaction, how, by, at: _ } = change {
+    if let Change::Superseded { transaction, by_transaction, at: _ } = change {
+        w.uint(tag::TRANSACTION, transaction.0);
+        w.uint(tag::BY_TRANSACTION, by_transaction.0);
+    } else if let Change::ResultTold { transaction, how, by, at: _ } = change {
         w.uint(tag::TRANSACTION, transaction.0);
         w.text(tag::WORD, how);
         w.text(tag::PERSON, by);
