@@ -2,7 +2,8 @@
 """Proves a date from what it rests on, without Holdover: holdover deadline evidence … | prove-a-date.py
 
 Reads the windows as they were published and restored, the rule of each and the papers' days, and counts.
-Rules that shift by the length of a stop, conditions and no_leapfrog are not counted here: it says so.
+Rules that shift by the length of a stop, conditions and no_leapfrog are not counted here: it says so. What
+earlier versions of a window told, and what people were told (`told`), can only make a date later.
 """
 import json, sys
 from datetime import date, datetime, time, timedelta
@@ -14,6 +15,8 @@ works = lambda day: str(day) in worked or (day.weekday() < 5 and str(day) not in
 instant = lambda text: datetime.fromisoformat(text.replace("Z", "+00:00"))
 names = lambda patterns: not patterns or any(
     p == proof["business"] or p.endswith("*") and proof["business"].startswith(p[:-1]) for p in patterns)
+covers = lambda act, part: names(act.get("business")) and all(
+    set(part.get(name) or [None]) <= set(wanted) for name, wanted in act.items() if wanted and name != "business")
 moved = date.fromisoformat(proof["original"])
 for _ in range(100):
     before = moved
@@ -23,9 +26,14 @@ for _ in range(100):
             sys.exit(f"{window['id']}: this rule is not counted here")
         rows = [r for r in window["policy"] if names(r["cells"].get("business"))
                 and r["disposition"] not in ("pass", "pass_or_ticket", "pass_or_hold")]
-        start = min([instant(r.get("starts_at") or window["published"]["start"]) for r in rows])
-        end = max([instant(r.get("ends_at") or window["published"]["end"]) for r in rows]
-                  + [max(instant(a["at"]), instant(a.get("ready_from") or a["at"])) for a in window["restores"]])
+        told = window["published"]
+        start = min([instant(r.get("starts_at") or told["start"]) for r in rows] or [instant(told["start"])])
+        end = max([instant(r.get("ends_at") or told["end"]) for r in rows] or [instant(told["end"])])
+        for row in rows or [{"cells": {}}]:
+            for part in row["cells"].get("upstream") or rule.get("restart_of") or [None]:
+                back = [instant(a.get("ready_from") or a["at"]) for a in window["restores"]
+                        if covers(a["cells"], dict(row["cells"], upstream=[part])) and start <= instant(a["at"])]
+                end = max(end, min(back)) if back else end
         due = datetime.combine(moved + timedelta(1), time(), zone)
         if rule.get("day_ends_at"):
             due = datetime.combine(moved, time.fromisoformat(rule["day_ends_at"]), zone)

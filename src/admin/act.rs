@@ -74,9 +74,10 @@ async fn carry_out_here(
             let (by, reason) = (caller.name.clone(), entry.reason.clone());
             let order = Order { by: by.clone(), reason: reason.clone(), command };
             let reply = state.engine.order(order).await;
-            if let Reply::Invalid(Fault::TwoPersons(deed)) = reply {
+            if let Reply::Invalid(Fault::TwoPersons(deed, seen)) = reply {
                 let (action, object, after) = (act.action, &entry.object, &entry.after);
-                let proposed = Proposed { deed, action, object, after };
+                let key = &caller.key_id;
+                let proposed = Proposed { deed, seen, key, action, object, after };
                 let (order, now) = (Order { by, reason, command: kept }, state.clock.now().wall);
                 Err(state.proposals.keep(begun.records, &proposed, order, now))
             } else {

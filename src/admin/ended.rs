@@ -14,7 +14,7 @@ use crate::web::problem::Code;
 /// The transaction that an order is about, where it is about one.
 pub(super) fn subject(command: &Command) -> Option<Seq> {
     match command {
-        Command::Agreed(proposed) => subject(&proposed.command),
+        Command::Agreed { to, .. } => subject(&to.command),
         Command::Redrive(transaction)
         | Command::Skip(transaction)
         | Command::ResolveDoubt { transaction, .. }

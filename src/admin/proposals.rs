@@ -42,6 +42,10 @@ pub struct Proposals {
 struct Proposal {
     out: ProposalOut,
     order: Order,
+    /// How that stood which it is about.
+    seen: u64,
+    /// The key it was proposed with.
+    key: String,
 }
 
 impl Proposals {
@@ -84,7 +88,8 @@ impl Proposals {
             proposed_at: now,
             lapses_at,
         };
-        waiting.insert(of, Proposal { out, order });
+        let (seen, key) = (act.seen, act.key.to_owned());
+        waiting.insert(of, Proposal { out, order, seen, key });
         let wait = length(self.wait);
         let why =
             format!("{deed} needs two persons: it waits as proposal {of} and lapses in {wait}");
@@ -106,6 +111,8 @@ impl Proposals {
 /// An act that one person alone may not do.
 pub(super) struct Proposed<'a> {
     pub(super) deed: Deed,
+    pub(super) seen: u64,
+    pub(super) key: &'a str,
     pub(super) action: &'a str,
     pub(super) object: &'a str,
     pub(super) after: &'a Value,
@@ -129,14 +136,23 @@ pub(super) async fn approve(
         return Err(Refusal::ours(OperatorCode::TwoPersons, why));
     }
     let taken = state.proposals.take(id, now);
-    let Proposal { out, order } = taken.ok_or_else(|| Problem::not_found(Sought::Proposal))?;
+    let taken = taken.ok_or_else(|| Problem::not_found(Sought::Proposal))?;
+    let Proposal { out, order, seen, key } = taken;
+    // What a stolen key has proposed goes with it.
+    let command = match state.keys.holder(&key, now) {
+        Some(_) => Ok(Command::Agreed { to: Box::new(order), seen }),
+        None => {
+            let why = "the key it was proposed with is not good any more: have it proposed again";
+            Err(Refusal::ours(OperatorCode::TwoPersons, why))
+        }
+    };
     let act = Act {
         action: "proposal.approve",
         object: format!("proposal {id}: {}", out.object),
         before: json!({ "proposed_by": out.by, "reason": out.reason, "action": out.action }),
         after: out.order,
         reason,
-        command: Ok(Command::Agreed(Box::new(order))),
+        command,
     };
     let (done, audit_head) = carry_out(&state, &caller, act).await?;
     Ok(Json(ProposalSettled { id, result: shortly(&done), audit_head }))
@@ -181,7 +197,14 @@ mod tests {
         };
         let keep = |number, now: &str| {
             let (deed, after) = (Deed::OpenEarly, Value::Null);
-            let act = Proposed { deed, action: "gate.open", object: "cells {}", after: &after };
+            let act = Proposed {
+                deed,
+                seen: 0,
+                key: "1",
+                action: "gate.open",
+                object: "cells {}",
+                after: &after,
+            };
             proposals.keep(number, &act, order(), at(now)).proposal()
         };
         assert_eq!(keep(1, "2022-08-13T10:00:00Z"), Some(1));

@@ -237,7 +237,7 @@ impl From<Fault> for Refusal {
         let code = match fault {
             Fault::NotFound(sought) => return Problem::not_found(sought).into(),
             Fault::WindowCompleted(_) => return Self::ours(OperatorCode::WindowCompleted, detail),
-            Fault::TwoPersons(_) => return Self::ours(OperatorCode::TwoPersons, detail),
+            Fault::TwoPersons(..) => return Self::ours(OperatorCode::TwoPersons, detail),
             Fault::WrongWindow(faults) => {
                 return Problem::fields(faults.into_iter().map(field_of).collect()).into();
             }

@@ -18,6 +18,7 @@ use super::types::{
     Because, ChangeWindow, DeclareWindow, ForCells, HoursOut, MoveEnd, NEXT_MAX, OccurrenceOut,
     RecurringOut, RestoreCells, ScheduleOut, StretchOut, WindowChanged, WindowOut, WindowsOut,
 };
+use super::versions::differences;
 use crate::domain::calendar::NoCalendar;
 use crate::domain::cell::Selector;
 use crate::domain::ids::WindowId;
@@ -177,9 +178,14 @@ pub(super) async fn change(
     }
     let decide = |body: ChangeWindow, seen: &Seen| {
         let to = seen.revision(body)?;
-        let after = json!({
+        let mut after = json!({
             "starts_at": to.planned.start, "ends_at": to.planned.end, "rows": to.policy.len(),
         });
+        // Whoever agrees to it, and whoever reads the log, sees all of it.
+        if let Ok(next) = seen.window.revised(&to, seen.now) {
+            let [old, new] = [&*seen.window, &next].map(|w| shown(w, seen.phase, seen.now));
+            after["differences"] = json!(differences(&old, &new));
+        }
         let (window, if_version) = (seen.window.id.clone(), Some(seen.version));
         Ok((after, Command::ChangeWindow { window, to: Box::new(to), if_version }))
     };

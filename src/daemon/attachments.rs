@@ -11,10 +11,11 @@ use crate::engine::change::file_name;
 use crate::engine::event::Event;
 use crate::engine::machine::Machine;
 use crate::engine::ports::Vault;
+use crate::intake::bundle::Bundles;
 use crate::journal::BlobStore;
 use crate::journal::files::RealFiles;
 use crate::telemetry::events;
-use crate::web::sign::Signer;
+
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// What is made of the keys: what seals, who signs, and the store in the data folder.
 pub(super) struct Kept {
     pub(super) vault: Arc<dyn Vault>,
-    pub(super) signer: Arc<Signer>,
+    pub(super) bundles: Arc<Bundles>,
     pub(super) blobs: Arc<BlobStore>,
 }
 
@@ -36,7 +37,7 @@ pub(super) fn open(config: &Config, last: Seq) -> Result<Kept> {
         open_vault(config, last).context("the keys that seal payloads cannot be opened")?;
     let files = Arc::new(RealFiles::new(&config.data.folder));
     let blobs = Arc::new(BlobStore::new(files, vault.clone(), config.journal.archive));
-    Ok(Kept { vault, signer, blobs })
+    Ok(Kept { vault, bundles: Arc::new(Bundles::new(signer)), blobs })
 }
 
 /// Makes the folder where it is absent, puts away what the journal does not know, and tells what of

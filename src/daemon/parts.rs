@@ -234,7 +234,7 @@ pub(super) fn draw_mark() -> Result<Mark> {
 }
 
 /// The vault, and who signs in its name.
-pub(super) fn open_vault(config: &Config, last: Seq) -> Result<(Arc<FileVault>, Arc<Signer>)> {
+pub(super) fn open_vault(config: &Config, last: Seq) -> Result<(Arc<FileVault>, Signer)> {
     let folder = &config.data.folder;
     // Keys made anew beside an old journal would open nothing and know no repeat.
     if last > Seq(0) && !folder.join("keys.sealed").exists() {
@@ -242,7 +242,7 @@ pub(super) fn open_vault(config: &Config, last: Seq) -> Result<(Arc<FileVault>, 
     }
     let master = MasterKey::load_or_create(&config.data.master_key_file, folder)?;
     let signer = Signer::from_seed(&master.derived("policy signature"))?;
-    Ok((Arc::new(FileVault::open(folder, &master)?), Arc::new(signer)))
+    Ok((Arc::new(FileVault::open(folder, &master)?), signer))
 }
 
 pub(super) fn settings(config: &Config, options: &ServeOptions) -> Settings {

@@ -38,6 +38,7 @@ use crate::engine::run::{self, Handle, Pulse};
 use crate::index::Index;
 use crate::intake;
 use crate::intake::announce::Outbox;
+use crate::intake::bundle::Bundles;
 use crate::intake::tally::Tally;
 use crate::journal::{self, BlobStore, Opened};
 use crate::telemetry::events;
@@ -45,7 +46,6 @@ use crate::telemetry::metrics::Metrics;
 use crate::web::access::KeyFile;
 use crate::web::body::BodyLimits;
 use crate::web::server::{self, ServerLimits};
-use crate::web::sign::Signer;
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -149,7 +149,7 @@ pub(super) struct Daemon {
     pub(super) pulse: Arc<Pulse>,
     pub(super) reader: Arc<dyn JournalReader>,
     pub(super) vault: Arc<dyn Vault>,
-    signer: Arc<Signer>,
+    bundles: Arc<Bundles>,
     pub(super) blobs: Arc<BlobStore>,
     pub(super) index: Index,
     pub(super) disk_reserve: Arc<AtomicBool>,
@@ -208,7 +208,7 @@ async fn serve(
         pulse: started.pulse,
         reader,
         vault: kept.vault,
-        signer: kept.signer,
+        bundles: kept.bundles,
         blobs: kept.blobs,
         index: started.index,
         disk_reserve: started.disk_reserve,
@@ -575,7 +575,7 @@ impl Daemon {
             },
             disk_reserve: self.disk_reserve.clone(),
             tally: self.tally.clone(),
-            signer: self.signer.clone(),
+            bundles: self.bundles.clone(),
             quotas: self.in_force.quotas.clone(),
             announcements: self.announcements.clone(),
         }

@@ -210,6 +210,27 @@ impl Selector {
             })
     }
 
+    /// Whether a cell may be meant by both. A cell can have labels of either.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        fn meet<T: PartialEq>(one: &[T], other: &[T]) -> bool {
+            one.is_empty() || other.is_empty() || one.iter().any(|value| other.contains(value))
+        }
+        let of_both = |one: &BusinessPattern| {
+            other.business.iter().any(|two| one.covers(two) || two.covers(one))
+        };
+        let no_business = self.business.is_empty() || other.business.is_empty();
+        meet(&self.upstream, &other.upstream)
+            && (no_business || self.business.iter().any(of_both))
+            && meet(&self.operation, &other.operation)
+            && meet(&self.class, &other.class)
+            && meet(&self.channel, &other.channel)
+            && meet(&self.district, &other.district)
+            && self.attributes.iter().all(|(name, values)| {
+                other.attributes.get(name).is_none_or(|others| meet(values, others))
+            })
+    }
+
     /// Whether every cell that `other` means is meant by this selector too.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {

@@ -17,7 +17,7 @@ use super::policy::Row;
 use super::term::Deadline;
 use super::time::Timestamp;
 use super::time::{CivilDate, Interval, Zone};
-use super::window::{Cause, Window};
+use super::window::{Act, Cause, Window};
 use chrono::{Days, NaiveTime};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -99,6 +99,10 @@ impl Conditions {
                     "its notice came {before} minutes before it, at least {least} are needed"
                 ));
             }
+        }
+        if window.cause == Cause::Unplanned && window.rows_that_stop(business).next().is_none() {
+            // Nothing could be taken in, through whatever channel.
+            return None;
         }
         let goes_on = |channel: &&Channel| {
             !window
@@ -338,17 +342,23 @@ impl Window {
     ) -> Option<Timestamp> {
         let mut part = cells.clone();
         part.business = vec![BusinessPattern::Exact(business.clone())];
+        // A group of it that goes on later, as a person has said, has not restarted before that.
+        let later = || {
+            let meant = |act: &&Act| act.counts_for(stop) && act.cells.overlaps(&part);
+            self.restores.iter().filter(meant).filter_map(|act| act.ready_from).max()
+        };
         let upstreams = if part.upstream.is_empty() { restart_of } else { &cells.upstream };
         let first_cover =
             |part: &Selector| self.lets_go(|act| act.counts_for(stop) && act.cells.covers(part));
         if upstreams.is_empty() {
-            return first_cover(&part);
+            return first_cover(&part).map(|at| later().map_or(at, |ready| ready.max(at)));
         }
         let each: Option<Vec<Timestamp>> = upstreams
             .iter()
             .map(|name| first_cover(&Selector { upstream: vec![name.clone()], ..part.clone() }))
             .collect();
-        each.and_then(|all| all.into_iter().max())
+        let last = each.and_then(|all| all.into_iter().max());
+        last.map(|at| later().map_or(at, |ready| ready.max(at)))
     }
 }
 

@@ -540,7 +540,7 @@ pub fn unrestored(window: &Window, catalogue: &Catalogue) -> Vec<Cell> {
                 let known = cells_of(line, &near).into_iter();
                 cells.extend(known.filter(|cell| {
                     let own = window.row_for(cell).is_some_and(|(_, chosen)| chosen == row);
-                    own && window.restored_at(cell).is_none()
+                    own && !window.is_ready(cell)
                 }));
             }
         }

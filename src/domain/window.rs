@@ -278,6 +278,14 @@ impl Window {
         counting().filter(before).map(Act::lets_go_at).min()
     }
 
+    /// Whether `cell` was restored so that it may go at once.
+    #[must_use]
+    pub fn is_ready(&self, cell: &Cell) -> bool {
+        let planned = self.row_for(cell).map_or(self.planned, |(_, row)| self.interval_of(row));
+        let counts = |act: &Act| act.counts_for(planned) && act.cells.matches(cell);
+        self.lets_go(|act| act.ready_from.is_none() && counts(act)).is_some()
+    }
+
     /// From when on `cell` may go, where it is proved back at `now` and not ready yet.
     #[must_use]
     pub fn ready_from(&self, cell: &Cell, now: Timestamp) -> Option<Timestamp> {

@@ -6,30 +6,59 @@
 
 use super::event::{Command, Fault, Order};
 use super::machine::Machine;
-use crate::domain::cell::{Cell, Selector};
+use crate::domain::cell::Selector;
 use crate::domain::consent::Deed;
+use crate::domain::deadline::Conditions;
 use crate::domain::ids::WindowId;
-use crate::domain::review::unrestored;
+use crate::domain::policy::Row;
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
-use crate::domain::window::{Lock, Window};
+use crate::domain::window::Window;
 use std::sync::Arc;
 
 impl Machine {
     /// The order as it is carried out: in both names where it was agreed to.
     pub(super) fn consented(&self, order: Order, now: Timestamp) -> Result<Order, Fault> {
-        let Command::Agreed(proposed) = order.command else {
+        let Command::Agreed { to: proposed, seen } = order.command else {
             let mut needed = self.settings.two_persons_for.iter();
             return match needed.find(|&&deed| self.is_deed(&order.command, deed, now)) {
-                Some(&deed) => Err(Fault::TwoPersons(deed)),
+                Some(&deed) => Err(Fault::TwoPersons(deed, self.stands(&order.command))),
                 None => Ok(order),
             };
         };
         if proposed.by == order.by {
             return Err(Fault::Invalid("another person must agree to it".to_owned()));
         }
+        if self.stands(&proposed.command) != seen {
+            let state = "about what has changed since: have it proposed again".to_owned();
+            return Err(Fault::WrongState { what: "the proposal", state });
+        }
         let by = format!("{} and {}", proposed.by, order.by);
         Ok(Order { by, ..*proposed })
+    }
+
+    /// How that stands which an order is about: what is agreed to is what was looked at.
+    fn stands(&self, command: &Command) -> u64 {
+        let closing = |cells: &Selector| {
+            let known = self.overrides.iter().find(|one| one.cells == *cells);
+            known.map_or(0, |one| one.since.as_millis().unsigned_abs())
+        };
+        if let Command::Restore { window, .. }
+        | Command::MoveWindowEnd { window, .. }
+        | Command::ChangeWindow { window, .. } = command
+        {
+            self.window(window).map_or(0, |window| u64::from(window.version))
+        } else if let Command::OpenGate { cells }
+        | Command::ExtendGate { cells, .. }
+        | Command::CloseGate { cells, .. } = command
+        {
+            closing(cells)
+        } else if let Command::ResolveDoubt { transaction, .. } = command {
+            let slot = self.live.find(*transaction);
+            slot.map_or(0, |slot| u64::from(self.live.get(slot).attempts))
+        } else {
+            0
+        }
     }
 
     fn is_deed(&self, command: &Command, deed: Deed, now: Timestamp) -> bool {
@@ -43,8 +72,17 @@ impl Machine {
             }
             Deed::ShortenDate => {
                 let Command::ChangeWindow { window, to, .. } = command else { return false };
-                let known = self.window(window).and_then(|window| window.deadlines.clone());
-                known.is_some() && known != to.deadlines
+                let Some(known) = self.window(window) else { return false };
+                let Some(rule) = &known.deadlines else { return false };
+                // What its conditions look at may switch it off.
+                let met_by = |policy: &[Row]| {
+                    policy
+                        .iter()
+                        .map(|row| (row.cells.clone(), row.disposition))
+                        .collect::<Vec<_>>()
+                };
+                let same = known.notice == to.notice && met_by(&known.policy) == met_by(&to.policy);
+                known.deadlines != to.deadlines || (rule.only_if != Conditions::default() && !same)
             }
         }
     }
@@ -75,8 +113,14 @@ impl Machine {
         };
         match command {
             Command::OpenGate { cells } => closed(cells, now),
-            Command::ExtendGate { cells, until } => closed(cells, *until),
-            Command::Agreed(_)
+            // Closing the same cells anew sets their end too.
+            Command::ExtendGate { cells, until } | Command::CloseGate { cells, until } => {
+                closed(cells, *until)
+            }
+            // By a clock that stands ahead a stop is over sooner, by one that is behind it has not
+            // begun.
+            Command::TrustClock => self.clock_doubt().is_some(),
+            Command::Agreed { .. }
             | Command::DeclareWindow(_)
             | Command::ChangeWindow { .. }
             | Command::MoveWindowEnd { .. }
@@ -85,8 +129,6 @@ impl Machine {
             | Command::DismissOutage { .. }
             | Command::Restore { .. }
             | Command::Release { .. }
-            | Command::CloseGate { .. }
-            | Command::TrustClock
             | Command::TellDates
             | Command::RegisterCases(_)
             | Command::Redrive(_)
@@ -97,13 +139,12 @@ impl Machine {
         }
     }
 
-    /// Whether `window` stops anything in `cells` whose planned end is still to come, a part that no
-    /// submission came for included.
+    /// Whether `window` may stop anything in `cells` whose planned end is still to come: also a part
+    /// that no submission came for.
     fn still_stops(&self, window: &Window, cells: &Selector, now: Timestamp) -> bool {
-        let stopped =
-            |cell: &Cell| cells.matches(cell) && window.lock(cell, now) == Some(Lock::Stopped);
-        self.cells.iter().any(|known| stopped(&known.cell))
-            || unrestored(window, &self.settings.catalogue).iter().any(stopped)
+        let on = |row: &&Row| row.stops() && window.interval_of(row).contains(now);
+        window.cancelled_at.is_none()
+            && window.policy.iter().filter(on).any(|row| row.cells.overlaps(cells))
     }
 
     fn window(&self, id: &WindowId) -> Option<Arc<Window>> {

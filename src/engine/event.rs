@@ -148,7 +148,12 @@ pub struct Order {
 #[derive(Debug, Clone)]
 pub enum Command {
     /// What another person has proposed and the one who orders this agrees to.
-    Agreed(Box<Order>),
+    Agreed {
+        /// What was proposed.
+        to: Box<Order>,
+        /// How that stood which it is about.
+        seen: u64,
+    },
     /// Declare a window. `version`, `author`, `reason`, `changed_at` and `published` are set by
     /// the engine.
     DeclareWindow(Box<Window>),
@@ -568,9 +573,9 @@ pub enum Fault {
     /// There is no room for more of them.
     #[error("there are too many {0} already")]
     Full(&'static str),
-    /// One person alone may not do it.
+    /// One person alone may not do it. With how that stands which it is about.
     #[error("{0} needs two persons")]
-    TwoPersons(Deed),
+    TwoPersons(Deed, u64),
     /// Records of the journal are lost; nothing is decided until they are back.
     #[error("records of the journal are damaged: it is served to be looked at, and nothing else")]
     Quarantined,

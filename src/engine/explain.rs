@@ -15,6 +15,7 @@
 //! 5. credit becomes a ticket for whoever has not opted in to it.
 
 use super::machine::Machine;
+use super::schedule::is_over_by;
 use super::settings::sabotaged;
 use crate::domain::calendar::NoCalendar;
 use crate::domain::cell::{Cell, words};
@@ -184,6 +185,27 @@ impl Machine {
             hours: own.map(then).collect(),
             others,
         }
+    }
+
+    /// What is planned for `asked` in each of the stretches between `edges`, by `windows`
+    /// ([`Self::plan_ahead`]), with a core that is there.
+    #[must_use]
+    pub fn ahead(
+        &self,
+        asked: &Asked<'_>,
+        edges: &[Timestamp],
+        windows: &[Arc<Window>],
+        now: Timestamp,
+    ) -> Vec<(Timestamp, Decision, Because)> {
+        let of = |&at: &Timestamp| {
+            let known: Vec<Arc<Window>> =
+                windows.iter().filter(|w| !is_over_by(w, at, now)).cloned().collect();
+            let gate = self.planned_gate(&known, asked.cell, at);
+            let among = known.iter().map(AsRef::as_ref);
+            let Disposed { decision, because, .. } = self.dispose(among, asked, gate, at);
+            (at, decision, because)
+        };
+        edges.iter().map(of).collect()
     }
 
     /// How the gate of a cell stands now, seen or not.

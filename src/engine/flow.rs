@@ -358,6 +358,7 @@ impl Machine {
     /// Does whatever has become due.
     pub(super) fn run_agenda(&mut self, now: Timestamp, out: &mut Decision) {
         self.declare_recurring(now, out);
+        self.reopen_ready(now, out);
         self.refresh_gates(now, out);
         while let Some(&(at, due)) = self.agenda.first() {
             if at > now {

@@ -200,6 +200,8 @@ pub struct Machine {
     pub(super) gates_next: Option<Timestamp>,
     /// When dates are computed again because a stop overruns.
     pub(super) overrun_at: Option<Timestamp>,
+    /// When upstreams go on that a person has said to be ready later.
+    pub(super) ready_at: BTreeSet<(Timestamp, usize)>,
     /// When somebody was turned away for want of room last.
     pub(super) refused_at: Option<Timestamp>,
     pub(super) stopping: bool,
@@ -271,6 +273,7 @@ impl Machine {
             dates_dirty: false,
             gates_next: None,
             overrun_at: None,
+            ready_at: BTreeSet::new(),
             refused_at: None,
             stopping: false,
             quarantined: false,

@@ -60,7 +60,7 @@ impl Machine {
             Command::Restore { window, cells, ready_from, proof } => {
                 self.restore(&window, cells, (ready_from, proof), &o, now, out)
             }
-            Command::Agreed(_) => Err(Fault::Invalid("it was agreed to already".to_owned())),
+            Command::Agreed { .. } => Err(Fault::Invalid("it was agreed to already".to_owned())),
             Command::Release { window, cells } => self.release(&window, cells, &o, now, out),
             Command::CloseGate { cells, until } => {
                 self.close_gate(reply, &o, (cells, until), now, out);
@@ -272,7 +272,8 @@ impl Machine {
         let reason = o.reason.clone();
         next.restores.push(Act { cells: cells.clone(), at: now, ready_from, by, proof, reason });
         let done = self.set_window(next, out);
-        for index in 0..self.upstreams.len() {
+        // What is ready later goes on then (`reopen_ready`).
+        for index in (0..self.upstreams.len()).filter(|_| ready_from.is_none()) {
             let named = self.cells.iter().any(|c| c.upstream == index && cells.matches(&c.cell));
             if named {
                 self.reopen(index, now, out);

@@ -23,13 +23,11 @@ impl Machine {
     /// Somebody is, or would be, turned away for want of room.
     pub(super) fn no_room(&mut self, now: Timestamp, out: &mut Decision) {
         self.refused_at = Some(now);
-        let policy = &self.settings.outages;
         let outage = match &self.intake {
             Some(known) if known.ended.is_none() => return,
-            // One that nobody has settled yet goes on.
+            // It went on, for all that anybody knows.
             Some(known)
-                if !known.settled
-                    && known.ended.is_some_and(|at| now.since(at) < policy.lapses_after) =>
+                if !known.settled && known.ended.is_some_and(|at| now.since(at) < 2 * QUIET) =>
             {
                 Outage { ended: None, ..known.clone() }
             }

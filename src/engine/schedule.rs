@@ -156,28 +156,43 @@ impl Machine {
         windows.chain(hours).min()
     }
 
-    /// When a window or service hours may say something else next, after `at`, by plan.
+    /// The windows that say something from `now` to `until`, the instants from `now` on, at most
+    /// `most`, at which anything may change by plan, and until when that is all: recurring stops are
+    /// known as far as they are declared.
     #[must_use]
-    pub fn next_change(&self, at: Timestamp) -> Option<Timestamp> {
-        let overrides = self.overrides.iter().map(|one| one.until).filter(|&until| at < until);
-        self.next_planned_edge(at).into_iter().chain(overrides).min()
+    pub fn plan_ahead(
+        &self,
+        now: Timestamp,
+        until: Timestamp,
+        most: usize,
+    ) -> (Vec<Arc<Window>>, Vec<Timestamp>, Timestamp) {
+        let until = until.min(now.after(self.settings.limits.recurring_ahead));
+        let overrides = |at: Timestamp| {
+            self.overrides.iter().map(|one| one.until).filter(move |&until| at < until).min()
+        };
+        let next =
+            |at: &Timestamp| self.next_planned_edge(*at).into_iter().chain(overrides(*at)).min();
+        let mut edges: Vec<Timestamp> = std::iter::successors(Some(now), next)
+            .take_while(|&at| at < until)
+            .take(most + 1)
+            .collect();
+        let until = if edges.len() > most { edges.pop().unwrap_or(until) } else { until };
+        let says = |w: &&Arc<Window>| w.cancelled_at.is_none() && w.stretch().start < until;
+        let windows = self.windows_in_play().iter().filter(says).cloned().collect();
+        (windows, edges, until)
     }
 
     /// The windows as they are expected to stand at `at`: with what will have been declared by
     /// then, and without the recurring ones that are planned to be over; else one night that is
     /// still to come would answer for every later day.
     pub(super) fn expected_at(&self, at: Timestamp, now: Timestamp) -> Vec<Arc<Window>> {
-        let over = |w: &Window| {
-            let to_come = now < w.planned.end;
-            to_come && w.planned.end <= at && recurring::origin(&w.id).is_some()
-        };
         let of = |one: &recurring::Recurring| {
             let planned = one.after(at.before(one.lasts)).next()?;
             let comes = planned.contains(at) && now < planned.end;
             let window = one.window(planned, at).filter(|_| comes)?;
             Some(window).filter(|window| !self.unrestored.contains_key(&window.id)).map(Arc::new)
         };
-        let known = self.windows.iter().filter(|w| !over(w)).cloned();
+        let known = self.windows.iter().filter(|w| !is_over_by(w, at, now)).cloned();
         known.chain(self.settings.recurring.iter().filter_map(of)).collect()
     }
 
@@ -240,4 +255,10 @@ impl Machine {
         };
         self.windows.iter().filter(left).cloned().collect()
     }
+}
+
+/// Whether a window that recurs is planned to be over by `at`, and still to come at `now`: else one
+/// night that nobody has proved over would answer for every later day.
+pub(super) fn is_over_by(w: &Window, at: Timestamp, now: Timestamp) -> bool {
+    now < w.planned.end && w.planned.end <= at && recurring::origin(&w.id).is_some()
 }

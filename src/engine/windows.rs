@@ -8,8 +8,9 @@
 
 use super::change::Change;
 use super::machine::Machine;
+use super::step::Decision;
 use crate::domain::cell::Cell;
-use crate::domain::ids::WindowId;
+use crate::domain::ids::{UpstreamName, WindowId};
 use crate::domain::plan_review::review_plan;
 use crate::domain::review::{self, WindowFault};
 use crate::domain::time::Timestamp;
@@ -38,9 +39,32 @@ impl Machine {
             }
             None => self.windows.push(window.clone()),
         }
+        self.note_ready(window);
         self.plan.sorted = false;
         self.gates_dirty = true;
         self.dates_dirty = true;
+    }
+
+    /// Remembers when what is restored already goes on, where that is later.
+    fn note_ready(&mut self, window: &Window) {
+        for act in &window.restores {
+            let Some(at) = act.ready_from.filter(|&at| self.last_at < at) else { continue };
+            let named = |name: &UpstreamName| act.cells.upstream.contains(name);
+            let upstreams = self.upstreams.iter().enumerate();
+            let meant = upstreams.filter(|(_, u)| act.cells.upstream.is_empty() || named(&u.name));
+            self.ready_at.extend(meant.map(|(index, _)| (at, index)));
+        }
+    }
+
+    /// Begins the ramp of what goes on from now on, as a restore without a later time does at once.
+    pub(super) fn reopen_ready(&mut self, now: Timestamp, out: &mut Decision) {
+        while let Some(&(at, index)) = self.ready_at.first().filter(|(at, _)| *at <= now) {
+            self.ready_at.remove(&(at, index));
+            // What has happened to it since, in this process or one before, counts.
+            if self.upstreams[index].health.since < at {
+                self.reopen(index, now, out);
+            }
+        }
     }
 
     /// The changes of which [`Self::apply_window`] makes what is known.

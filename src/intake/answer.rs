@@ -181,7 +181,7 @@ pub(super) fn faulty(fault: &Fault) -> Problem {
         Fault::Attachments(faults) => return attachments(faults),
         Fault::NotCovered(_) => Code::NotCovered,
         // Only operators can meet the last two.
-        Fault::Invalid(_) | Fault::WrongWindow(_) | Fault::TwoPersons(_) => Code::Invalid,
+        Fault::Invalid(_) | Fault::WrongWindow(_) | Fault::TwoPersons(..) => Code::Invalid,
         Fault::Full(_) => Code::DiskReserve,
         Fault::NoCalendar(_) => Code::NoCalendar,
         Fault::Quarantined => Code::Quarantined,

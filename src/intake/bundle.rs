@@ -13,26 +13,62 @@ use crate::domain::cell::{Cell, Channel, Institution};
 use crate::domain::policy::Disposition;
 use crate::domain::review::attribute_sets;
 use crate::domain::time::{Timestamp, Zone};
-use crate::engine::explain::{Asked, Explained};
-use crate::engine::machine::Machine;
+use crate::domain::window::Decision;
+use crate::engine::explain::{Asked, Because};
 use crate::web::access::Scope;
 use crate::web::problem::{PolicyMention, Problem};
+use crate::web::sign::Signer;
 use axum::extract::State as Taken;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How far ahead it speaks: recurring stops are declared that far ahead by default.
 const AHEAD: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long it may be relied on: a window that is declared meanwhile is not in it.
 const GOOD_FOR: Duration = Duration::from_secs(24 * 3600);
-/// Stretches of one kind of submission; what changes more often ends where they do.
-const SPANS_MAX: usize = 64;
+/// Instants at which anything may change that are looked at; it speaks of no time after the last.
+const EDGES_MAX: usize = 96;
+/// How long one answer serves an institution's key: it takes the engine a moment to make.
+const MADE_FOR: Duration = Duration::from_secs(10);
+/// Keys whose last answer is kept.
+const KEPT_MAX: usize = 4096;
 /// What it is, for whoever verifies it.
 const KIND: &str = "holdover-policy+jws";
+
+/// Whose a bundle is: an institution's, for the channels of one of its keys.
+type Whose = (String, Vec<Channel>);
+
+/// Who signs bundles, and those that were made just now.
+pub struct Bundles {
+    signer: Signer,
+    made: Mutex<HashMap<Whose, (Timestamp, Arc<str>)>>,
+}
+
+impl Bundles {
+    /// None made yet.
+    #[must_use]
+    pub fn new(signer: Signer) -> Self {
+        Self { signer, made: Mutex::default() }
+    }
+
+    fn kept(&self, whose: &Whose, now: Timestamp) -> Option<Arc<str>> {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, signed) = made.get(whose)?;
+        (*at <= now && now.since(*at) < MADE_FOR).then(|| Arc::clone(signed))
+    }
+
+    fn keep(&self, whose: Whose, now: Timestamp, signed: &str) {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.len() >= KEPT_MAX {
+            made.clear();
+        }
+        made.insert(whose, (now, signed.into()));
+    }
+}
 
 #[derive(Debug, Serialize)]
 struct Bundle {
@@ -101,11 +137,17 @@ pub(super) async fn fetch(
     caller: Caller,
 ) -> Result<Response, Problem> {
     let (institution, channels) = caller.with(Scope::Read)?;
+    let now = state.clock.now().wall;
+    let whose = (institution.code.to_string(), channels.to_vec());
+    if let Some(signed) = state.bundles.kept(&whose, now) {
+        return Ok(response(signed.to_string()));
+    }
     let cells = cells(&state.catalogue.lines, institution, channels);
     let (catalogue, zone, credit) = (Arc::clone(&state.catalogue), state.zone, institution.credit);
     let institution = institution.code.to_string();
     let bundle = state.engine.read(move |machine, now| {
-        let (now, until) = (now.wall, now.wall.after(AHEAD));
+        let now = now.wall;
+        let (windows, edges, until) = machine.plan_ahead(now, now.after(AHEAD), EDGES_MAX);
         let ahead = |(place, channel, attributes, cell): (usize, Channel, _, Cell)| {
             let line = catalogue.lines.get(place)?;
             let asked = Asked { cell: &cell, normal: line.normal, queued: line.queued, credit };
@@ -115,7 +157,7 @@ pub(super) async fn fetch(
                 channel: channel.to_string(),
                 attributes,
                 needs_credential: line.needs_credential,
-                spans: spans(machine, &asked, now, until, zone),
+                spans: spans(machine.ahead(&asked, &edges, &windows, now), until, zone),
             })
         };
         Bundle {
@@ -123,15 +165,20 @@ pub(super) async fn fetch(
             issued_at: now.rfc3339(zone),
             expires_at: now.after(GOOD_FOR).rfc3339(zone),
             zone: zone.to_string(),
-            windows: machine.windows().iter().map(known).collect(),
+            windows: windows.iter().map(known).collect(),
             policy: cells.into_iter().filter_map(ahead).collect(),
         }
     });
     let bundle = bundle.await.ok_or_else(answer::unavailable)?;
     let text = serde_json::to_vec(&bundle)
         .map_err(|_| Problem::new(crate::web::problem::Code::Internal, "no bundle was made"))?;
-    let signed = state.signer.sign(KIND, &text);
-    Ok((StatusCode::OK, [(header::CONTENT_TYPE, "application/jose")], signed).into_response())
+    let signed = state.bundles.signer.sign(KIND, &text);
+    state.bundles.keep(whose, now, &signed);
+    Ok(response(signed))
+}
+
+fn response(signed: String) -> Response {
+    (StatusCode::OK, [(header::CONTENT_TYPE, "application/jose")], signed).into_response()
 }
 
 /// Fetches the public key that bundles are verified with.
@@ -145,7 +192,7 @@ pub(super) async fn fetch(
 pub(super) async fn keys(Taken(state): Taken<Shared>, caller: Caller) -> Result<Response, Problem> {
     caller.reads()?;
     let kind = [(header::CONTENT_TYPE, "application/jwk-set+json")];
-    Ok((StatusCode::OK, kind, state.signer.key_set().to_string()).into_response())
+    Ok((StatusCode::OK, kind, state.bundles.signer.key_set().to_string()).into_response())
 }
 
 fn known(window: &Arc<crate::domain::window::Window>) -> Known {
@@ -171,36 +218,26 @@ fn cells(
     cells
 }
 
-/// What would be done from `from` to `until`, where it changes.
-fn spans(
-    machine: &Machine,
-    asked: &Asked<'_>,
-    from: Timestamp,
-    until: Timestamp,
-    zone: Zone,
-) -> Vec<Span> {
-    let mut spans: Vec<(Timestamp, Timestamp, Explained)> = Vec::new();
-    let mut at = from;
-    while at < until && spans.len() < SPANS_MAX {
-        let said = machine.explain(asked, Some(at), from);
-        let next = machine.next_change(at).unwrap_or(until).min(until);
-        match spans.last_mut() {
-            Some((_, ends, before)) if before.decision == said.decision => *ends = next,
-            Some(_) | None => spans.push((at, next, said)),
+/// Stretches of the same answer as one. Instants at which something may change but does not end none.
+fn spans(said: Vec<(Timestamp, Decision, Because)>, until: Timestamp, zone: Zone) -> Vec<Span> {
+    let mut kept: Vec<(Timestamp, Decision, Because)> = Vec::new();
+    for one in said {
+        if kept.last().is_none_or(|(_, before, _)| *before != one.1) {
+            kept.push(one);
         }
-        at = next;
     }
-    let span = |(from, until, said): (Timestamp, Timestamp, Explained)| Span {
+    let ends: Vec<Timestamp> = kept.iter().skip(1).map(|(at, ..)| *at).chain([until]).collect();
+    let span = |((from, said, because), until): ((Timestamp, Decision, Because), Timestamp)| Span {
         from: from.rfc3339(zone),
         until: until.rfc3339(zone),
-        disposition: said.decision.disposition,
-        counter_action: said.decision.advice.to_string(),
-        because: said.because.to_string(),
-        policy: said.decision.row.as_ref().map(PolicyMention::from),
-        resume_at: said.decision.resume_at.map(|at| at.rfc3339(zone)),
-        alternative: said.decision.alternative,
-        bring: said.decision.bring,
-        needs_report_file: said.decision.needs_report_file,
+        disposition: said.disposition,
+        counter_action: said.advice.to_string(),
+        because: because.to_string(),
+        policy: said.row.as_ref().map(PolicyMention::from),
+        resume_at: said.resume_at.map(|at| at.rfc3339(zone)),
+        alternative: said.alternative,
+        bring: said.bring,
+        needs_report_file: said.needs_report_file,
     };
-    spans.into_iter().map(span).collect()
+    kept.into_iter().zip(ends).map(span).collect()
 }

@@ -96,7 +96,8 @@ async fn deadline_now(state: &Shared, record: &Accepted) -> Result<Option<Deadli
     let look =
         move |machine: &Machine, now: Now| machine.deadline(&business, original.into(), now.wall);
     let computed = state.engine.read(look).await.ok_or_else(answer::unavailable)?;
-    let computed = computed.map_err(|fault| answer::faulty(&fault))?;
+    // Where the calendar does not reach, its state is told all the same.
+    let Ok(computed) = computed else { return Ok(None) };
     let handed_in = Deadline::Moment(record.received_from_person_at.unwrap_or(record.at));
     let in_time = computed.date.is_met_by(handed_in, state.zone);
     Ok(Some(DeadlineNow { date: DeadlineMention::computed(&computed), in_time }))

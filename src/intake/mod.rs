@@ -15,7 +15,7 @@ pub mod announce;
 mod answer;
 pub mod attachments;
 mod batch;
-mod bundle;
+pub mod bundle;
 mod calendar;
 mod check;
 mod content;
@@ -45,11 +45,11 @@ use crate::engine::run::Handle;
 use crate::web::access::{KeyFile, Principal, Scope};
 use crate::web::body::BodyLimits;
 use crate::web::problem::{self, Code, FieldError, Problem};
-use crate::web::sign::Signer;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::routing::{MethodRouter, get, post};
+use bundle::Bundles;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -128,8 +128,8 @@ pub struct State {
     pub disk_reserve: Arc<AtomicBool>,
     /// What was answered.
     pub tally: Arc<tally::Tally>,
-    /// Signs what must be believed without us.
-    pub signer: Arc<Signer>,
+    /// Signs the policy ahead.
+    pub bundles: Arc<Bundles>,
     /// How much each institution may ask.
     pub quotas: tally::Quotas,
     /// What people are told of.

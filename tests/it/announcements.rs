@@ -5,7 +5,7 @@
 use crate::engine_scenarios::{at, upstream, window};
 use crate::engine_support::{NoRuns, settings};
 use crate::house::{Nowhere, Says, Shelf};
-use crate::intake_rig::{HashVault, NoFiles, institution, key_of, signer};
+use crate::intake_rig::{HashVault, NoFiles, bundles, institution, key_of};
 use axum::body::{Body, Bytes};
 use axum::extract::State as Taken;
 use axum::http::{HeaderMap, Request, StatusCode};
@@ -223,7 +223,7 @@ impl World {
             blobs: Arc::new(NoFiles),
             attachment_formats: Vec::new(),
             transfers: Transfers::default(),
-            signer: signer(),
+            bundles: bundles(),
             listing: Arc::new(Says(Ok(None))),
             catalogue: Arc::new(settings().catalogue),
             keys: self.keys.clone(),

@@ -2,7 +2,7 @@
 
 use crate::engine_support::{NoRuns, settings};
 use crate::house::Says;
-use crate::intake_rig::{StillClock, announcements, at, institution, key_of, signer};
+use crate::intake_rig::{StillClock, announcements, at, bundles, institution, key_of};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use bytes::Bytes;
@@ -112,7 +112,7 @@ impl Site {
             blobs,
             attachment_formats: vec![Format::Jpg, Format::Png, Format::Pdf, Format::Xls],
             transfers: Transfers::default(),
-            signer: signer(),
+            bundles: bundles(),
             announcements: announcements(folder, now),
             listing: Arc::new(Says(Ok(None))),
             catalogue,

@@ -6,6 +6,7 @@ use crate::house::{House, NOW, Says, Shelf};
 use axum::http::header;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use holdover::domain::gate::Probe;
 use holdover::domain::policy::Disposition;
 use holdover::domain::time::Timestamp;
 use holdover::domain::time::{Monotonic, Now};
@@ -31,6 +32,12 @@ fn house() -> House {
         let (by, reason) = ("operator".to_owned(), "the notice".to_owned());
         let order = Box::new(Order { by, reason, command });
         machine.step(now, Event::Order(ReplyTo(1), order), &mut decided);
+    }
+    // A core that is away without a plan is no part of what is planned.
+    for _ in 0..3 {
+        let probe = Probe { began: Monotonic(0), good: false };
+        let upstream = "b".parse().unwrap();
+        machine.step(now, Event::Probed { upstream, probe }, &mut decided);
     }
     let shelf = Shelf::default();
     for (_, change) in &decided.changes {

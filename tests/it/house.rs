@@ -2,7 +2,7 @@
 
 use crate::engine_support::{NoRuns, cell, settings, submission};
 use crate::intake_rig::{
-    HashVault, NoFiles, StillClock, announcements, at, institution, key_of, signer,
+    HashVault, NoFiles, StillClock, announcements, at, bundles, institution, key_of,
 };
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
@@ -205,7 +205,7 @@ impl House {
             limits: intake::Limits::default(),
             disk_reserve: Arc::default(),
             tally: Arc::default(),
-            signer: signer(),
+            bundles: bundles(),
             quotas: Quotas::new(Quota { per_second: 1_000_000, burst: 0 }),
             announcements: announcements(folder.path(), now),
         }));

@@ -23,6 +23,7 @@ use holdover::engine::ports::{
 use holdover::engine::run::{Handle, Input};
 use holdover::intake::announce::Outbox;
 use holdover::intake::attachments::Transfers;
+use holdover::intake::bundle::Bundles;
 use holdover::intake::tally::{Quota, Quotas};
 use holdover::intake::{Limits, State, router};
 use holdover::web::access::{Holder, KeyFile, NewKey, Scope, create};
@@ -440,7 +441,7 @@ fn rig_behind(
         limits,
         disk_reserve: Arc::clone(&disk_reserve),
         tally: Arc::default(),
-        signer: signer(),
+        bundles: bundles(),
         quotas: Quotas::new(Quota { per_second: 1_000_000, burst: 0 }),
         announcements: announcements(folder.path(), at(NOW)),
     }));
@@ -448,8 +449,8 @@ fn rig_behind(
 }
 
 /// Signs with a key that is no secret.
-pub(crate) fn signer() -> Arc<Signer> {
-    Arc::new(Signer::from_seed(&[7; 32]).unwrap())
+pub(crate) fn bundles() -> Arc<Bundles> {
+    Arc::new(Bundles::new(Signer::from_seed(&[7; 32]).unwrap()))
 }
 
 /// Nothing was ever told.

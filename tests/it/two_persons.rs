@@ -11,7 +11,7 @@ use holdover::domain::policy::Disposition;
 use holdover::domain::revision::Revision;
 use holdover::domain::state::State;
 use holdover::domain::window::{Proof, Window};
-use holdover::engine::event::{Command, Fault, Order, Reply};
+use holdover::engine::event::{Command, Event, Fault, Order, Reply};
 use holdover::engine::machine::Machine;
 use holdover::engine::settings::Settings;
 use holdover::engine::step::Decision;
@@ -65,7 +65,7 @@ fn change(bench: &Bench, alter: impl FnOnce(&mut Revision)) -> Command {
 /// for another reason.
 fn deed(bench: &mut Bench, command: Command) -> Option<Deed> {
     match bench.order(command) {
-        Some(Reply::Invalid(Fault::TwoPersons(deed))) => Some(deed),
+        Some(Reply::Invalid(Fault::TwoPersons(deed, _))) => Some(deed),
         _ => None,
     }
 }
@@ -98,6 +98,7 @@ fn an_order_needs_two_persons_where_it_lets_go_early_and_nowhere_else() {
     assert_eq!(deed(&mut bench, Command::OpenGate { cells: cells() }), early);
     let sooner = at("2022-08-14T07:00:00+08:00");
     assert_eq!(deed(&mut bench, Command::ExtendGate { cells: cells(), until: sooner }), early);
+    assert_eq!(deed(&mut bench, Command::CloseGate { cells: cells(), until: sooner }), early);
     let later = at("2022-08-14T21:00:00+08:00");
     assert_eq!(deed(&mut bench, Command::ExtendGate { cells: cells(), until: later }), None);
     let other = Command::OpenGate { cells: Selector::default() };
@@ -131,6 +132,10 @@ fn a_doubt_and_the_rule_of_a_published_window_need_two_persons() {
     assert_eq!(deed(&mut bench, shorter), Some(Deed::ShortenDate));
     let taken_away = change(&bench, |to| to.deadlines = None);
     assert_eq!(deed(&mut bench, taken_away), Some(Deed::ShortenDate));
+    // What its conditions look at may switch a rule off.
+    let reworded = |to: &mut Revision| to.notice.as_mut().unwrap().source = "another".to_owned();
+    let reply = change(&bench, reworded);
+    assert_eq!(deed(&mut bench, reply), None, "it has none");
     let same = change(&bench, |to| to.cutoff_minutes = Some(10));
     assert_eq!(deed(&mut bench, same), None);
 }
@@ -142,7 +147,8 @@ fn what_another_agrees_to_is_carried_out_in_both_names_and_never_in_one() {
     bench.set("2022-08-13T10:00:00+08:00");
     let of = |by: &str| {
         let (by, reason) = (by.to_owned(), "proved".to_owned());
-        Command::Agreed(Box::new(Order { by, reason, command: restore("b") }))
+        let to = Box::new(Order { by, reason, command: restore("b") });
+        Command::Agreed { to, seen: 1 }
     };
     // The bench orders as "operator".
     let alone = bench.order(of("operator"));
@@ -153,11 +159,8 @@ fn what_another_agrees_to_is_carried_out_in_both_names_and_never_in_one() {
     assert_eq!((window.author.as_str(), window.reason.as_str()), ("Li Na and operator", "proved"));
     assert_eq!(window.restores[0].by, "Li Na and operator");
     let twice = of("Li Na");
-    let nested = Command::Agreed(Box::new(Order {
-        by: "Wang Wei".to_owned(),
-        reason: "proved".to_owned(),
-        command: twice,
-    }));
+    let (by, reason) = ("Wang Wei".to_owned(), "proved".to_owned());
+    let nested = Command::Agreed { to: Box::new(Order { by, reason, command: twice }), seen: 0 };
     let nested = bench.order(nested);
     assert!(matches!(nested, Some(Reply::Invalid(Fault::Invalid(_)))), "{nested:?}");
 }
@@ -265,4 +268,50 @@ async fn a_proposal_that_is_rejected_does_nothing_and_says_who_turned_it_down() 
     let gates = house.get("/admin/v1/gates", &house.operator).await;
     assert_eq!(gates["overrides"].as_array().unwrap().len(), 1, "it is closed as before");
     house.close();
+}
+
+#[test]
+fn a_clock_that_stands_ahead_is_believed_by_two() {
+    let mut settings = guarded();
+    settings.limits.clock_jump_max = Some(std::time::Duration::from_secs(60));
+    let mut bench = Bench::with(settings, "2022-08-12T17:00:00+08:00");
+    bench.step(Event::Tick);
+    bench.ahead_ms = 7_200_000;
+    bench.step(Event::Tick);
+    assert_eq!(deed(&mut bench, Command::TrustClock), Some(Deed::OpenEarly));
+    bench.ahead_ms = -7_200_000;
+    bench.step(Event::Tick);
+    assert_eq!(
+        deed(&mut bench, Command::TrustClock),
+        None,
+        "one that is behind opens nothing early"
+    );
+}
+
+#[test]
+fn a_district_that_nobody_came_from_is_opened_early_by_two_all_the_same() {
+    let mut bench = Bench::with(guarded(), "2022-08-12T17:00:00+08:00");
+    bench.order(Command::DeclareWindow(Box::new(staged())));
+    bench.set("2022-08-13T10:00:00+08:00");
+    let cells = Selector { district: vec!["110109".parse().unwrap()], ..upstream("b") };
+    let window = "stop".parse().unwrap();
+    let command = Command::Restore { window, cells, ready_from: None, proof: Proof::Signed };
+    assert_eq!(deed(&mut bench, command), Some(Deed::OpenEarly));
+}
+
+#[test]
+fn what_was_agreed_to_is_what_was_looked_at() {
+    let mut bench = Bench::with(guarded(), "2022-08-12T17:00:00+08:00");
+    bench.order(Command::DeclareWindow(Box::new(staged())));
+    bench.set("2022-08-13T10:00:00+08:00");
+    let Some(Reply::Invalid(Fault::TwoPersons(_, seen))) = bench.order(restore("b")) else {
+        panic!("one person alone")
+    };
+    // A colleague puts the end off meanwhile, and for a reason.
+    bench.order(end(None, "2022-08-15T12:00:00+08:00"));
+    let (by, reason) = ("Li Na".to_owned(), "proved".to_owned());
+    let to = Box::new(Order { by, reason, command: restore("b") });
+    let agreed = bench.order(Command::Agreed { to, seen });
+    assert!(matches!(agreed, Some(Reply::Invalid(Fault::WrongState { .. }))), "{agreed:?}");
+    assert!(bench.machine.windows()[0].restores.is_empty());
 }

@@ -5,7 +5,7 @@ use crate::engine_scenarios::{Bench, at, row, upstream, window};
 use crate::engine_support::{NoRuns, answer, cell, submission};
 use crate::house::{House, Says, Shelf, house};
 use holdover::domain::cell::{Operation, Selector};
-use holdover::domain::gate::GateState;
+use holdover::domain::gate::{GateState, HealthPhase};
 use holdover::domain::ids::Seq;
 use holdover::domain::outcome::Outcome;
 use holdover::domain::policy::Disposition;
@@ -106,6 +106,26 @@ fn what_is_back_goes_on_from_when_it_is_ready() {
     let back = |part| window.restored_at(&cell(part, "filing.one")).unwrap();
     assert_eq!(back("a"), at("2022-08-15T06:00:00+08:00"), "none is ready before it is restored");
     assert_eq!(back("b"), at("2022-08-15T08:00:00+08:00"));
+}
+
+#[test]
+fn what_is_ready_later_begins_its_ramp_then_and_is_not_over_before() {
+    let mut stop = window(Disposition::Hold);
+    stop.restore_by = RestoreBy::Signed;
+    let mut bench = declared(stop);
+    bench.set("2022-08-15T06:00:00+08:00");
+    // Nothing has come for either part yet.
+    let ready = at("2022-08-15T12:00:00+08:00");
+    let (window, cells, proof) = ("stop".parse().unwrap(), Selector::default(), Proof::Signed);
+    bench.order(Command::Restore { window, cells, ready_from: Some(ready), proof });
+    assert_eq!(phase(&bench), Phase::Active, "nothing of it goes on yet");
+    let health = |bench: &Bench| bench.machine.upstreams(bench.now)[1].health.phase;
+    let before = health(&bench);
+    bench.set("2022-08-15T11:59:59+08:00");
+    assert_eq!((health(&bench), phase(&bench)), (before, Phase::Active));
+    bench.set("2022-08-15T12:00:00+08:00");
+    assert_eq!(health(&bench), HealthPhase::Reopening, "refusals are provisional now");
+    assert_eq!(phase(&bench), Phase::Completed);
 }
 
 #[test]

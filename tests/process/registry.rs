@@ -62,6 +62,9 @@ fn a06_a_table_that_was_cut_off_is_imported_once_more_and_nothing_is_registered_
     assert_eq!((&mistake["row"], &mistake["field"]), (&19.into(), &"institution".into()));
     let all = std::fs::read_to_string(&results).unwrap();
     assert_eq!(all.lines().count(), 100_001);
+    let wrong: Vec<&str> = all.lines().filter(|line| line.contains(",institution,")).collect();
+    assert_eq!(wrong.len(), 100, "each row that is wrong");
+    assert!(wrong.iter().all(|line| !line.ends_with(',')), "each says why: {}", wrong[0]);
     for text in [&all, &said, &summary.to_string(), &daemon.said()] {
         assert!(!text.contains("110101199001010015"), "what a row says is repeated");
     }
