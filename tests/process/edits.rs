@@ -327,6 +327,27 @@ fn date(admin: SocketAddr, operator: &str, original: i64) -> Option<i64> {
     Some(effective.parse::<Timestamp>().unwrap().as_millis())
 }
 
+/// Every date once more: none is earlier than it was told, and none inside a stop stayed. How many
+/// lie inside one.
+fn dates_hold(
+    admin: SocketAddr,
+    operator: &str,
+    told: &BTreeMap<i64, i64>,
+    windows: &[Ordered],
+) -> usize {
+    let mut moved = 0;
+    for (&original, &before) in told {
+        let now = date(admin, operator, original).unwrap();
+        assert!(before <= now, "{original} was told as {before} and is {now}");
+        let of = |w: &&Ordered| w.part == DATED && w.told.0 < original && original <= w.told.1;
+        if let Some(window) = windows.iter().find(of) {
+            moved += 1;
+            assert!(original < now, "{original} lies inside {window:?} and was not moved");
+        }
+    }
+    moved
+}
+
 /// Runs edits against a daemon started with `args`; how many calls came while they must not.
 fn edited(args: &[&str], edits: u64) -> (usize, Site) {
     let seed = from_environment("HOLDOVER_SEED", 20_220_812);
@@ -392,16 +413,7 @@ fn edited(args: &[&str], edits: u64) -> (usize, Site) {
         told.len(),
         inside.len()
     );
-    let mut moved = 0;
-    for (&original, &before) in &told {
-        let now = date(running.operators, &site.operator, original).unwrap();
-        assert!(before <= now, "{original} was told as {before} and is {now}");
-        let of = |w: &&Ordered| w.part == DATED && w.told.0 < original && original <= w.told.1;
-        if let Some(window) = editor.windows.iter().find(of) {
-            moved += 1;
-            assert!(original < now, "{original} lies inside {window:?} and was not moved");
-        }
-    }
+    let moved = dates_hold(running.operators, &site.operator, &told, &editor.windows);
     let applied = site.core.calls().iter().filter(|call| call["kind"] == "effect").count();
     assert_eq!(applied as u64, posted.load(Ordering::SeqCst), "everything took effect once");
     if args.is_empty() {
