@@ -185,7 +185,8 @@ impl Machine {
                 }
             }
         }
-        (!business.is_empty()).then(|| DeadlineRule { business, restart_of, ..rule })
+        let names_any = !business.is_empty();
+        names_any.then_some(DeadlineRule { business, restart_of, ..rule })
     }
 
     /// The lines that go to an upstream; every one where none is named.

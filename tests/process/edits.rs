@@ -237,7 +237,7 @@ impl Editor<'_> {
         let open = self.windows.iter().filter(|w| w.restored_ms.is_none()).count();
         match self.random.u8(..20) {
             0..=3 if open < 3 => self.declare(),
-            0..=3 | 4..=8 => self.move_end(),
+            0..=8 => self.move_end(),
             9..=10 => self.change(),
             11 => self.cancel(),
             12..=16 => self.restore(),
