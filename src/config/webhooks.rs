@@ -38,6 +38,9 @@ fn read_webhook(
     if let Err(why) = &name {
         r.error("", None, why);
     }
+    if name.as_ref().is_ok_and(|name| name.as_str() == "outbox") {
+        r.error("", None, "the daemon's own file of announcements has this name: take another");
+    }
     let url = r.text("url");
     if !url.is_empty() {
         check_url(&r, "url", &url);

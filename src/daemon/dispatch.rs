@@ -22,6 +22,7 @@ use crate::engine::ports::{
 };
 use crate::engine::run::{Handle, Outlet};
 use crate::engine::step::SendOrder;
+use crate::engine::stored;
 use crate::telemetry::events;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -174,18 +175,9 @@ impl Dispatch {
         Arc::new(move || {
             let (engine, blobs) = (engine.clone(), blobs.clone());
             Box::pin(async move {
-                let known = match engine {
-                    Some(engine) => engine.read(move |m, _| m.blob(name).cloned()).await,
-                    None => None,
-                };
-                let ended = || io::Error::other("the engine has ended");
-                let blob = known.ok_or_else(ended)?.ok_or(BlobError::Missing)?;
-                let file = blob.file_name();
-                let read = tokio::task::spawn_blocking(move || blobs.read(&blob));
-                let read = read.await.map_err(io::Error::other)?;
-                read.inspect_err(|error| {
-                    events::attachment_unreadable(&file, error, error.is_damage());
-                })
+                let engine = engine.ok_or_else(|| io::Error::other("there is no engine yet"))?;
+                let read = stored::read(&engine, &blobs, name).await?;
+                read.map(|(_, bytes)| bytes).ok_or(BlobError::Missing)
             })
         })
     }

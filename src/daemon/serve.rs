@@ -40,6 +40,7 @@ use crate::intake;
 use crate::intake::announce::Outbox;
 use crate::intake::bundle::Bundles;
 use crate::intake::tally::Tally;
+use crate::intake::transfers::Transfers;
 use crate::journal::{self, BlobStore, Opened};
 use crate::telemetry::events;
 use crate::telemetry::metrics::Metrics;
@@ -519,7 +520,7 @@ impl Daemon {
         let submitters = bind(config.listen.submitters)?;
         let operators = bind(config.listen.operators)?;
         let addresses = (submitters.local_addr()?, operators.local_addr()?);
-        let shared = Arc::new(self.intake_state(keys.clone()));
+        let shared = Arc::new(self.intake_state(keys.clone(), acts));
         let intake = observed(intake::router(shared.clone()), "submitters");
         let state = self.admin_state(keys, acts, audit);
         let admin = observed(admin::router(state.clone()), "operators");
@@ -546,7 +547,7 @@ impl Daemon {
         Ok(())
     }
 
-    fn intake_state(&self, keys: Arc<KeyFile>) -> intake::State {
+    fn intake_state(&self, keys: Arc<KeyFile>, acts: &TaskTracker) -> intake::State {
         let limits = &self.config.limits;
         let timeout = self.config.listen.body_timeout;
         intake::State {
@@ -555,7 +556,7 @@ impl Daemon {
             vault: self.vault.clone(),
             blobs: self.blobs.clone(),
             attachment_formats: self.config.attachments.formats.clone(),
-            transfers: intake::attachments::Transfers::default(),
+            transfers: Transfers::new(acts.clone()),
             listing: Arc::new(self.index.clone()),
             catalogue: Arc::new(self.config.catalogue.clone()),
             keys,

@@ -112,9 +112,10 @@ impl Seen {
     #[must_use]
     pub fn moments(&self, stretch: Stretch) -> Vec<Moment> {
         let Some(latest) = self.versions.last() else { return Vec::new() };
+        let after = self.after(stretch);
         let is_new = |version: &Window| match self.known {
             Some(known) => known.version < version.version,
-            None => stretch.after <= version.changed_at,
+            None => after <= version.changed_at,
         };
         let stands = stretch.is_first && self.known.is_none() && !self.is_over();
         let mut told: Vec<Moment> = Vec::new();
@@ -128,7 +129,7 @@ impl Seen {
             let until = self.versions.get(place + 1).map_or(stretch.up_to, |n| n.changed_at);
             if !told.is_empty() || self.known.is_some_and(|known| known.version == version.version)
             {
-                let from = version.changed_at.max(stretch.after);
+                let from = version.changed_at.max(after);
                 told.extend(by_the_clock(version, from, until.min(stretch.up_to)));
             }
             before = Some(version);
@@ -151,6 +152,17 @@ impl Seen {
             end(&mut told, latest, stretch.up_to);
         }
         told
+    }
+
+    /// After when it is looked at. What was told of is kept until it is over, so that one that is
+    /// not over and not known was never told of, whatever a clock that was set back says.
+    fn after(&self, Stretch { after, is_first, .. }: Stretch) -> Timestamp {
+        match self.versions.first() {
+            Some(first) if self.known.is_none() && !is_first && !self.is_over() => {
+                after.min(first.changed_at)
+            }
+            _ => after,
+        }
     }
 
     /// What is to be kept of it once the moments up to `now` were told.
@@ -433,6 +445,16 @@ mod tests {
         assert_eq!(first.len(), 1);
         assert_eq!((first[0].kind, first[0].window.version), (Kind::Announced, 2));
         assert_eq!(look(Phase::Completed), []);
+    }
+
+    #[test]
+    fn one_that_was_made_before_the_last_look_by_a_clock_that_was_set_back_is_told() {
+        let stop = || vec![version(1, 20, (100, 120)), version(2, 25, (100, 130))];
+        let told = |phase, known| told(stop(), phase, known, (30, 31), false);
+        let all = ["20 announced v1", "25 changed v2", "28 reminder-72 v2"];
+        assert_eq!(told(Phase::Scheduled, None), all);
+        assert_eq!(told(Phase::Scheduled, Some(2)), [""; 0]);
+        assert_eq!(told(Phase::Completed, None), [""; 0], "it was told of while it was on");
     }
 
     #[test]

@@ -7,8 +7,8 @@
 //!
 //! A file stays as long as a record that names it is in the journal: what is still needed of an old
 //! segment is written once more into the newest, so the last record that names it leaves only when
-//! everything that named it has been final for as long as things are kept. One that was never named
-//! goes when `unnamed_after` has passed.
+//! everything that named it has been final for as long as things are kept. One that nothing names goes
+//! when `unnamed_after` has passed since it was stored, or sent again.
 
 use super::change::{Blob, Change};
 use super::event::{AttachmentFault, Done, Fault, NamedFile, Reply, Submission};
@@ -117,7 +117,8 @@ impl Machine {
     }
 
     /// Makes a file known that is durable by now. One of the same name is known already, unless
-    /// this one is to `replace` just that.
+    /// this one is to `replace` just that. One that `replaces` itself came again: it is kept from now
+    /// on, where it is known still.
     pub(super) fn store_blob(
         &mut self,
         mut blob: Blob,
@@ -133,8 +134,11 @@ impl Machine {
             Some((file, _)) if replaces != Some(file) => return Reply::Done(Done::Blob(false)),
             Some((file, named)) => {
                 blob.named = named;
-                out.effects.push(Effect::BlobsLeft(vec![(blob.name, file)]));
+                if file != blob.file {
+                    out.effects.push(Effect::BlobsLeft(vec![(blob.name, file)]));
+                }
             }
+            None if replaces == Some(blob.file) => return Reply::Done(Done::Blob(false)),
             None => {
                 if let Err(full) = self.may_store(&blob.institution, blob.bytes) {
                     return Reply::Invalid(full);
@@ -155,11 +159,8 @@ impl Machine {
         let (mut seen, mut leaving) = (0, Vec::new());
         for (name, blob) in stretch {
             (seen, self.blobs.swept) = (seen + 1, Some(*name));
-            let goes = match blob.named {
-                Some(named) => named < self.begins,
-                None => blob.at <= unnamed,
-            };
-            if goes {
+            let is_named = blob.named.is_some_and(|named| named >= self.begins);
+            if !is_named && blob.at <= unnamed {
                 leaving.push((*name, blob.file));
             }
         }

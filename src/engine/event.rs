@@ -347,13 +347,14 @@ pub enum Event {
         /// What was given.
         original: Deadline,
     },
-    /// A file is durable and not known yet.
+    /// A file is durable and not known yet, or came again.
     StoreBlob {
         /// Where the answer goes.
         reply: ReplyTo,
         /// The file; `at` and `named` are set by the engine.
         blob: Blob,
-        /// The file of the same name that it is to replace, because that is damaged.
+        /// The file of the same name that it is to replace, because that is damaged; itself, where
+        /// it came again and its time is to begin anew.
         replaces: Option<u64>,
     },
     /// Time to forget stored files that nothing names any more.

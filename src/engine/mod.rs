@@ -49,6 +49,7 @@ pub mod search;
 pub mod settings;
 mod snapshot;
 pub mod step;
+pub mod stored;
 pub(crate) mod subject;
 pub mod view;
 pub mod windows;

@@ -436,6 +436,13 @@ impl Handle {
         self.ask(move |reply| Event::StoreBlob { reply, blob, replaces }).await
     }
 
+    /// Has a stored file kept from now on, as if it had come now; `Done::Blob(false)` where that is
+    /// stored no more.
+    pub async fn renew_blob(&self, blob: Blob) -> Reply {
+        let itself = Some(blob.file);
+        self.store_blob(blob, itself).await
+    }
+
     /// Registers a case that has no transaction yet; of one that is registered, finds it.
     pub async fn register_deadline(&self, case: Case) -> Reply {
         self.ask(move |reply| Event::RegisterDeadline { reply, case }).await

@@ -85,8 +85,9 @@ impl Machine {
         }
     }
 
-    /// The windows that may say something about a cell that is known.
-    pub(super) fn windows_in_play(&self) -> &[Arc<Window>] {
+    /// The windows that may say something about a cell that is known: all that are not over.
+    #[must_use]
+    pub fn windows_in_play(&self) -> &[Arc<Window>] {
         if self.plan.sorted { &self.plan.in_play } else { &self.windows }
     }
 

@@ -3,17 +3,19 @@
 //! ```text
 //!  known? ─► body, piece by piece ─► hash, first bytes ─► sealed on the disk, synced, named
 //!    │ yes: read, compared, not written                               │
-//!    └──────────► 200                        201 ◄── engine (durable) ◄┘
+//!    └─► engine (its time begins anew) ─► 200   201 ◄── engine (durable) ◄┘
 //! ```
 //!
 //! Nothing is visible before the engine knows it, and the engine knows it only when it is durable:
-//! an upload that is cut off leaves nothing. A file is its institution's: its stored name is a hash of
+//! an upload that is cut off leaves nothing, and one that has come whole goes on to its end although
+//! its client hung up. A file is its institution's: its stored name is a hash of
 //! both, so what belongs to somebody else is not there (404). One that is damaged is told and never
 //! served; uploading it again replaces it. Which files a submission may name is `check`'s and the
 //! engine's.
 
 use super::answer;
 use super::submit::{has_room, may_ask};
+use super::transfers::{Leaving, Place};
 use super::{Caller, Shared, State};
 use crate::domain::attachment::{CONTENT_BYTES, Content, Digest};
 use crate::domain::ids::{BlobName, InstitutionCode};
@@ -21,6 +23,7 @@ use crate::domain::time::Timestamp;
 use crate::engine::change::Blob;
 use crate::engine::event::{Done, Fault, Reply, Sought};
 use crate::engine::ports::{BlobError, BlobWriter};
+use crate::engine::stored;
 use crate::telemetry::events;
 use crate::web::access::Scope;
 use crate::web::body::too_large;
@@ -29,35 +32,13 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{Path, Request, State as Taken};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http_body_util::BodyExt;
-use hyper::body::{Frame, SizeHint};
 use ring::digest::{Context, SHA256};
 use serde::Serialize;
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Files that arrive at a time, and files that are given back at a time; more wait.
-const UPLOADS: usize = 64;
-const DOWNLOADS: usize = 8;
 /// Bytes that are written at once.
 const PIECE: usize = 1 << 18;
-
-/// How many files are under way. One for the whole process.
-#[derive(Debug, Clone)]
-pub struct Transfers {
-    up: Arc<Semaphore>,
-    down: Arc<Semaphore>,
-}
-
-impl Default for Transfers {
-    fn default() -> Self {
-        Self { up: Arc::new(Semaphore::new(UPLOADS)), down: Arc::new(Semaphore::new(DOWNLOADS)) }
-    }
-}
 
 /// A stored file.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -66,7 +47,7 @@ pub(super) struct Stored {
     digest: String,
     /// Its size.
     bytes: u64,
-    /// When it was stored.
+    /// When it was stored, or last sent again.
     stored_at: String,
 }
 
@@ -156,6 +137,7 @@ pub(super) async fn store(
     if usize::try_from(length).unwrap_or(usize::MAX) > most {
         return Err(too_large(most));
     }
+    let place = state.transfers.place_up(&about.code).await?;
     let (code, name) = (about.code.clone(), about.name);
     let look = move |m: &crate::engine::machine::Machine, _| {
         let full = m.may_store(&code, length).err();
@@ -171,7 +153,8 @@ pub(super) async fn store(
         Some(blob) if is_whole(&state, blob).await? => {
             let receiving = Receiving::new(None);
             receive(&state, body, receiving).await?.check(&about.digest)?;
-            return shown(&state, StatusCode::OK, &about, blob);
+            renew(&state, blob, now.wall).await?;
+            return shown(&state, StatusCode::OK, &about, &about.known(&state).await?);
         }
         Some(blob) => Some(blob.file),
         None => None,
@@ -184,25 +167,53 @@ pub(super) async fn store(
     let mut received = receive(&state, body, Receiving::new(Some(writer))).await?;
     received.check(&about.digest)?;
     let content = received.content(&state, declared)?;
-    let (writer, bytes) = (received.writer.take(), received.bytes);
-    let finished = blocking(move || writer.map(BlobWriter::finish)).await?;
-    let file = finished.transpose().map_err(|error| refused(&error))?.unwrap_or_default();
-    let institution = about.code.clone();
-    let blob = Blob { name, file, institution, bytes, content, at: now.wall, named: None };
-    let status = match state.engine.store_blob(blob.clone(), replaces).await {
-        Reply::Done(Done::Blob(true)) => StatusCode::CREATED,
+    let Some(writer) = received.writer.take() else {
+        return Err(Problem::new(Code::Internal, "the file could not be worked on"));
+    };
+    // The engine sets when, and who names it; the disk, which file.
+    let (name, institution, bytes) = (about.name, about.code.clone(), received.bytes);
+    let blob = Blob { name, file: 0, institution, bytes, content, at: now.wall, named: None };
+    let finishing = finish(state.clone(), blob, writer, replaces, place);
+    let status = state.transfers.to_the_end(finishing).await?;
+    shown(&state, status, &about, &about.known(&state).await?)
+}
+
+/// Makes a file durable and known that has come whole. In its place to the end, so that a client
+/// that hangs up leaves no file that nobody counts.
+async fn finish(
+    state: Shared,
+    mut blob: Blob,
+    writer: Box<dyn BlobWriter>,
+    replaces: Option<u64>,
+    _place: Place,
+) -> Result<StatusCode, Problem> {
+    let at = blob.at;
+    blob.file = blocking(move || writer.finish()).await?.map_err(|error| refused(&error))?;
+    match state.engine.store_blob(blob.clone(), replaces).await {
+        Reply::Done(Done::Blob(true)) => Ok(StatusCode::CREATED),
         Reply::Done(Done::Blob(false)) => {
             forget(&state, &blob).await?;
-            StatusCode::OK
+            Ok(StatusCode::OK)
         }
         Reply::Invalid(fault) => {
             forget(&state, &blob).await?;
-            return Err(answer::faulty(&fault));
+            Err(answer::faulty(&fault))
         }
         // Whether the engine took it is not known: the file stays, and the next start knows.
-        other => return Err(answer::problem_of(&state, other, now.wall)),
-    };
-    shown(&state, status, &about, &about.known(&state).await?)
+        other => Err(answer::problem_of(&state, other, at)),
+    }
+}
+
+/// Has a file kept from now on that came again, as if it had come now.
+async fn renew(state: &State, blob: &Blob, now: Timestamp) -> Result<(), Problem> {
+    match state.engine.renew_blob(blob.clone()).await {
+        Reply::Done(Done::Blob(true)) => Ok(()),
+        Reply::Done(Done::Blob(false)) => {
+            let detail = "the file left while it came again; nothing of it was kept, send it again";
+            Err(Problem::new(Code::Unavailable, detail).retry_after(1))
+        }
+        other => Err(answer::problem_of(state, other, now)),
+    }
 }
 
 async fn begin(
@@ -325,11 +336,7 @@ impl Receiving {
 /// Reads a whole body, in the time that it may take.
 async fn receive(state: &State, body: Body, into: Receiving) -> Result<Receiving, Problem> {
     let limits = state.limits.attachment;
-    let reading = async {
-        // Closed never.
-        let _place = state.transfers.up.acquire().await.map_err(|_| answer::unavailable())?;
-        pieces(state, body, into).await
-    };
+    let reading = pieces(state, body, into);
     tokio::time::timeout(limits.timeout, reading).await.unwrap_or_else(|_| {
         let detail = format!("the file took longer than {} s", limits.timeout.as_secs());
         Err(Problem::new(Code::RequestTimeout, detail))
@@ -390,17 +397,15 @@ pub(super) async fn show(
     Path(digest): Path<String>,
 ) -> Result<Response, Problem> {
     let about = About::of(&state, &caller, Scope::Read, &digest)?;
-    let blob = about.known(&state).await?;
-    let place = state.transfers.down.clone().acquire_owned().await;
-    let place = place.map_err(|_| answer::unavailable())?;
+    // What is not there needs no place.
+    about.known(&state).await?;
+    let place = state.transfers.place_down(&about.code).await?;
     // Read to its end before its first byte goes out: only that proves it whole.
-    let (blobs, wanted, file) = (state.blobs.clone(), blob.clone(), blob.file_name());
-    let read = blocking(move || blobs.read(&wanted)).await?;
-    let bytes = read.map_err(|error| {
-        events::attachment_unreadable(&file, &error, error.is_damage());
-        refused(&error)
-    })?;
-    Ok(described(&blob, Body::new(Held { bytes: Some(bytes), _place: place })))
+    let read = stored::read(&state.engine, &state.blobs, about.name).await;
+    let (blob, bytes) = read
+        .map_err(|error| refused(&error))?
+        .ok_or_else(|| Problem::not_found(Sought::Attachment))?;
+    Ok(described(&blob, Body::new(Leaving::new(bytes, place))))
 }
 
 /// Says whether a file is there.
@@ -437,30 +442,4 @@ fn described(blob: &Blob, body: Body) -> Response {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
     response
-}
-
-/// A file on its way out, which keeps its place among those that are in memory.
-struct Held {
-    bytes: Option<Bytes>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl HttpBody for Held {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut task::Context<'_>,
-    ) -> task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        task::Poll::Ready(self.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.bytes.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-    }
 }

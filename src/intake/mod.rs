@@ -13,7 +13,7 @@
 
 pub mod announce;
 mod answer;
-pub mod attachments;
+mod attachments;
 mod batch;
 pub mod bundle;
 mod calendar;
@@ -30,6 +30,7 @@ mod receipt;
 mod submit;
 pub mod tally;
 mod tickets;
+pub mod transfers;
 mod wire;
 mod words;
 
@@ -109,7 +110,7 @@ pub struct State {
     /// What may be uploaded.
     pub attachment_formats: Vec<Format>,
     /// The files under way.
-    pub transfers: attachments::Transfers,
+    pub transfers: transfers::Transfers,
     /// Ends of transactions and listings.
     pub listing: Arc<dyn Listing>,
     /// Which businesses there are.

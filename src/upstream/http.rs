@@ -3,7 +3,8 @@
 //! probes, and, before the effect that names them, `PUT {base}/attachments/{digest}` for files, which
 //! have none.
 //!
-//! A call takes one of `concurrency` places, gets a connection (an idle one that the core has
+//! A call that has files waits for one of few places for these first. A call takes one of
+//! `concurrency` places, gets a connection (an idle one that the core has
 //! not closed, else a new one), asks `may_start`, and only then writes. When the connection
 //! turns out dead before the kernel took a byte, the next one is tried; once a byte has left,
 //! there is no second try here. What an answer means stands in `answer`. Only plain `http` is
@@ -191,6 +192,7 @@ impl HttpUpstream {
     /// Starts no further call: those that have no place yet end as stopping, those that are out
     /// go on. Questions and probes are still asked.
     pub fn stop(&self) {
+        self.files.close();
         self.sends.close();
     }
 
@@ -257,6 +259,11 @@ impl HttpUpstream {
 }
 
 impl HttpUpstream {
+    /// Whether files of `call` go before it.
+    fn has_files(&self, call: &Call) -> bool {
+        self.options.takes_attachments && call.attachments.iter().any(|file| file.load.is_some())
+    }
+
     /// Sends the files that `call` names. Where one does not arrive, what came of the whole attempt:
     /// surely not applied, because its effect was not begun.
     async fn put_files(
@@ -264,10 +271,8 @@ impl HttpUpstream {
         call: &Call,
         may_start: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), Outcome<Bytes>> {
-        for file in call.attachments.iter().filter(|_| self.options.takes_attachments) {
+        for file in &call.attachments {
             let Some(load) = &file.load else { continue };
-            let _place =
-                self.files.acquire().await.map_err(|_| answer::outcome(Ended::Stopping))?;
             if !may_start() {
                 return Err(answer::outcome(Ended::GateClosed));
             }
@@ -337,10 +342,19 @@ impl Upstream for HttpUpstream {
         may_start: &'a (dyn Fn() -> bool + Sync),
     ) -> Later<'a, Outcome<Bytes>> {
         Box::pin(async move {
-            let Ok(_place) = self.sends.acquire().await else {
-                return answer::outcome(Ended::Stopping);
+            let stopping = || answer::outcome(Ended::Stopping);
+            // Before the other place: what waits behind files must not keep others from the core.
+            let files = match self.has_files(&call) {
+                true => match self.files.acquire().await {
+                    Ok(files) => Some(files),
+                    Err(_) => return stopping(),
+                },
+                false => None,
             };
-            if let Err(outcome) = self.put_files(&call, may_start).await {
+            let Ok(_place) = self.sends.acquire().await else { return stopping() };
+            if let Some(_files) = files
+                && let Err(outcome) = self.put_files(&call, may_start).await
+            {
                 return outcome;
             }
             answer::outcome(self.exchange(|| self.post(&call), may_start).await)

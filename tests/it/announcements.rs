@@ -24,8 +24,8 @@ use holdover::engine::run;
 use holdover::engine::step::Decision;
 use holdover::intake;
 use holdover::intake::announce::{Keys, Outbox, Subscriber, deliver, follow};
-use holdover::intake::attachments::Transfers;
 use holdover::intake::tally::{Quota, Quotas};
+use holdover::intake::transfers::Transfers;
 use holdover::web::access::{KeyFile, Scope, create};
 use holdover::web::server::answer;
 use http_body_util::BodyExt;
@@ -518,6 +518,28 @@ async fn what_came_due_while_the_daemon_was_down_is_told_unless_the_stop_has_beg
         all.push("window_next_1_announced".to_owned());
         assert_eq!(told, all, "{back}");
     }
+}
+
+#[tokio::test]
+async fn a_stop_that_was_declared_between_a_clock_set_back_and_the_next_look_is_told() {
+    let mut world = World::new("2022-08-10T19:00:00+08:00");
+    let receiver = Receiver::new(&[]).await;
+    let to = || vec![subscriber("all", &receiver, all(), OLD)];
+    world.tell(to());
+    for _ in 0..3000 {
+        if world.outbox().join("outbox").exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    world.kill().await;
+    world.clock.set("2022-08-10T18:00:00+08:00");
+    world.declare(stop()).await;
+    world.clock.set("2022-08-10T18:30:00+08:00");
+    world.tell(to());
+    let calls = receiver.calls(1).await;
+    assert_eq!(calls[0].id(), "window_stop_1_announced");
+    assert_eq!(calls[0].json()["timestamp"], "2022-08-10T18:00:00+08:00");
 }
 
 #[tokio::test]

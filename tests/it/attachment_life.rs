@@ -130,7 +130,9 @@ fn one_that_nothing_names_goes_after_its_time_and_one_that_is_named_stays() {
 
 #[test]
 fn one_goes_when_the_last_record_that_names_it_has_left_the_journal() {
-    let mut bench = bench();
+    let mut settings = settings();
+    settings.limits.unnamed_blob_after = DAY;
+    let mut bench = Bench::with(settings, BEFORE);
     (1..=2).for_each(|name| stored(&mut bench, name));
     bench.order(Command::DeclareWindow(Box::new(window(Disposition::Hold))));
     bench.set("2022-08-13T10:00:00+08:00");
@@ -149,6 +151,34 @@ fn one_goes_when_the_last_record_that_names_it_has_left_the_journal() {
     bench.step(Event::Retire { before: forwarded.next() });
     bench.step(Event::SweepBlobs);
     assert!(!knows(&bench, 1));
+}
+
+#[test]
+fn one_that_came_again_has_its_whole_time_from_then() {
+    let mut bench = bench();
+    (1..=3).for_each(|name| stored(&mut bench, name));
+    bench.accepted(naming(1, &[2]));
+    bench.settle(Outcome::Applied(crate::engine_support::answer("{}")));
+    let after = bench.machine.last().next();
+    let again = |bench: &mut Bench, name| match store(bench, blob(name, 1), Some(1)) {
+        Reply::Done(Done::Blob(renewed)) => renewed,
+        other => panic!("{other:?}"),
+    };
+    sweep_after(&mut bench, 7 * DAY - Duration::from_secs(1));
+    bench.step(Event::Retire { before: after });
+    let named = bench.machine.blob(BlobName(2)).unwrap().named;
+    assert!([1, 2].map(|name| again(&mut bench, name)).into_iter().all(|renewed| renewed));
+    assert_eq!(bench.machine.blob(BlobName(2)).unwrap().named, named);
+    assert_eq!(bench.machine.blobs_used().files, 3);
+    // Neither its age nor that its last record has left takes it.
+    sweep_after(&mut bench, Duration::from_secs(1));
+    assert_eq!([1, 2, 3].map(|name| knows(&bench, name)), [true, true, false]);
+    assert!(!again(&mut bench, 3), "what has left cannot be kept");
+    assert!(!knows(&bench, 3));
+    sweep_after(&mut bench, 7 * DAY - Duration::from_secs(2));
+    assert_eq!([1, 2].map(|name| knows(&bench, name)), [true, true]);
+    sweep_after(&mut bench, Duration::from_secs(1));
+    assert_eq!([1, 2].map(|name| knows(&bench, name)), [false, false]);
 }
 
 #[test]

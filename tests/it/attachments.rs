@@ -11,13 +11,15 @@ use holdover::domain::cell::{Cell, Channel};
 use holdover::domain::gate::GateState;
 use holdover::domain::ids::{BlobName, InstitutionCode, Mark, Seq, UpstreamName};
 use holdover::domain::state::State;
-use holdover::engine::change::Change;
-use holdover::engine::ports::{AppendError, Blobs};
+use holdover::domain::time::Timestamp;
+use holdover::engine::change::{Blob, Change};
+use holdover::engine::ports::{AppendError, BlobError, BlobReader, BlobWriter, Blobs};
 use holdover::engine::recovery::{Found, recover};
-use holdover::engine::run::{self, Outlet};
+use holdover::engine::run::{self, Handle, Outlet};
 use holdover::engine::step::SendOrder;
-use holdover::intake::attachments::Transfers;
+use holdover::engine::stored;
 use holdover::intake::tally::{Quota, Quotas};
+use holdover::intake::transfers::Transfers;
 use holdover::intake::{self, Limits};
 use holdover::journal::files::RealFiles;
 use holdover::journal::seal::{FileVault, MasterKey};
@@ -33,7 +35,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -59,6 +61,7 @@ impl Outlet for Away {
 /// The submitters' interface over a data folder.
 struct Site {
     router: axum::Router,
+    engine: Handle,
     reserve: Arc<AtomicBool>,
     mine: String,
     theirs: String,
@@ -105,6 +108,7 @@ impl Site {
         let (mine, theirs) = (submitter(MINE), submitter("H11010500002"));
         let reserve = Arc::<AtomicBool>::default();
         let attachment = BodyLimits { bytes_max: 250 * K, timeout: Duration::from_secs(10) };
+        let engine = parts.handle.clone();
         let router = intake::router(Arc::new(intake::State {
             engine: parts.handle,
             journal: opened.reader,
@@ -125,12 +129,12 @@ impl Site {
             tally: Arc::default(),
             quotas: Quotas::new(Quota { per_second: 1_000_000, burst: 0 }),
         }));
-        Self { router, reserve, mine, theirs, folder: data, worker }
+        Self { router, engine, reserve, mine, theirs, folder: data, worker }
     }
 
     /// Ends the engine, so that the folder can be opened again.
     fn close(self) {
-        drop(self.router);
+        drop((self.router, self.engine));
         self.worker.join().unwrap();
     }
 
@@ -464,4 +468,96 @@ async fn there_is_room_for_so_many_bytes_of_an_institution_and_none_within_the_r
     assert_eq!(site.files().len(), 2);
     let other = site.ask("PUT", &digest(&pdf(200 * K, 1)), &site.theirs, pdf(200 * K, 1)).await;
     assert_eq!(other.0, 201, "others have room of their own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_hangs_up_leaves_no_file_that_nobody_counts() {
+    let (_folder, site) = site();
+    let sent: Vec<_> = (1..=40).map(|seed| pdf(2 * K, seed)).collect();
+    for (wait, file) in (0..).zip(&sent) {
+        let name = digest(file);
+        let put = site.ask("PUT", &name, &site.mine, file.clone());
+        // Dropped wherever it is by then.
+        drop(tokio::time::timeout(Duration::from_millis(wait / 4), put).await);
+    }
+    for _ in 0..200 {
+        let mut known = 0;
+        for file in &sent {
+            let (status, ..) = site.ask("HEAD", &digest(file), &site.mine, Body::empty()).await;
+            known += usize::from(status == 200);
+        }
+        if site.files().len() == known {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("a file stays that nobody counts: {:?}", site.files());
+}
+
+/// Files of which each is replaced just before it is opened, so often.
+struct Moving {
+    engine: Handle,
+    bytes: Bytes,
+    left: AtomicUsize,
+}
+
+impl Blobs for Moving {
+    fn create(
+        &self,
+        _: &InstitutionCode,
+        _: Timestamp,
+        _: BlobName,
+    ) -> Result<Box<dyn BlobWriter>, BlobError> {
+        Err(BlobError::Missing)
+    }
+
+    fn open(&self, blob: &Blob) -> Result<Box<dyn BlobReader>, BlobError> {
+        if self.left.load(Ordering::SeqCst) == 0 {
+            return Ok(Box::new(Whole(Some(self.bytes.clone()))));
+        }
+        self.left.fetch_sub(1, Ordering::SeqCst);
+        let next = Blob { file: blob.file.wrapping_add(1), ..blob.clone() };
+        let stored = self.engine.store_blob(next, Some(blob.file));
+        tokio::runtime::Handle::current().block_on(stored);
+        Err(BlobError::Missing)
+    }
+
+    fn leave(&self, _: &[(BlobName, u64)]) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn discard(&self, _: (BlobName, u64)) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Whole(Option<Bytes>);
+
+impl BlobReader for Whole {
+    fn next(&mut self) -> Result<Option<Bytes>, BlobError> {
+        Ok(self.0.take())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_was_replaced_before_it_was_opened_is_read_where_it_lies_now() {
+    let (_folder, site) = site();
+    let report = pdf(9 * K, 1);
+    assert_eq!(site.put(&report).await.0, 201);
+    let stored = site.engine.read(|machine, _| machine.blobs().next().cloned()).await;
+    let name = stored.unwrap().unwrap().name;
+    let bytes = Bytes::from(report);
+    for (moves, is_read) in [(0, true), (1, true), (2, false)] {
+        let left = AtomicUsize::new(moves);
+        let moving = Moving { engine: site.engine.clone(), bytes: bytes.clone(), left };
+        let moving: Arc<dyn Blobs> = Arc::new(moving);
+        match stored::read(&site.engine, &moving, name).await {
+            Ok(Some((_, read))) => assert!(is_read && read == bytes, "{moves}"),
+            Err(BlobError::Missing) => assert!(!is_read, "{moves}"),
+            _ => panic!("{moves}"),
+        }
+    }
+    let nothing: Arc<dyn Blobs> =
+        Arc::new(Moving { engine: site.engine.clone(), bytes, left: AtomicUsize::new(0) });
+    assert!(stored::read(&site.engine, &nothing, BlobName(1)).await.unwrap().is_none());
 }

@@ -22,9 +22,9 @@ use holdover::engine::ports::{
 };
 use holdover::engine::run::{Handle, Input};
 use holdover::intake::announce::Outbox;
-use holdover::intake::attachments::Transfers;
 use holdover::intake::bundle::Bundles;
 use holdover::intake::tally::{Quota, Quotas};
+use holdover::intake::transfers::Transfers;
 use holdover::intake::{Limits, State, router};
 use holdover::web::access::{Holder, KeyFile, NewKey, Scope, create};
 use holdover::web::server::answer;

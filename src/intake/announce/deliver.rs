@@ -94,10 +94,12 @@ pub async fn deliver(state: Shared, to: Subscriber, stop: CancellationToken) {
             }
             Came::Gone => {
                 events::disabled(&to.name);
+                outbox.enable(&to.name, false);
                 tokio::select! {
                     read = reloads.changed() => if read.is_err() { return },
                     () = stop.cancelled() => return,
                 }
+                outbox.enable(&to.name, true);
                 events::enabled(&to.name);
             }
             Came::Not { why, pause } => {

@@ -1,6 +1,6 @@
 //! The look that fills the outbox: twice a second, and at once in one step with its place.
 
-use super::super::{Shared, answer};
+use super::super::{Shared, State, answer};
 use super::outbox::{Announcement, Place};
 use super::sentence::{self, DateTold};
 use crate::domain::announcement::{Moment, Seen, Stretch, Subscription};
@@ -139,9 +139,12 @@ async fn windows(state: &Shared, place: &Place) -> Result<Look, Problem> {
     let look = move |machine: &Machine, now: crate::domain::time::Now| {
         let now = now.wall;
         let mut windows = Vec::new();
+        let in_play: BTreeSet<_> = machine.windows_in_play().iter().map(|one| &one.id).collect();
         for window in machine.windows() {
             let known = all.get(&window.id).copied();
-            if known.is_none() && !is_first && window.changed_at < until.min(now) {
+            let is_old = !is_first && window.changed_at < until.min(now);
+            // One in play that is not known may have been made by a clock that was set back.
+            if known.is_none() && is_old && !in_play.contains(&window.id) {
                 continue;
             }
             let phase = machine.phase(&window, now);
@@ -172,17 +175,30 @@ async fn dates(
         return Ok(Vec::new());
     }
     let cases = cases(state, institutions, &found).await?;
+    let (state, institutions) = (state.clone(), institutions.clone());
+    let sorting = move || to_whom(&state, &institutions, &found, &cases, now);
+    Ok(tokio::task::spawn_blocking(sorting).await??)
+}
+
+/// Tells each of `institutions` of the `dates` that a case of its own has.
+fn to_whom(
+    state: &State,
+    institutions: &BTreeSet<InstitutionCode>,
+    dates: &[DateTold],
+    cases: &[DeadlineView],
+    now: Timestamp,
+) -> Result<Vec<Announcement>, Problem> {
+    let mut whose: BTreeMap<_, Vec<Seq>> = BTreeMap::new();
+    for DeadlineView { id, case, .. } in cases {
+        whose.entry((&case.institution, &case.business, case.original)).or_default().push(*id);
+    }
     let mut told = Vec::new();
-    for date in &found {
+    for date in dates {
         for institution in institutions {
-            let own = |case: &&DeadlineView| {
-                // One that was registered later was told the date in its answer.
-                case.case.institution == *institution
-                    && case.id < date.seq
-                    && case.case.business == date.business
-                    && case.case.original == date.original
-            };
-            let own: Vec<Seq> = cases.iter().filter(own).map(|case| case.id).collect();
+            let own = whose.get(&(institution, &date.business, date.original));
+            // One that was registered later was told the date in its answer.
+            let own = own.into_iter().flatten().copied().filter(|&id| id < date.seq);
+            let own: Vec<Seq> = own.collect();
             if !own.is_empty() {
                 told.push(sentence::of_deadline(state, date, institution, &own, now)?);
             }

@@ -16,9 +16,10 @@
 //!
 //! Each subscriber has its own *place* in the outbox, written after a 2xx. A crash between the two
 //! delivers once more, under the same id and with the same bytes. Nothing is skipped and nothing
-//! overtaken: a subscriber that is away gets everything later, in order, as long as the outbox keeps
-//! it ([`outbox::KEPT_MAX`], [`outbox::KEPT_FOR`]). One that answers 410 is told nothing more until
-//! the configuration is read again or the daemon starts anew.
+//! overtaken: a subscriber that is away gets everything later, in order, for as long as
+//! [`outbox::KEPT_FOR`]. Only what everybody was told is let go of before, where there are more than
+//! [`outbox::KEPT_MAX`]. One that answers 410 is told nothing more until the configuration is read
+//! again or the daemon starts anew, and nothing is kept for it beyond that number.
 //!
 //! Windows are read from the engine between two steps, where all their versions are, and not from
 //! the journal: what was committed by then is in the look, and no time and no change can come

@@ -17,7 +17,7 @@ use crate::domain::time::Timestamp;
 use crate::telemetry::events::webhooks as events;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ use tokio::sync::watch;
 
 /// How long an announcement is kept for those that have not heard of it.
 pub(super) const KEPT_FOR: Duration = Duration::from_secs(90 * 86_400);
-/// How many are kept.
+/// How many are kept beside those that a subscriber has yet to be told.
 pub(super) const KEPT_MAX: usize = 10_000;
 
 /// The file below the folder of announcements; places of subscribers stand beside it.
@@ -106,7 +106,11 @@ struct Reached {
 /// The outbox, shared between who fills it and who tells.
 pub struct Outbox {
     folder: PathBuf,
+    /// Held for no longer than memory takes, because whoever answers callers takes it too.
     inner: Mutex<Inner>,
+    /// Where the next line goes; `None` where the file is to be written anew first. Whoever writes
+    /// holds it throughout, and takes `inner` only within.
+    file: Mutex<Option<File>>,
     /// The number of the announcement that comes next.
     end: watch::Sender<u64>,
     /// How often the configuration was read again.
@@ -119,14 +123,20 @@ struct Inner {
     kept: VecDeque<Arc<Announcement>>,
     ids: HashSet<String>,
     place: Place,
-    /// Where the next line goes; `None` where the file is to be written anew first.
-    file: Option<File>,
     subscribers: BTreeMap<SubscriberName, u64>,
+    /// Those of them that want no more for now: nothing is kept for them by number.
+    disabled: BTreeSet<SubscriberName>,
 }
 
 impl Inner {
     fn end(&self) -> u64 {
         self.first + self.kept.len() as u64
+    }
+
+    /// The number that no subscriber has yet to be told anything before.
+    fn passed(&self) -> u64 {
+        let waits = self.subscribers.iter().filter(|(name, _)| !self.disabled.contains(*name));
+        waits.map(|(_, &next)| next).min().unwrap_or_else(|| self.end())
     }
 }
 
@@ -149,8 +159,8 @@ impl Outbox {
             kept: VecDeque::new(),
             ids: HashSet::new(),
             place: Place { until: now, next: next.0, known: BTreeMap::new(), is_first: true },
-            file: None,
             subscribers: BTreeMap::new(),
+            disabled: BTreeSet::new(),
         };
         match std::fs::read(&path) {
             Ok(bytes) => inner.read(&bytes, &path),
@@ -158,12 +168,13 @@ impl Outbox {
             Err(error) => return Err(failed(error)),
         }
         for name in subscribers {
-            let reached = folder.join(name.as_str()).with_extension("place");
+            let reached = place_of(folder, &name);
             let begin = inner.begin(&reached).map_err(failed)?;
             inner.subscribers.insert(name, begin);
         }
         let (end, reloads) = (watch::Sender::new(inner.end()), watch::Sender::new(0));
-        Ok(Self { folder: folder.to_owned(), inner: Mutex::new(inner), end, reloads })
+        let (inner, file) = (Mutex::new(inner), Mutex::new(None));
+        Ok(Self { folder: folder.to_owned(), inner, file, end, reloads })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -219,27 +230,31 @@ impl Outbox {
         must: bool,
         now: Timestamp,
     ) -> io::Result<()> {
-        let mut inner = self.inner();
-        let fresh = told.into_iter().filter(|one| !inner.ids.contains(&one.id));
-        let told: Vec<Arc<Announcement>> = fresh.map(Arc::new).collect();
-        if told.is_empty() && !must {
-            inner.place = place;
-            return Ok(());
-        }
-        inner.let_go(now);
-        let written = match inner.file.take() {
-            Some(file) => {
-                let told = told.iter().map(AsRef::as_ref).collect();
-                append(file, &Line { first: inner.end(), place: place.clone(), told })
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let (first, told, before) = {
+            let mut inner = self.inner();
+            let fresh = told.into_iter().filter(|one| !inner.ids.contains(&one.id));
+            let told: Vec<Arc<Announcement>> = fresh.map(Arc::new).collect();
+            if told.is_empty() && !must {
+                inner.place = place;
+                return Ok(());
             }
-            None => {
-                let told = inner.kept.iter().chain(&told).map(AsRef::as_ref).collect();
-                let line = Line { first: inner.first, place: place.clone(), told };
-                checked(&line).and_then(|line| replace(&self.folder.join(FILE), &line))
+            if inner.let_go(now) {
+                *file = None;
+            }
+            match &*file {
+                Some(_) => (inner.end(), told, Vec::new()),
+                None => (inner.first, told, inner.kept.iter().cloned().collect()),
             }
         };
+        let all = before.iter().chain(&told).map(AsRef::as_ref).collect();
+        let line = checked(&Line { first, place: place.clone(), told: all })?;
         // After a failure the file is written anew: a second sync that succeeds proves nothing.
-        inner.file = Some(written?);
+        *file = Some(match file.take() {
+            Some(file) => append(file, &line)?,
+            None => replace(&self.folder.join(FILE), &line)?,
+        });
+        let mut inner = self.inner();
         inner.place = place;
         inner.ids.extend(told.iter().map(|one| one.id.clone()));
         inner.kept.extend(told);
@@ -280,7 +295,18 @@ impl Outbox {
             return Ok(());
         }
         let text = serde_json::to_vec(&Reached { next })?;
-        replace(&self.folder.join(name.as_str()).with_extension("place"), &text).map(drop)
+        replace(&place_of(&self.folder, name), &text).map(drop)
+    }
+
+    /// Whether `name` wants to be told more. For one that does not, no more is kept than the number
+    /// that is kept in any case.
+    pub(super) fn enable(&self, name: &SubscriberName, is: bool) {
+        let mut inner = self.inner();
+        if is {
+            inner.disabled.remove(name);
+        } else {
+            inner.disabled.insert(name.clone());
+        }
     }
 }
 
@@ -333,19 +359,28 @@ impl Inner {
         }
     }
 
-    /// Lets go of what has been kept for long enough. The file follows when it is written anew.
-    fn let_go(&mut self, now: Timestamp) {
+    /// Lets go of what has been kept for long enough, and of what is too much and nobody has yet to
+    /// be told. Whether that is so much by now that the file is to be written anew.
+    fn let_go(&mut self, now: Timestamp) -> bool {
+        let passed = self.passed();
         let old = |one: &Arc<Announcement>| KEPT_FOR < now.since(one.written_at);
-        while self.kept.len() > KEPT_MAX || self.kept.front().is_some_and(old) {
+        let mut is_much = false;
+        while self.kept.front().is_some_and(old)
+            || (self.kept.len() > KEPT_MAX && self.first < passed)
+        {
             if let Some(gone) = self.kept.pop_front() {
                 self.ids.remove(&gone.id);
                 self.first += 1;
-                if self.first.is_multiple_of(KEPT_MAX as u64 / 4) {
-                    self.file = None;
-                }
+                is_much |= self.first.is_multiple_of(KEPT_MAX as u64 / 4);
             }
         }
+        is_much
     }
+}
+
+/// Where it is kept how far `name` is.
+fn place_of(folder: &Path, name: &SubscriberName) -> PathBuf {
+    folder.join(name.as_str()).with_extension("place")
 }
 
 fn checked(line: &Line<&Announcement>) -> io::Result<Vec<u8>> {
@@ -360,8 +395,8 @@ fn unchecked(text: &[u8]) -> Option<Line<Announcement>> {
     if sum == crc32c::crc32c(json.as_bytes()) { serde_json::from_str(json).ok() } else { None }
 }
 
-fn append(mut file: File, line: &Line<&Announcement>) -> io::Result<File> {
-    file.write_all(&checked(line)?)?;
+fn append(mut file: File, line: &[u8]) -> io::Result<File> {
+    file.write_all(line)?;
     file.sync_data()?;
     Ok(file)
 }
@@ -371,7 +406,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let beside = path.with_extension("new");
+    let beside = path.with_added_extension("new");
     let mut file = File::create(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
@@ -480,6 +515,77 @@ mod tests {
         // A place that is no place: from the oldest that is kept, because of nothing missed.
         std::fs::write(folder.path().join("his.place"), "{").unwrap();
         assert_eq!(open(folder.path(), &["his"]).reached(&his), 1);
+    }
+
+    #[test]
+    fn what_is_too_much_is_kept_for_whoever_has_yet_to_be_told_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let outbox = open(folder.path(), &["his", "gone"]);
+        let [his, gone] = ["his", "gone"].map(|name| name.parse::<SubscriberName>().unwrap());
+        let many = (0..KEPT_MAX + 2_000).map(|n| one(&n.to_string())).collect();
+        outbox.commit(place(10), many, false, AT).unwrap();
+        tell(&outbox, 11, &["a"]);
+        assert_eq!(outbox.from(1).unwrap().1.id, "0", "nobody was told it yet");
+        outbox.reach(&his, 1_500, true).unwrap();
+        tell(&outbox, 12, &["b"]);
+        assert_eq!(outbox.from(1).unwrap().0, 1, "one of two was told it");
+        outbox.enable(&gone, false);
+        tell(&outbox, 13, &["c"]);
+        assert_eq!(outbox.from(1).unwrap().0, 1_500, "the other wants no more");
+        outbox.enable(&gone, true);
+        assert_eq!(outbox.inner().passed(), 1, "and wants more again");
+        for name in [&his, &gone] {
+            outbox.reach(name, 12_000, true).unwrap();
+        }
+        tell(&outbox, 14, &["d"]);
+        assert_eq!(outbox.from(1).unwrap().0, 2_004, "no fewer than so many are kept");
+        let again = open(folder.path(), &["his", "gone"]);
+        assert_eq!(again.inner().end(), outbox.inner().end());
+        assert_eq!(again.reached(&his), 12_000);
+        let later = AT.after(KEPT_FOR).after(Duration::from_secs(1));
+        let new = Announcement { written_at: later, ..one("z") };
+        outbox.commit(place(15), vec![new], false, later).unwrap();
+        assert_eq!(told(&outbox), ["z"], "age counts for everybody");
+    }
+
+    #[test]
+    fn a_disk_that_writes_slowly_keeps_nobody_from_reading() {
+        use std::io::Read;
+        let folder = tempfile::tempdir().unwrap();
+        let outbox = Arc::new(open(folder.path(), &["his"]));
+        tell(&outbox, 10, &["a"]);
+        let (mut reader, writer) = io::pipe().unwrap();
+        *outbox.file.lock().unwrap() = Some(File::from(std::os::fd::OwnedFd::from(writer)));
+        // More than a pipe holds.
+        let data = RawValue::from_string(format!("\"{}\"", "x".repeat(1 << 20))).unwrap();
+        let writing = outbox.clone();
+        let large = Announcement { data, ..one("b") };
+        let writing = std::thread::spawn(move || writing.commit(place(11), vec![large], false, AT));
+        reader.read_exact(&mut [0]).unwrap();
+        let (said, hears) = std::sync::mpsc::channel();
+        let reading = outbox.clone();
+        std::thread::spawn(move || {
+            let his = "his".parse().unwrap();
+            reading.reach(&his, 2, false).unwrap();
+            said.send((reading.place().next, reading.reached(&his), told(&reading))).unwrap();
+        });
+        let heard = hears.recv_timeout(Duration::from_secs(20));
+        drop(reader);
+        writing.join().unwrap().unwrap_err();
+        assert_eq!(heard.unwrap(), (10, 2, vec!["a".to_owned()]), "as before the write");
+        tell(&outbox, 12, &["c"]);
+        assert_eq!(told(&open(folder.path(), &[])), ["a", "c"], "written anew after the failure");
+    }
+
+    #[test]
+    fn files_that_are_written_beside_each_other_are_different_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let outbox = open(folder.path(), &["outbox"]);
+        // Nothing can be put where the subscriber's place is written first.
+        std::fs::create_dir(folder.path().join("outbox.place.new")).unwrap();
+        outbox.reach(&"outbox".parse().unwrap(), 1, true).unwrap_err();
+        tell(&outbox, 10, &["a"]);
+        assert_eq!(told(&open(folder.path(), &["outbox"])), ["a"]);
     }
 
     #[test]

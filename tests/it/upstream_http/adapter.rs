@@ -3,7 +3,7 @@
 use super::{ask, bounded, call, call_of, hurry, id, options, outcome, send, until, upstream};
 use bytes::Bytes;
 use holdover::domain::time::Timestamp;
-use holdover::engine::ports::Upstream;
+use holdover::engine::ports::{Attached, Call, LoadBlob, Upstream};
 use holdover::upstream::{HttpOptions, HttpUpstream};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -479,6 +479,40 @@ async fn no_more_calls_are_out_than_the_concurrency_allows_and_probes_need_no_pl
         assert_eq!(calls.join_next().await.unwrap().unwrap(), "stopping");
         assert_eq!(send(&upstream, call(4)).await, "stopping");
         assert_eq!(server.seen.requests(), 3);
+        calls.shutdown().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_waits_behind_files_keeps_no_place_from_others() {
+    bounded(async {
+        let server = Server::start(vec![Act::Answer(applied())]).await;
+        let some = HttpOptions { concurrency: 5, ..options(&server.url()) };
+        let some = HttpOptions { takes_attachments: true, ..some };
+        let upstream = Arc::new(HttpUpstream::new(some).unwrap());
+        let loading = Arc::new(AtomicUsize::new(0));
+        let begun = Arc::clone(&loading);
+        let load: LoadBlob = Arc::new(move || {
+            begun.fetch_add(1, SeqCst);
+            Box::pin(std::future::pending())
+        });
+        let mut calls = JoinSet::new();
+        for seq in 1..=8 {
+            let digest = format!("sha256:{seq:064x}").parse().unwrap();
+            let file = Attached { digest, content: None, load: Some(Arc::clone(&load)) };
+            let call = Call { attachments: vec![file], ..call(seq) };
+            let upstream = Arc::clone(&upstream);
+            calls.spawn(async move { send(&upstream, call).await });
+        }
+        until("four files are read", || loading.load(SeqCst) == 4).await;
+        assert_eq!(send(&upstream, call(9)).await, "applied");
+        // Those that wait for a file's place end at once.
+        upstream.stop();
+        for _ in 0..4 {
+            assert_eq!(calls.join_next().await.unwrap().unwrap(), "stopping");
+        }
+        assert_eq!((loading.load(SeqCst), server.seen.requests()), (4, 1));
         calls.shutdown().await;
     })
     .await;
