@@ -549,6 +549,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test that waits for threads, in bounded time")]
     fn a_disk_that_writes_slowly_keeps_nobody_from_reading() {
         use std::io::Read;
         let folder = tempfile::tempdir().unwrap();
