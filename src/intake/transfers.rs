@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 const UPLOADS: (usize, usize) = (64, 8);
 /// Files that are given back at a time, each whole in memory, and of them those of one institution.
 const DOWNLOADS: (usize, usize) = (8, 4);
-/// How long a request waits for its place.
+/// How long a request waits for its place among those of its institution, and then among all.
 const WAIT: Duration = Duration::from_secs(10);
 /// Bytes that are handed to the connection at once.
 const PIECE: usize = 1 << 16;
@@ -91,13 +91,12 @@ impl Places {
             let made = || Arc::new(Semaphore::new(self.of_one));
             Arc::clone(own.entry(of.clone()).or_insert_with(made))
         };
-        let until = tokio::time::Instant::now() + self.wait;
-        let Ok(Ok(own)) = tokio::time::timeout_at(until, own.acquire_owned()).await else {
+        let Ok(Ok(own)) = tokio::time::timeout(self.wait, own.acquire_owned()).await else {
             let detail = "more files at a time than one institution may have under way";
             return Err(Problem::new(Code::QuotaExceeded, detail).retry_after(5));
         };
         let all = Arc::clone(&self.all).acquire_owned();
-        let Ok(Ok(all)) = tokio::time::timeout_at(until, all).await else {
+        let Ok(Ok(all)) = tokio::time::timeout(self.wait, all).await else {
             let detail = "as many files are under way as may be at a time";
             return Err(Problem::new(Code::Unavailable, detail).retry_after(5));
         };
