@@ -101,6 +101,10 @@ pub(super) fn import(run: &Run, args: &Import) -> Result<Exit, Failure> {
         let lines = wrong.iter().map(|one| format!("{}: {one}", args.file.display()));
         Failure::usage(lines.collect::<Vec<_>>().join("\n"))
     })?;
+    if events.is_empty() {
+        let file = args.file.display();
+        return Err(Failure::usage(format!("{file}: has no VEVENT; is it a calendar, and whole?")));
+    }
     let mut imported = Vec::new();
     for event in events {
         let one = keep(&args.into, event)
