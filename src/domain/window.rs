@@ -283,7 +283,11 @@ impl Window {
     pub fn is_ready(&self, cell: &Cell) -> bool {
         let planned = self.row_for(cell).map_or(self.planned, |(_, row)| self.interval_of(row));
         let counts = |act: &Act| act.counts_for(planned) && act.cells.matches(cell);
-        self.lets_go(|act| act.ready_from.is_none() && counts(act)).is_some()
+        let signed = |act: &Act| act.proof == Proof::Signed;
+        // Later probes do not outdo a person's word that it is ready later.
+        let said = self.restores.iter().any(|act| counts(act) && signed(act));
+        let at_once = |act: &Act| counts(act) && act.ready_from.is_none() && (signed(act) || !said);
+        self.restores.iter().any(at_once)
     }
 
     /// From when on `cell` may go, where it is proved back at `now` and not ready yet.

@@ -10,6 +10,7 @@ use super::change::Change;
 use super::machine::Machine;
 use super::step::Decision;
 use crate::domain::cell::Cell;
+use crate::domain::gate::HealthPhase;
 use crate::domain::ids::{UpstreamName, WindowId};
 use crate::domain::plan_review::review_plan;
 use crate::domain::review::{self, WindowFault};
@@ -60,8 +61,10 @@ impl Machine {
     pub(super) fn reopen_ready(&mut self, now: Timestamp, out: &mut Decision) {
         while let Some(&(at, index)) = self.ready_at.first().filter(|(at, _)| *at <= now) {
             self.ready_at.remove(&(at, index));
-            // What has happened to it since, in this process or one before, counts.
-            if self.upstreams[index].health.since < at {
+            // What has happened to it since, in this process or one before, counts; and one that is
+            // away by then is let back by its probes, not by a word of hours ago.
+            let health = &self.upstreams[index].health;
+            if health.phase != HealthPhase::Down && health.since < at {
                 self.reopen(index, now, out);
             }
         }

@@ -148,8 +148,30 @@ fn good_probes_let_nothing_go_before_a_person_said_that_it_is_ready() {
         bench.probe("b", true);
     }
     assert_eq!(bench.sent(), [soon.0]);
+    assert_eq!(phase(&bench), Phase::Active, "one district goes on later");
     bench.set("2022-08-15T08:00:00+08:00");
     assert_eq!(bench.sent(), [soon.0, late.0]);
+}
+
+#[test]
+fn a_core_that_is_away_when_it_should_be_ready_is_let_back_by_its_probes() {
+    let mut stop = window(Disposition::Hold);
+    stop.restore_by = RestoreBy::Signed;
+    let mut bench = declared(stop);
+    bench.set("2022-08-15T06:00:00+08:00");
+    let held = bench.accepted(submission(cell("b", "filing.one"), 1, 1));
+    let ready_from = Some(at("2022-08-15T08:00:00+08:00"));
+    let (window, cells, proof) = ("stop".parse().unwrap(), Selector::default(), Proof::Signed);
+    bench.order(Command::Restore { window, cells, ready_from, proof });
+    for _ in 0..3 {
+        bench.probe("b", false);
+    }
+    bench.set("2022-08-15T08:00:00+08:00");
+    assert_eq!(bench.sent(), [0; 0], "it is known to be away");
+    for _ in 0..3 {
+        bench.probe("b", true);
+    }
+    assert_eq!(bench.sent(), [held.0]);
 }
 
 #[test]
