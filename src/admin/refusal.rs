@@ -154,9 +154,7 @@ const fn how_to_find(sought: Sought) -> &'static str {
         Sought::Draft => {
             "it has lapsed, or was confirmed or dismissed: holdover window list shows drafts and windows"
         }
-        Sought::Version => {
-            "the last 100 versions of a window are kept: holdover window diff shows which there are"
-        }
+        Sought::Version => "check the number; holdover window diff shows every version of a window",
         Sought::Proposal => {
             "it was approved or rejected, has lapsed, or a restart has forgotten it: holdover \
              proposal list shows what waits; have it proposed again"

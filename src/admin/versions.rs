@@ -1,6 +1,6 @@
 //! `/admin/v1/windows/{id}/versions`: what a window said before, who changed it, why, and what.
 //!
-//! The engine keeps the last versions whole; what one says otherwise than another is computed from
+//! The engine keeps every version whole; what one says otherwise than another is computed from
 //! what is shown of both.
 
 use super::State;
@@ -76,7 +76,7 @@ pub(super) async fn show(
     Ok(Json(VersionShown { window, since, differences }))
 }
 
-/// The versions of a window that are known.
+/// The versions of a window.
 struct Known {
     id: WindowId,
     versions: Vec<Arc<Window>>,

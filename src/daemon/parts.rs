@@ -25,7 +25,9 @@ use crate::journal::{self, Damage, OpenError};
 use crate::kafka::Connection;
 use crate::telemetry::metrics::{Known, Metrics};
 use crate::telemetry::{LogFilter, events};
-use crate::upstream::{HttpOptions, HttpUpstream, KafkaOptions, KafkaUpstream, ProbeExpect};
+use crate::upstream::{
+    FILES_AT_A_TIME, HttpOptions, HttpUpstream, KafkaOptions, KafkaUpstream, ProbeExpect,
+};
 use crate::web::sign::Signer;
 use crate::{admin, intake, telemetry};
 use anyhow::{Context, Result, anyhow, bail};
@@ -277,6 +279,7 @@ pub(super) fn settings(config: &Config, options: &ServeOptions) -> Settings {
                 let settings = UpstreamSettings {
                     health: upstream.health.clone(),
                     concurrency: upstream.concurrency,
+                    files_at_a_time: upstream.takes_attachments.then_some(FILES_AT_A_TIME),
                     settle_time: upstream.settle_time,
                     answers_questions: upstream.answers_questions,
                 };

@@ -43,6 +43,7 @@ impl Machine {
             live: VecDeque::new(),
             backlog: VecDeque::new(),
             chained: VecDeque::new(),
+            filed: VecDeque::new(),
             long,
             live_in_a_row: 0,
             in_turn: false,

@@ -627,6 +627,8 @@ pub struct Facts {
     pub ticket_after: Option<Timestamp>,
     /// Whether it was pre-accepted, so that its result must be told.
     pub pre_accepted: bool,
+    /// Whether it names stored files.
+    pub has_files: bool,
     /// When it was accepted.
     pub at: Timestamp,
 }
@@ -653,6 +655,7 @@ impl Accepted {
             needs_credential: self.needs_credential,
             ticket_after: self.ticket_after,
             pre_accepted: self.is_pre_accepted(),
+            has_files: !self.blobs.is_empty(),
             at: self.at,
         }
     }

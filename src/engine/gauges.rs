@@ -92,7 +92,7 @@ impl Machine {
     ///
     /// Of those never tried the first in the queue stands for all: it has been there longest.
     fn due_since(&self, id: u32, cell: &CellSlot, now: Timestamp) -> Option<Timestamp> {
-        let untried = [&cell.chained, &cell.live, &cell.backlog].map(|queue| {
+        let untried = [&cell.chained, &cell.live, &cell.filed, &cell.backlog].map(|queue| {
             let first = queue.iter().copied().find(|&slot| self.is_ready(slot, id));
             first.map(|slot| self.live.get(slot).at)
         });

@@ -36,26 +36,28 @@ pub(super) struct Live {
     pub(super) attempts: u16,
     pub(super) failures: u16,
     pub(super) state: State,
-    pub(super) flags: u8,
+    pub(super) flags: u16,
 }
 
 /// It is still in its key's chain.
-const IN_CHAIN: u8 = 1;
+const IN_CHAIN: u16 = 1;
 /// Stored bytes are not enough to send it.
-pub(super) const NEEDS_CREDENTIAL: u8 = 2;
+pub(super) const NEEDS_CREDENTIAL: u16 = 2;
 /// It must not be kept for later.
-pub(super) const UNQUEUED: u8 = 4;
+pub(super) const UNQUEUED: u16 = 4;
 /// Its result must be told to the person.
-pub(super) const PRE_ACCEPTED: u8 = 8;
+pub(super) const PRE_ACCEPTED: u16 = 8;
 /// It has an [`Extra`].
-pub(super) const HAS_EXTRA: u8 = 16;
+pub(super) const HAS_EXTRA: u16 = 16;
 /// Only its submitter can send it again.
-pub(super) const NOT_SELF_CONTAINED: u8 = 32;
+pub(super) const NOT_SELF_CONTAINED: u16 = 32;
 /// It stands in its cell's queue of transactions that could go now.
-pub(super) const READY: u8 = 64;
+pub(super) const READY: u16 = 64;
 /// It waited for another one that has ended: what that began, it finishes. Not carried on by
 /// snapshots: after one it waits like others.
-pub(super) const CHAINED: u8 = 128;
+pub(super) const CHAINED: u16 = 128;
+/// It names stored files, which its upstream takes few at a time.
+pub(super) const HAS_FILES: u16 = 256;
 
 impl Live {
     #[expect(clippy::too_many_arguments, reason = "one packed entry, built in one place")]
@@ -67,7 +69,7 @@ impl Live {
         cell: u32,
         institution: u32,
         state: State,
-        flags: u8,
+        flags: u16,
     ) -> Self {
         Self {
             transaction,
@@ -85,7 +87,7 @@ impl Live {
         }
     }
 
-    pub(super) fn is(&self, flag: u8) -> bool {
+    pub(super) fn is(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }
 }

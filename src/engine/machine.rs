@@ -12,8 +12,8 @@ use super::deadlines::Dated;
 use super::event::ReplyTo;
 use super::flow::Closing;
 use super::live::{
-    CHAINED, Live, LiveSet, NEEDS_CREDENTIAL, NOT_SELF_CONTAINED, PRE_ACCEPTED, READY, Slot,
-    UNQUEUED,
+    CHAINED, HAS_FILES, Live, LiveSet, NEEDS_CREDENTIAL, NOT_SELF_CONTAINED, PRE_ACCEPTED, READY,
+    Slot, UNQUEUED,
 };
 use super::ports::{Answer, KeyEntry, KeyRuns};
 use super::schedule::Plan;
@@ -52,6 +52,8 @@ pub(super) struct CellSlot {
     pub(super) backlog: VecDeque<Slot>,
     /// Heads of their keys that finish what another transaction began.
     pub(super) chained: VecDeque<Slot>,
+    /// Heads of their keys whose turn came when no place for files was free.
+    pub(super) filed: VecDeque<Slot>,
     /// Whether its work takes long, so that it is not begun shortly before a stop.
     pub(super) long: bool,
     /// Sends in a row of what somebody waits for.
@@ -77,6 +79,8 @@ pub(super) struct UpstreamSlot {
     pub(super) health: Health,
     pub(super) pacer: Pacer,
     pub(super) out: u64,
+    /// Those of them that name files.
+    pub(super) files_out: BTreeSet<Seq>,
     /// Cells with an open gate and something ready, in turn.
     pub(super) turn: VecDeque<u32>,
     /// When the latest good probes that count were, oldest first; as many as prove it back.
@@ -94,6 +98,7 @@ impl UpstreamSlot {
             health,
             pacer: Pacer::default(),
             out: 0,
+            files_out: BTreeSet::new(),
             turn: VecDeque::new(),
             good: VecDeque::new(),
             probes: VecDeque::new(),
@@ -405,11 +410,7 @@ impl Machine {
         self.shift(slot, Move::Start);
         let live = self.live.get_mut(slot);
         live.attempts = live.attempts.saturating_add(1);
-        let cell = live.cell;
-        self.cells[cell as usize].out += 1;
-        let upstream = self.cells[cell as usize].upstream;
-        self.upstreams[upstream].out += 1;
-        self.out.insert(transaction, cell);
+        self.begin_attempt(slot);
     }
 
     fn apply_ticketed(&mut self, transaction: Seq) {
@@ -474,6 +475,7 @@ impl Machine {
             (NEEDS_CREDENTIAL, facts.needs_credential),
             (NOT_SELF_CONTAINED, !facts.self_contained),
             (PRE_ACCEPTED, facts.pre_accepted),
+            (HAS_FILES, facts.has_files),
             (UNQUEUED, facts.cell.operation == crate::domain::cell::Operation::Query),
         ] {
             if on {
@@ -578,12 +580,7 @@ impl Machine {
                     let upstream = self.cells[cell as usize].upstream;
                     self.upstreams[upstream].provisional.insert(seq);
                 }
-                None => {
-                    self.cells[cell as usize].out += 1;
-                    let upstream = self.cells[cell as usize].upstream;
-                    self.upstreams[upstream].out += 1;
-                    self.out.insert(seq, cell);
-                }
+                None => self.begin_attempt(slot),
             },
             State::Ticketed => {
                 self.ticketed.insert(seq);
@@ -657,13 +654,30 @@ impl Machine {
         }
     }
 
+    /// An attempt of the transaction at `slot` is out.
+    fn begin_attempt(&mut self, slot: Slot) {
+        let live = *self.live.get(slot);
+        let cell = &mut self.cells[live.cell as usize];
+        cell.out += 1;
+        let upstream = &mut self.upstreams[cell.upstream];
+        upstream.out += 1;
+        if live.is(HAS_FILES) {
+            upstream.files_out.insert(live.transaction);
+        }
+        self.out.insert(live.transaction, live.cell);
+    }
+
     /// The attempt of `transaction` is no longer out.
     fn end_attempt(&mut self, transaction: Seq) {
         if let Some(cell) = self.out.remove(&transaction) {
             let cell = &mut self.cells[cell as usize];
             cell.out = cell.out.saturating_sub(1);
-            let upstream = &mut self.upstreams[cell.upstream];
+            let index = cell.upstream;
+            let upstream = &mut self.upstreams[index];
             upstream.out = upstream.out.saturating_sub(1);
+            if upstream.files_out.remove(&transaction) {
+                self.place_is_free(index);
+            }
         }
     }
 

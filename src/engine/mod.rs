@@ -51,5 +51,6 @@ mod snapshot;
 pub mod step;
 pub mod stored;
 pub(crate) mod subject;
+mod turns;
 pub mod view;
 pub mod windows;

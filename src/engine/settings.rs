@@ -19,6 +19,9 @@ pub struct UpstreamSettings {
     pub health: HealthPolicy,
     /// Attempts that may be out at once. At least 1.
     pub concurrency: u32,
+    /// Those of them that may name files, because each holds one in memory. `None`: as many, where
+    /// the upstream is sent no files.
+    pub files_at_a_time: Option<usize>,
     /// How long after an attempt a "not found" still means nothing.
     pub settle_time: Duration,
     /// Whether it answers questions by transaction id.

@@ -3,7 +3,7 @@
 //! Writing and reading the list is the journal's business.
 
 use super::change::{Carried, Change, Facts, Totals};
-use super::live::{NEEDS_CREDENTIAL, NOT_SELF_CONTAINED, PRE_ACCEPTED, Slot};
+use super::live::{HAS_FILES, NEEDS_CREDENTIAL, NOT_SELF_CONTAINED, PRE_ACCEPTED, Slot};
 use super::machine::Machine;
 use super::view::Untold;
 use crate::domain::ids::{OrderingKey, Seq};
@@ -87,6 +87,7 @@ impl Machine {
                 needs_credential: live.is(NEEDS_CREDENTIAL),
                 ticket_after: extra.ticket_after,
                 pre_accepted: live.is(PRE_ACCEPTED) && self.untold.contains_key(&live.transaction),
+                has_files: live.is(HAS_FILES),
                 at: live.at,
             },
             state: live.state,
@@ -115,6 +116,7 @@ fn carried_untold(untold: &Untold) -> Carried {
             needs_credential: false,
             ticket_after: None,
             pre_accepted: true,
+            has_files: false,
             at: untold.at,
         },
         state: untold.state,

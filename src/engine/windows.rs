@@ -1,8 +1,8 @@
-//! The windows that are known, and every version of them that is kept.
+//! The windows that are known, and every version of them.
 //!
-//! A version is a whole window, and the fold of the changes keeps the last [`VERSIONS_MAX`] of
-//! each: orders, restores, releases and probes make one alike. A snapshot lists them as the changes
-//! that they were, oldest first, so that reading it back needs no code of its own.
+//! A version is a whole window, and none is ever forgotten, because receipts name them: orders,
+//! restores, releases and probes make one alike. A snapshot lists them as the changes that they
+//! were, oldest first, so that reading it back needs no code of its own.
 //!
 //! What a window does to gates is `flow`'s business, what comes by schedule `schedule`'s.
 
@@ -16,14 +16,11 @@ use crate::domain::plan_review::review_plan;
 use crate::domain::review::{self, WindowFault};
 use crate::domain::time::Timestamp;
 use crate::domain::window::{self, Window};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Versions of a window that stay known, the one in force included.
-pub const VERSIONS_MAX: usize = 100;
-
 /// The versions of each window before the one in force, oldest first.
-pub(super) type Earlier = BTreeMap<WindowId, VecDeque<Arc<Window>>>;
+pub(super) type Earlier = BTreeMap<WindowId, Vec<Arc<Window>>>;
 
 impl Machine {
     pub(super) fn apply_window(&mut self, window: &Arc<Window>) {
@@ -32,11 +29,7 @@ impl Machine {
         match self.windows.iter_mut().find(|w| w.id == window.id) {
             Some(known) => {
                 let before = std::mem::replace(known, window.clone());
-                let earlier = self.earlier.entry(window.id.clone()).or_default();
-                earlier.push_back(before);
-                if earlier.len() >= VERSIONS_MAX {
-                    earlier.pop_front();
-                }
+                self.earlier.entry(window.id.clone()).or_default().push(before);
             }
             None => self.windows.push(window.clone()),
         }
@@ -95,8 +88,8 @@ impl Machine {
         self.windows.clone()
     }
 
-    /// The versions of a window that are known, oldest first, the last of them in force. Empty
-    /// where there is no such window.
+    /// Every version of a window, oldest first, the last of them in force. Empty where there is no
+    /// such window.
     #[must_use]
     pub fn versions(&self, id: &WindowId) -> Vec<Arc<Window>> {
         let before = self.earlier.get(id).into_iter().flatten();

@@ -28,8 +28,8 @@ use tokio::time::timeout;
 
 /// Dead idle connections that one call may meet before it opens a connection of its own.
 const IDLE_TRIES_MAX: u32 = 3;
-/// Files that are in memory at a time.
-const FILES_AT_A_TIME: usize = 4;
+/// Attempts that send files at a time, because each has one in memory.
+pub const FILES_AT_A_TIME: usize = 4;
 
 /// What is known about a core before the first call.
 #[derive(Debug, Clone, PartialEq, Eq)]

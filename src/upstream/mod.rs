@@ -23,7 +23,7 @@ pub mod kafka;
 pub mod scripted;
 
 pub use answer::business_status;
-pub use http::{HttpOptions, HttpUpstream, ProbeExpect};
+pub use http::{FILES_AT_A_TIME, HttpOptions, HttpUpstream, ProbeExpect};
 pub use kafka::{KafkaOptions, KafkaUpstream};
 
 use crate::engine::ports::Call;

@@ -2,12 +2,13 @@
 //! journal or from a snapshot is the same.
 
 use crate::engine_scenarios::{Bench, row, upstream, window};
-use crate::engine_support::{cell, settings, submission};
+use crate::engine_support::{NoRuns, answer, cell, settings, submission};
 use holdover::domain::attachment::Content;
 use holdover::domain::ids::{BlobName, Seq};
-use holdover::domain::outcome::Outcome;
+use holdover::domain::outcome::{Outcome, TransientReason};
 use holdover::domain::policy::Disposition;
 use holdover::domain::time::Timestamp;
+use holdover::domain::window::Proof;
 use holdover::engine::change::{Blob, Change};
 use holdover::engine::event::{
     AttachmentFault, Command, Done, Event, Fault, NamedFile, Reply, Submission,
@@ -226,4 +227,46 @@ fn a_snapshot_and_the_journal_fold_to_the_same_files() {
     bench.machine.snapshot().for_each(|change| from_snapshot.apply(Seq(0), &change));
     assert_eq!(of(&from_snapshot), expected);
     assert_eq!(from_snapshot.blobs_used(), bench.machine.blobs_used());
+}
+
+#[test]
+fn what_waits_for_a_place_for_files_keeps_none_of_the_others() {
+    let mut settings = settings();
+    let health = &mut settings.upstreams.get_mut(&"b".parse().unwrap()).unwrap().health;
+    (health.ramp_from, health.burst) = (200, 200);
+    let mut bench = Bench::with(settings.clone(), BEFORE);
+    bench.order(Command::DeclareWindow(Box::new(window(Disposition::Hold))));
+    bench.set("2022-08-12T20:00:00+08:00");
+    (1..=5).for_each(|name| stored(&mut bench, name));
+    let filed: Vec<Seq> = (1..=5).map(|n| bench.accepted(naming(n, &[n]))).collect();
+    let plain = |n| submission(cell("b", "filing.one"), n, n);
+    let plain: Vec<Seq> = (11..=20).map(|n| bench.accepted(plain(n))).collect();
+    // What names files is known after a snapshot too.
+    let mut again = Machine::new(settings, Box::new(NoRuns));
+    bench.machine.snapshot().for_each(|change| again.apply(Seq(0), &change));
+    bench.machine = again;
+
+    let (window, cells) = ("stop".parse().unwrap(), upstream("b"));
+    bench.order(Command::Restore { window, cells, ready_from: None, proof: Proof::Signed });
+    let sent = |bench: &Bench| bench.out.iter().map(|o| o.transaction).collect::<Vec<_>>();
+    let others = &plain[..6];
+    assert_eq!(sent(&bench), [&filed[..2], others].concat(), "8 at once, 2 of them with files");
+
+    // A place of the others goes to the others, one for files to the first that waits for it, also
+    // where the attempt failed or the core went away meanwhile.
+    let others = bench.out.split_off(2);
+    let mut place = bench.out.split_off(1);
+    bench.settle(Outcome::Transient { reason: TransientReason::Unreachable, retry_after: None });
+    assert_eq!(sent(&bench), [filed[2]]);
+    bench.out = others;
+    bench.settle(Outcome::Applied(answer("ok")));
+    assert_eq!(bench.out.last().unwrap().transaction, plain[6]);
+    bench.out.append(&mut place);
+    let mut order = Vec::new();
+    while !bench.out.is_empty() {
+        order.push(bench.settle(Outcome::Applied(answer("ok"))));
+        let with_files = bench.out.iter().filter(|o| filed.contains(&o.transaction)).count();
+        assert!(with_files <= 2, "{with_files} with files are out");
+    }
+    assert!(filed[3..].iter().chain(&plain[6..]).all(|one| order.contains(one)), "{order:?}");
 }

@@ -66,6 +66,7 @@ pub(crate) fn settings() -> Settings {
     let upstream = UpstreamSettings {
         health,
         concurrency: 8,
+        files_at_a_time: Some(2),
         settle_time: Duration::from_secs(30),
         answers_questions: true,
     };

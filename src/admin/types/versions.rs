@@ -6,12 +6,12 @@ use crate::domain::ids::WindowId;
 use crate::domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// The versions of a window that are known.
+/// Every version of a window.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VersionsOut {
     /// Its name.
     pub id: WindowId,
-    /// The last 100 at most, oldest first.
+    /// Oldest first.
     pub items: Vec<VersionOut>,
 }
 
@@ -26,7 +26,7 @@ pub struct VersionOut {
     pub reason: String,
     /// When.
     pub changed_at: Timestamp,
-    /// What it says otherwise than the one before; absent where that is not known (any more).
+    /// What it says otherwise than the one before; absent of the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub differences: Option<Vec<Difference>>,
 }

@@ -30,6 +30,8 @@ use std::sync::Arc;
 const ROW: usize = 66;
 /// A row has a part in the extras.
 const HAS_EXTRA: u64 = 128;
+/// It names stored files.
+const HAS_FILES: u64 = 64;
 
 /// Values by where they lie in memory: equal ones mostly are one. Where they are not, the list
 /// has both.
@@ -69,6 +71,7 @@ pub(super) fn put(w: &mut Writer<'_>, carried: &[Carried]) {
             (facts.self_contained, SELF_CONTAINED),
             (facts.needs_credential, NEEDS_CREDENTIAL),
             (facts.pre_accepted, PRE_ACCEPTED),
+            (facts.has_files, HAS_FILES),
         ] {
             flags |= if set { flag } else { 0 };
         }
@@ -180,6 +183,7 @@ fn one<'a>(
             needs_credential: flags & NEEDS_CREDENTIAL != 0,
             ticket_after: None,
             pre_accepted: flags & PRE_ACCEPTED != 0,
+            has_files: flags & HAS_FILES != 0,
             at,
         },
         state: Coded::of(state)?,
