@@ -94,10 +94,10 @@ async fn carry_out_here(
         Ok(done) => (entry.outcome, entry.after) = (Outcome::Done, shortly(done)),
         Err(refusal) => {
             let certain = refusal.is_certain();
-            entry.outcome = match (refusal.proposal(), certain) {
-                (Some(_), _) => Outcome::Proposed,
-                (None, true) => Outcome::Refused,
-                (None, false) => Outcome::Unknown,
+            entry.outcome = match certain {
+                true if refusal.proposal() == Some(begun.records) => Outcome::Proposed,
+                true => Outcome::Refused,
+                false => Outcome::Unknown,
             };
             entry.code = Some(refusal.code().to_owned());
             entry.after = Value::Null;

@@ -164,7 +164,8 @@ fn answer(
             attributes.entry(SPECIAL_CASE.to_owned()).or_insert_with(|| false.to_string());
         }
         for name in line.lacking(&attributes) {
-            question.wrong(name, "is missing, and policy may distinguish by it");
+            let why = "is missing, and policy may distinguish by it: --attribute NAME=VALUE";
+            question.wrong(name, why);
         }
     }
     let Some((line, class, channel)) = found.filter(|_| question.problems.is_empty()) else {

@@ -48,6 +48,16 @@ struct Proposal {
     key: String,
 }
 
+impl Proposal {
+    /// Whether it is the same order, about what stands as it stood.
+    fn is(&self, act: &Proposed<'_>) -> bool {
+        let out = &self.out;
+        self.seen == act.seen
+            && (out.deed, out.action.as_str(), out.object.as_str(), &out.order)
+                == (act.deed, act.action, act.object, act.after)
+    }
+}
+
 impl Proposals {
     /// None yet. Each is to wait for `wait` and no longer.
     #[must_use]
@@ -60,8 +70,8 @@ impl Proposals {
         self.waiting(now).values().map(|one| one.out.clone()).collect()
     }
 
-    /// Keeps an order that needs a second person. Answers what the first one is told: never that
-    /// it was done.
+    /// Keeps an order that needs a second person, once however often it is given. Answers what the
+    /// first one is told: never that it was done.
     pub(super) fn keep(
         &self,
         of: u64,
@@ -71,6 +81,12 @@ impl Proposals {
     ) -> Refusal {
         let mut waiting = self.waiting(now);
         let deed = act.deed;
+        if let Some(Proposal { out, .. }) = waiting.values().find(|one| one.is(act)) {
+            let (id, by) = (out.id, &out.by);
+            let who = if *by == order.by { "you have" } else { "another person has" };
+            let why = format!("{deed} needs two persons: {who} proposed this as proposal {id}");
+            return Refusal::proposed(id, why);
+        }
         if waiting.len() >= PROPOSALS_MAX {
             let why =
                 format!("{deed} needs two persons, and {PROPOSALS_MAX} proposals wait already");
@@ -199,7 +215,7 @@ mod tests {
             let (deed, after) = (Deed::OpenEarly, Value::Null);
             let act = Proposed {
                 deed,
-                seen: 0,
+                seen: number,
                 key: "1",
                 action: "gate.open",
                 object: "cells {}",

@@ -4,7 +4,7 @@ use super::exit::Failure;
 use crate::admin::types::GateOut;
 use crate::domain::cell::{BusinessPattern, Channel, Class, Operation, Selector, UnknownWord};
 use crate::domain::ids::{District, Label, UpstreamName};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, Zone};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::str::FromStr;
 
@@ -17,6 +17,12 @@ pub(super) fn instant(text: &str) -> Result<Timestamp, String> {
         (Some(_) | None, _) => Err(crate::domain::time::InvalidInstant),
     };
     whole.or_else(|_| padded()).map_err(|error| error.to_string())
+}
+
+/// Reads the name of a zone.
+pub(super) fn zone(text: &str) -> Result<Zone, String> {
+    let wrong = "expected a name of the time zone database, such as Asia/Shanghai";
+    text.parse().map_err(|_| wrong.to_owned())
 }
 
 /// Reads one of `words`, which the help lists.

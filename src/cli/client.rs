@@ -4,6 +4,7 @@
 //! other address than the one that was given. Redirects are not followed.
 
 use super::exit::{Exit, Failure, ProblemBody};
+use super::input;
 use crate::admin::types::ZONE;
 use crate::domain::time::{Timestamp, Zone};
 use axum::http::{Method, Request, Uri, header};
@@ -181,7 +182,7 @@ impl Client {
         };
         match read {
             Ok(_) => Ok(text.trim().to_owned()),
-            Err(error) => Err(Failure::usage(format!("the key file {}: {error}", path.display()))),
+            Err(error) => Err(input::wrong(path, &error)),
         }
     }
 

@@ -9,6 +9,7 @@
 
 use super::Run;
 use super::exit::{Exit, Failure};
+use super::input;
 use crate::admin::types::{CaseImported, CaseRow, CasesImported, IMPORT_ROWS_MAX, ImportCases};
 use calamine::{Data, Reader};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -189,7 +190,7 @@ fn read_csv(path: &Path) -> Result<Vec<Vec<String>>, Failure> {
         // What the library says of a record would show it.
         let place = error.position().map(|at| format!(" in line {}", at.line()));
         let what = match error.kind() {
-            csv::ErrorKind::Io(error) => error.to_string(),
+            csv::ErrorKind::Io(error) => return input::wrong(path, error),
             csv::ErrorKind::Utf8 { .. } => "it is not UTF-8; save it as CSV UTF-8".to_owned(),
             _ => "it is not CSV".to_owned(),
         };

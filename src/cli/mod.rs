@@ -20,6 +20,7 @@ mod exit;
 mod gate;
 mod import;
 mod in_doubt;
+mod input;
 mod journal;
 mod key;
 mod ledger;

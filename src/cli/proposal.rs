@@ -5,6 +5,7 @@ use super::args::{Reason, Yes};
 use super::exit::{Exit, Failure};
 use super::out::{Table, plain};
 use crate::admin::types::{Because, ProposalOut, ProposalSettled};
+use serde_json::Value;
 
 const PATH: &str = "/admin/v1/proposals";
 
@@ -51,7 +52,7 @@ impl Verb {
                     table
                 });
                 if let Some(first) = out.first() {
-                    run.out.next(&format!("holdover proposal approve {} …", first.id));
+                    run.out.next(&format!("holdover proposal approve {} --reason TEXT", first.id));
                 }
                 Ok(Exit::Success)
             }
@@ -69,9 +70,33 @@ impl Verb {
     }
 }
 
+/// What is ordered, in words: `window.restore of window move: cells every one, proof signed`.
 fn brief(one: &ProposalOut) -> String {
-    let order = if one.order.is_null() { String::new() } else { format!(" {}", one.order) };
-    plain(&format!("{} of {}{order}", one.action, one.object))
+    let cells = one.object.strip_prefix("cells ").and_then(|json| serde_json::from_str(json).ok());
+    let object = match cells {
+        Some(cells) => format!("cells {}", words(&cells)),
+        None => one.object.clone(),
+    };
+    let order =
+        if one.order.is_null() { String::new() } else { format!(": {}", words(&one.order)) };
+    plain(&format!("{} of {object}{order}", one.action))
+}
+
+fn words(value: &Value) -> String {
+    match value {
+        Value::Null => "none".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(list) => list.iter().map(words).collect::<Vec<_>>().join(" "),
+        // A choice of cells by nothing chooses all of them.
+        Value::Object(fields) if fields.is_empty() => "every one".to_owned(),
+        Value::Object(fields) => {
+            let said = fields.iter().filter(|(_, value)| !value.is_null());
+            let said =
+                said.map(|(name, value)| format!("{} {}", name.replace('_', " "), words(value)));
+            said.collect::<Vec<_>>().join(", ")
+        }
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
 }
 
 async fn settle(run: &Run, id: u64, verb: &str, reason: Reason) -> Result<Exit, Failure> {
@@ -79,11 +104,25 @@ async fn settle(run: &Run, id: u64, verb: &str, reason: Reason) -> Result<Exit, 
     let settled: ProposalSettled =
         run.client.post(&format!("{PATH}/{id}/{verb}"), &body, None).await?;
     run.out.data(&settled, || match verb {
-        "approve" => format!("proposal {id} is carried out: {}\n", settled.result),
+        "approve" => format!("proposal {id} is carried out: {}\n", words(&settled.result)),
         _ => format!("proposal {id} is rejected, nothing was done\n"),
     });
     let head = &settled.audit_head;
     run.out.note(&format!("audit record {}, head {}", head.records, head.hash));
     run.out.next("holdover status");
     Ok(Exit::Success)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::words;
+    use serde_json::json;
+
+    #[test]
+    fn an_order_is_told_in_words() {
+        let order = json!({"cells": {}, "ready_from": null, "proof": "signed"});
+        assert_eq!(words(&order), "cells every one, proof signed");
+        let order = json!({"cells": {"upstream": ["agency", "portal"], "district": ["110105"]}});
+        assert_eq!(words(&order), "cells district 110105, upstream agency portal");
+    }
 }

@@ -4,9 +4,10 @@ mod exchange;
 mod trial;
 
 use super::Run;
-use super::args::{Cells, Reason, instant, touched};
+use super::args::{Cells, Reason, instant, touched, zone};
 use super::client::segment;
 use super::exit::{Exit, Failure};
+use super::input;
 use super::out::{Table, plain};
 use crate::admin::types::{
     Because, ChangeWindow, ConfirmOutage, DeclareWindow, DraftDismissed, DraftOut, GateOut,
@@ -21,7 +22,6 @@ use crate::domain::time::{CivilDate, Timestamp, Zone};
 use crate::domain::window::Phase;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Subcommand)]
@@ -214,7 +214,7 @@ pub(super) struct Stop {
     #[arg(long, value_name = "DATE", requires = "text")]
     published: Option<CivilDate>,
     /// The zone its times are meant in, such as Asia/Shanghai
-    #[arg(long, value_name = "ZONE")]
+    #[arg(long, value_name = "ZONE", value_parser = zone)]
     zone: Option<Zone>,
 }
 
@@ -497,8 +497,17 @@ impl Stop {
         for (name, value) in given {
             fields.extend(value.map(|value| (name.to_owned(), value)));
         }
-        serde_json::from_value(body)
-            .map_err(|error| Failure::usage(format!("{}: {error}", self.file.display())))
+        let file = self.file.display();
+        if !fields.contains_key("policy") {
+            return Err(Failure::usage(format!(
+                "{file}: has no rows, so it stops nothing: give it [[policy]] sections, as \
+                 config/window.example.toml has them"
+            )));
+        }
+        serde_json::from_value(body).map_err(|error| {
+            let next = "config/window.example.toml explains every key";
+            Failure::usage(format!("{file}: {error}; {next}"))
+        })
     }
 }
 
@@ -518,13 +527,7 @@ async fn change(run: &Run, args: Change) -> Result<Exit, Failure> {
 
 fn read(path: &Path) -> Result<Value, Failure> {
     let wrong = |why: String| Failure::usage(format!("{}: {why}", path.display()));
-    let text = if path == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().lock().read_to_string(&mut text).map(|_| text)
-    } else {
-        std::fs::read_to_string(path)
-    };
-    let text = text.map_err(|error| wrong(error.to_string()))?;
+    let text = input::text(path)?;
     if path.extension().is_some_and(|e| e == "json") {
         return serde_json::from_str(&text).map_err(|error| wrong(error.to_string()));
     }

@@ -26,7 +26,6 @@ use crate::engine::ports::{BlobError, BlobWriter};
 use crate::engine::stored;
 use crate::telemetry::events;
 use crate::web::access::Scope;
-use crate::web::body::too_large;
 use crate::web::problem::{self, Code, FieldError, Problem};
 use axum::body::{Body, HttpBody};
 use axum::extract::{Path, Request, State as Taken};
@@ -278,8 +277,10 @@ fn declared_type(headers: &HeaderMap) -> Result<Option<Content>, Problem> {
             Ok(Some(Content::Zip))
         }
         _ => {
-            let detail = "expected the media type of the file, or application/octet-stream";
-            Err(Problem::new(Code::UnsupportedMediaType, detail))
+            let detail = "expected the media type of the file as Content-Type";
+            let mut problem = Problem::new(Code::UnsupportedMediaType, detail);
+            problem.next = "set Content-Type to what the file is, or application/octet-stream";
+            Err(problem)
         }
     }
 }
@@ -315,6 +316,11 @@ impl Receiving {
     }
 
     fn content(&self, state: &State, declared: Option<Content>) -> Result<Content, Problem> {
+        if self.bytes == 0 {
+            let mut problem = Problem::new(Code::UnsupportedMediaType, "the file is empty");
+            problem.next = "send the bytes of the file as the body";
+            return Err(problem);
+        }
         let formats = &state.attachment_formats;
         let content = Content::of(&self.first)
             .filter(|content| formats.iter().any(|format| format.content() == *content))
@@ -328,9 +334,19 @@ impl Receiving {
                     "by its first bytes the file is not what Content-Type says, or none of {formats}"
                 ),
             };
-            Problem::new(Code::UnsupportedMediaType, detail)
+            let mut problem = Problem::new(Code::UnsupportedMediaType, detail);
+            problem.next = "send a file of one of these formats, with its own media type or \
+                            application/octet-stream as Content-Type";
+            problem
         })
     }
+}
+
+fn too_large(bytes_max: usize) -> Problem {
+    let detail = format!("the file has more than {bytes_max} bytes");
+    let mut problem = Problem::new(Code::BodyTooLarge, detail);
+    problem.next = "send a smaller file, or have the operators raise attachments.bytes_max";
+    problem
 }
 
 /// Reads a whole body, in the time that it may take.

@@ -46,6 +46,11 @@ pub(super) struct Detail<'a> {
     /// The person's deadline as it holds now. How it held at the acceptance stands in the receipt.
     #[serde(skip_serializing_if = "Option::is_none")]
     deadline: Option<DeadlineNow>,
+    /// Why that is not known though it carries one: `no_calendar` where the working days of a year
+    /// are not.
+    #[schema(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline_unknown: Option<Code>,
     /// Attempts so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     attempts: Option<u32>,
@@ -89,18 +94,21 @@ pub(super) struct DeadlineNow {
     in_time: bool,
 }
 
-/// The deadline that `record` carries, as the engine knows it now.
-async fn deadline_now(state: &Shared, record: &Accepted) -> Result<Option<DeadlineNow>, Problem> {
-    let Some(original) = record.deadline else { return Ok(None) };
+/// The deadline that `record` carries, as the engine knows it now, or why it does not.
+async fn deadline_now(
+    state: &Shared,
+    record: &Accepted,
+) -> Result<(Option<DeadlineNow>, Option<Code>), Problem> {
+    let Some(original) = record.deadline else { return Ok((None, None)) };
     let business = record.cell.business.clone();
     let look =
         move |machine: &Machine, now: Now| machine.deadline(&business, original.into(), now.wall);
     let computed = state.engine.read(look).await.ok_or_else(answer::unavailable)?;
-    // Where the calendar does not reach, its state is told all the same.
-    let Ok(computed) = computed else { return Ok(None) };
+    // Its state is told all the same.
+    let Ok(computed) = computed else { return Ok((None, Some(Code::NoCalendar))) };
     let handed_in = Deadline::Moment(record.received_from_person_at.unwrap_or(record.at));
     let in_time = computed.date.is_met_by(handed_in, state.zone);
-    Ok(Some(DeadlineNow { date: DeadlineMention::computed(&computed), in_time }))
+    Ok((Some(DeadlineNow { date: DeadlineMention::computed(&computed), in_time }), None))
 }
 
 /// Shows one transaction.
@@ -151,7 +159,7 @@ pub(super) async fn one(
         // It ended, and the listings have not come to it yet: the journal may tell.
         (None, None) => told.final_state().ok_or_else(away)?,
     };
-    let deadline = deadline_now(&state, &told.record).await?;
+    let (deadline, deadline_unknown) = deadline_now(&state, &told.record).await?;
     let applied_at = told.applied_at.filter(|_| standing == State::Applied);
     let detail = Detail {
         id: id(seq),
@@ -160,6 +168,7 @@ pub(super) async fn one(
         ended_at: ended.filter(|_| live.is_none()).map(|ended| ended.at.rfc3339(zone)),
         effective_on: applied_at.and_then(|at| answer::effective_on(&state, &told.record, at)),
         deadline,
+        deadline_unknown,
         attempts: live.as_ref().map(|view| view.attempts),
         gate: live.as_ref().map(|view| view.gate),
         behind: live.as_ref().and_then(|view| view.behind).map(id),

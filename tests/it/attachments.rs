@@ -286,6 +286,17 @@ async fn s3_02_what_is_not_as_it_says_or_of_no_format_that_is_taken_leaves_nothi
     assert_eq!(site.put_as(&digest(&good), Some("text/html"), good.clone()).await, type_of);
     let doc = file(b"PK\x03\x04", K, 1);
     assert_eq!(site.put(&doc).await, type_of, "docx is not among what this site takes");
+    // What to do next is about files, not about bodies.
+    for (sent, detail, next) in [
+        (&gif[..], "is none of", "of one of these formats"),
+        (b"", "is empty", "the bytes of the file"),
+        (&pdf(250 * K + 1, 1), "256000 bytes", "attachments.bytes_max"),
+    ] {
+        let (_, _, told) = site.ask("PUT", &digest(sent), &site.mine, sent.to_vec()).await;
+        let told: Value = serde_json::from_slice(&told).unwrap();
+        assert!(told["detail"].as_str().unwrap().contains(detail), "{told}");
+        assert!(told["next"].as_str().unwrap().contains(next), "{told}");
+    }
     let large = pdf(250 * K + 1, 1);
     assert_eq!(site.put(&large).await, (413, "body_too_large".to_owned()));
     // Its length is not said before.

@@ -1,8 +1,15 @@
 //! What operators are told of dates: explained, previewed, at risk, applied.
 
-use crate::house::{House, Says, house};
+use crate::engine_scenarios::{at, window};
+use crate::house::{Desk, House, Says, house};
+use holdover::domain::ids::Seq;
+use holdover::domain::numbers::Numbers;
+use holdover::domain::policy::Disposition;
+use holdover::domain::time::Interval;
+use holdover::engine::change::Change;
 use holdover::engine::ports::IndexUnavailable;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 fn stop(id: &str, ends_at: &str, rule: &Value) -> Value {
     json!({
@@ -280,6 +287,28 @@ async fn a_case_is_registered_by_its_event_and_by_an_instant() {
         "event": "2022-12-30"});
     let (status, _, told) = house.send("POST", "/v1/deadlines", &house.mine, &beyond).await;
     assert_eq!((status, &told["code"]), (422, &json!("no_calendar")), "{told}");
+}
+
+/// A window that was declared under a calendar that knew the year.
+#[tokio::test]
+async fn what_carries_a_date_is_shown_with_the_reason_why_the_date_is_not_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = Desk::open(folder.path());
+    desk.close_gates();
+    let seq = desk.accept(|s| s.deadline = Some("2022-12-31".parse().unwrap()));
+    let mut stop = window(Disposition::Hold);
+    stop.planned =
+        Interval::new(at("2022-12-30T19:00:00+08:00"), at("2023-01-03T06:00:00+08:00")).unwrap();
+    stop.published = stop.planned;
+    let mut moves = rule(&json!("first_full_working_day"));
+    moves["restart_of"] = json!(["a"]);
+    stop.deadlines = serde_json::from_value(moves).unwrap();
+    desk.machine.apply(Seq(0), &Change::WindowSet(Arc::new(stop)));
+    let house = desk.house();
+    let id = Numbers::default().transaction(seq);
+    let shown = house.get(&format!("/v1/transactions/{id}"), &house.mine).await;
+    assert_eq!((&shown["state"], &shown["deadline"]), (&json!("waiting"), &Value::Null), "{shown}");
+    assert_eq!(shown["deadline_unknown"], json!("no_calendar"), "{shown}");
 }
 
 /// What the script that is handed out with the evidence counts; `None` without Python.

@@ -205,6 +205,12 @@ async fn g5_one_person_alone_cannot_open_early_with_any_key() {
     let id = told["proposal"].as_u64().unwrap();
     let version = || async { house.get("/admin/v1/windows/stop", &li).await["version"].clone() };
     assert_eq!(version().await, 1, "nothing was done");
+    // Given again, by whomever, it is the same proposal.
+    for key in [&li, &again, &wang] {
+        let (status, _, told) = house.send("POST", path, key, &body).await;
+        assert_eq!((status, &told["proposal"]), (409, &json!(id)), "{told}");
+        assert!(told["detail"].as_str().unwrap().contains(&format!("proposal {id}")), "{told}");
+    }
     let listed = house.get("/admin/v1/proposals", &wang).await;
     assert_eq!(listed.as_array().unwrap().len(), 1);
     let (one, deed) = (&listed[0], "open_early");
@@ -240,6 +246,12 @@ async fn g5_one_person_alone_cannot_open_early_with_any_key() {
         [
             json!(["Li Na", "window.restore", "begun"]),
             json!(["Li Na", "window.restore", "proposed"]),
+            json!(["Li Na", "window.restore", "begun"]),
+            json!(["Li Na", "window.restore", "refused"]),
+            json!(["Li Na", "window.restore", "begun"]),
+            json!(["Li Na", "window.restore", "refused"]),
+            json!(["Wang Wei", "window.restore", "begun"]),
+            json!(["Wang Wei", "window.restore", "refused"]),
             json!(["Wang Wei", "proposal.approve", "begun"]),
             json!(["Wang Wei", "proposal.approve", "done"]),
         ]

@@ -13,7 +13,9 @@
 //! must not depend on whose machine read it. Nothing is written unless the whole calendar is good.
 
 use super::super::Run;
+use super::super::args::zone;
 use super::super::exit::{Exit, Failure};
+use super::super::input;
 use super::super::out::Table;
 use super::get;
 use crate::admin::types::WindowOut;
@@ -25,7 +27,7 @@ use crate::domain::window::{Notice, RestoreBy};
 use crate::web::ics::{self, Property, Wrong};
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use serde::Serialize;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,7 +39,7 @@ pub(in crate::cli) struct Import {
     #[arg(long, value_name = "FOLDER")]
     into: PathBuf,
     /// The zone in which whole days begin
-    #[arg(long, value_name = "ZONE", default_value = "Asia/Shanghai")]
+    #[arg(long, value_name = "ZONE", default_value = "Asia/Shanghai", value_parser = zone)]
     zone: Zone,
 }
 
@@ -90,16 +92,11 @@ struct Imported {
 }
 
 pub(super) fn import(run: &Run, args: &Import) -> Result<Exit, Failure> {
-    let failed = |error: io::Error| Failure::usage(format!("{}: {error}", args.file.display()));
-    let text = if args.file == Path::new("-") {
-        let mut text = String::new();
-        io::stdin().lock().read_to_string(&mut text).map(|_| text)
-    } else {
-        std::fs::read_to_string(&args.file)
-    };
-    let events = events(&text.map_err(failed)?, args.zone).map_err(|wrong| {
+    let events = events(&input::text(&args.file)?, args.zone).map_err(|wrong| {
         let lines = wrong.iter().map(|one| format!("{}: {one}", args.file.display()));
-        Failure::usage(lines.collect::<Vec<_>>().join("\n"))
+        let next =
+            "nothing was written; have the calendar corrected and import it again".to_owned();
+        Failure::usage(lines.chain([next]).collect::<Vec<_>>().join("\n"))
     })?;
     if events.is_empty() {
         let file = args.file.display();
@@ -228,12 +225,14 @@ fn instant(property: &Property, days_in: Zone) -> Result<(Timestamp, Zone, bool)
         return Ok((begins, days_in, true));
     }
     let civil = |text: &str| {
-        NaiveDateTime::parse_from_str(text, "%Y%m%dT%H%M%S")
-            .map_err(|_| property.wrong("expected a time as yyyymmddThhmmss"))
+        NaiveDateTime::parse_from_str(text, "%Y%m%dT%H%M%S").map_err(|_| {
+            property.wrong("expected a time as yyyymmddThhmmss, or VALUE=DATE and yyyymmdd")
+        })
     };
     if let Some(utc) = value.strip_suffix(['Z', 'z']) {
         return Ok((Timestamp::from_civil(civil(utc)?, chrono_tz::UTC), chrono_tz::UTC, false));
     }
+    let said = civil(value)?;
     let Some(named) = property.parameters.get("TZID") else {
         let why = "has no zone: give it a TZID, or write it in UTC, with a Z at its end";
         return Err(property.wrong(why));
@@ -242,7 +241,7 @@ fn instant(property: &Property, days_in: Zone) -> Result<(Timestamp, Zone, bool)
         let why = "is no name of the time zone database, such as Asia/Shanghai";
         property.wrong(format!("TZID {named} {why}"))
     })?;
-    Ok((Timestamp::from_civil(civil(value)?, zone), zone, false))
+    Ok((Timestamp::from_civil(said, zone), zone, false))
 }
 
 /// A duration such as `P1DT2H`, or `P2W`.
@@ -310,7 +309,8 @@ impl Event {
     fn fresh(&self, id: &WindowId) -> String {
         let mut text = format!(
             "# A draft of a stop, imported from a calendar. It stops nothing: give it rows ([[policy]], as\n\
-             # config/window.example.toml has them), then holdover window declare {id} --file\n"
+             # config/window.example.toml has them), then declare it:\n\
+             #     holdover window declare {id} --file {id}.toml --reason TEXT\n"
         );
         for (begin, value) in self.lines() {
             text.push_str(&format!("{begin}{value}\n"));
