@@ -43,7 +43,7 @@ pub(crate) struct Broker {
 }
 
 /// Ports that nobody had a moment ago.
-fn free_ports(count: usize) -> Vec<u16> {
+pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     let bind = |_| TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let listeners: Vec<TcpListener> = (0..count).map(bind).collect();
     listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect()

@@ -31,6 +31,7 @@ mod lookup;
 mod manual;
 mod monitoring;
 mod order;
+mod readme;
 mod recurring;
 mod registry;
 mod reload;

@@ -334,7 +334,7 @@ live_limit = "2s"
 
 /// The working days that are known, and invented years after them: that a year is missing in which
 /// the tests are run is nobody's need here.
-fn endless_calendar() -> String {
+pub(crate) fn endless_calendar() -> String {
     let known = holdover::config::built_in_calendar().unwrap();
     let mut text = holdover::config::CALENDAR.to_owned();
     for year in known.years.last().unwrap() + 1..=2099 {
