@@ -35,7 +35,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -58,11 +58,52 @@ impl Outlet for Away {
     fn disk_full(&mut self, _: &AppendError) {}
 }
 
+/// Real files on a disk that takes this many milliseconds to make one durable.
+struct Slow(Arc<BlobStore>, Arc<AtomicU64>);
+
+struct SlowWriter(Box<dyn BlobWriter>, Arc<AtomicU64>);
+
+impl Blobs for Slow {
+    fn create(
+        &self,
+        institution: &InstitutionCode,
+        at: Timestamp,
+        name: BlobName,
+    ) -> Result<Box<dyn BlobWriter>, BlobError> {
+        let writer = self.0.create(institution, at, name)?;
+        Ok(Box::new(SlowWriter(writer, self.1.clone())))
+    }
+
+    fn open(&self, blob: &Blob) -> Result<Box<dyn BlobReader>, BlobError> {
+        self.0.open(blob)
+    }
+
+    fn leave(&self, files: &[(BlobName, u64)]) -> std::io::Result<()> {
+        self.0.leave(files)
+    }
+
+    fn discard(&self, file: (BlobName, u64)) -> std::io::Result<()> {
+        self.0.discard(file)
+    }
+}
+
+impl BlobWriter for SlowWriter {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+        self.0.write(bytes)
+    }
+
+    fn finish(self: Box<Self>) -> Result<u64, BlobError> {
+        std::thread::sleep(Duration::from_millis(self.1.load(Ordering::SeqCst)));
+        self.0.finish()
+    }
+}
+
 /// The submitters' interface over a data folder.
 struct Site {
     router: axum::Router,
     engine: Handle,
     reserve: Arc<AtomicBool>,
+    sync_takes: Arc<AtomicU64>,
     mine: String,
     theirs: String,
     folder: PathBuf,
@@ -71,7 +112,11 @@ struct Site {
 
 impl Site {
     fn open(folder: &Path, rules: Rules) -> Self {
-        let (data, now) = (folder.join("data"), at(NOW));
+        Self::open_at(folder, rules, at(NOW))
+    }
+
+    fn open_at(folder: &Path, rules: Rules, now: Timestamp) -> Self {
+        let data = folder.join("data");
         let options = Options { init: true, ..Options::new(now, true) };
         let opened = journal::open(&data, &options).unwrap();
         let vault = FileVault::open(&data, &MasterKey::from_bytes([9; 32])).unwrap();
@@ -106,14 +151,14 @@ impl Site {
         let submitter =
             |code| create(&keys, key_of(institution(code), &[Channel::System], &scopes)).unwrap();
         let (mine, theirs) = (submitter(MINE), submitter("H11010500002"));
-        let reserve = Arc::<AtomicBool>::default();
+        let (reserve, sync_takes) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let attachment = BodyLimits { bytes_max: 250 * K, timeout: Duration::from_secs(10) };
         let engine = parts.handle.clone();
         let router = intake::router(Arc::new(intake::State {
             engine: parts.handle,
             journal: opened.reader,
             vault,
-            blobs,
+            blobs: Arc::new(Slow(blobs, sync_takes.clone())),
             attachment_formats: vec![Format::Jpg, Format::Png, Format::Pdf, Format::Xls],
             transfers: Transfers::default(),
             bundles: bundles(),
@@ -129,7 +174,7 @@ impl Site {
             tally: Arc::default(),
             quotas: Quotas::new(Quota { per_second: 1_000_000, burst: 0 }),
         }));
-        Self { router, engine, reserve, mine, theirs, folder: data, worker }
+        Self { router, engine, reserve, sync_takes, mine, theirs, folder: data, worker }
     }
 
     /// Ends the engine, so that the folder can be opened again.
@@ -423,6 +468,21 @@ async fn files_survive_a_restart_and_what_nobody_was_told_of_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_that_comes_again_is_kept_from_then_on() {
+    let (folder, site) = site();
+    let report = pdf(9 * K, 1);
+    assert_eq!(site.put(&report).await.0, 201);
+    let stored = site.files();
+    site.close();
+    let later = at("2022-08-17T10:30:00+08:00");
+    let site = Site::open_at(folder.path(), Rules::stored(), later);
+    let (status, _, told) = site.ask("PUT", &digest(&report), &site.mine, report.clone()).await;
+    let told: Value = serde_json::from_slice(&told).unwrap();
+    assert_eq!((status, &told["stored_at"]), (200, &json!("2022-08-17T10:30:00+08:00")), "{told}");
+    assert_eq!(site.files(), stored, "nothing was written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_file_is_told_and_never_served_and_an_upload_replaces_it() {
     let (folder, site) = site();
     let kept = pdf(200 * K, 5);
@@ -487,10 +547,12 @@ async fn a_client_that_hangs_up_leaves_no_file_that_nobody_counts() {
     let sent: Vec<_> = (1..=40).map(|seed| pdf(2 * K, seed)).collect();
     for (wait, file) in (0..).zip(&sent) {
         let name = digest(file);
+        // Dropped wherever it is by then, the last ten while the disk makes them durable.
+        site.sync_takes.store(if wait < 30 { 0 } else { 100 }, Ordering::SeqCst);
         let put = site.ask("PUT", &name, &site.mine, file.clone());
-        // Dropped wherever it is by then.
-        drop(tokio::time::timeout(Duration::from_millis(wait / 4), put).await);
+        drop(tokio::time::timeout(Duration::from_millis(wait), put).await);
     }
+    site.sync_takes.store(0, Ordering::SeqCst);
     for _ in 0..200 {
         let mut known = 0;
         for file in &sent {
