@@ -34,9 +34,9 @@ for _ in range(100):
                 back = [instant(a.get("ready_from") or a["at"]) for a in window["restores"]
                         if covers(a["cells"], dict(row["cells"], upstream=[part])) and start <= instant(a["at"])]
                 end = max(end, min(back)) if back else end
-        due = datetime.combine(moved + timedelta(1), time(), zone)
+        due = datetime.combine(before + timedelta(1), time(), zone)
         if rule.get("day_ends_at"):
-            due = datetime.combine(moved, time.fromisoformat(rule["day_ends_at"]), zone)
+            due = datetime.combine(before, time.fromisoformat(rule["day_ends_at"]), zone)
         if not start < due <= end:
             continue
         back, kind = end.astimezone(zone), rule["rule"]
@@ -56,4 +56,6 @@ for _ in range(100):
         moved = max(moved, day)
     if moved == before:
         break
+if proof["effective"] > str(moved):
+    print(f"{proof['effective']} was told before, and holds", file=sys.stderr)
 print(moved)

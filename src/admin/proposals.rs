@@ -13,7 +13,7 @@ use super::State;
 use super::act::{Act, carry_out, shortly};
 use super::guard::Caller;
 use super::refusal::Refusal;
-use super::text;
+use super::text::{self, Reason};
 use super::types::{Because, OperatorCode, ProposalOut, ProposalSettled};
 use crate::domain::consent::Deed;
 use crate::domain::plain::length;
@@ -147,9 +147,13 @@ pub(super) async fn approve(
     let (_, reason): (Because, _) = text::read(&caller, body, state.body_limits).await?;
     let now = state.clock.now().wall;
     let id = known(&state, &id, now)?;
-    if state.proposals.list(now).iter().any(|one| one.id == id && one.by == caller.name) {
+    let waiting = state.proposals.list(now).into_iter().find(|one| one.id == id);
+    if let Some(own) = waiting.filter(|one| one.by == caller.name) {
         let why = "you proposed it: another person must agree to it";
-        return Err(Refusal::ours(OperatorCode::TwoPersons, why));
+        let refused = Refusal::ours(OperatorCode::TwoPersons, why);
+        let (done, audit_head) =
+            carry_out(&state, &caller, approval(own, reason, Err(refused))).await?;
+        return Ok(Json(ProposalSettled { id, result: shortly(&done), audit_head }));
     }
     let taken = state.proposals.take(id, now);
     let taken = taken.ok_or_else(|| Problem::not_found(Sought::Proposal))?;
@@ -162,16 +166,19 @@ pub(super) async fn approve(
             Err(Refusal::ours(OperatorCode::TwoPersons, why))
         }
     };
-    let act = Act {
+    let (done, audit_head) = carry_out(&state, &caller, approval(out, reason, command)).await?;
+    Ok(Json(ProposalSettled { id, result: shortly(&done), audit_head }))
+}
+
+fn approval(of: ProposalOut, reason: Reason, command: Result<Command, Refusal>) -> Act {
+    Act {
         action: "proposal.approve",
-        object: format!("proposal {id}: {}", out.object),
-        before: json!({ "proposed_by": out.by, "reason": out.reason, "action": out.action }),
-        after: out.order,
+        object: format!("proposal {}: {}", of.id, of.object),
+        before: json!({ "proposed_by": of.by, "reason": of.reason, "action": of.action }),
+        after: of.order,
         reason,
         command,
-    };
-    let (done, audit_head) = carry_out(&state, &caller, act).await?;
-    Ok(Json(ProposalSettled { id, result: shortly(&done), audit_head }))
+    }
 }
 
 pub(super) async fn reject(

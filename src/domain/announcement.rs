@@ -11,8 +11,8 @@
 
 use super::cell::{BusinessPattern, words};
 use super::ids::{Business, InstitutionCode, UpstreamName};
-use super::time::{Interval, Timestamp};
-use super::window::{Phase, Window};
+use super::time::Timestamp;
+use super::window::{Act, Phase, Window};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,8 +54,19 @@ pub struct Moment {
     pub hours_before: Option<u32>,
     /// The version that it belongs to.
     pub window: Arc<Window>,
-    /// What the version before it planned, where this one was made of it.
-    pub before: Option<Interval>,
+    /// The version before it, where this one was made of it.
+    pub before: Option<Arc<Window>>,
+}
+
+impl Moment {
+    /// What its version restored and released, and the one before had not.
+    pub fn let_go(&self) -> impl Iterator<Item = &Act> {
+        let before = self.before.as_ref();
+        let (restored, released) =
+            before.map_or((0, 0), |before| (before.restores.len(), before.releases.len()));
+        let restores = self.window.restores.iter().skip(restored);
+        restores.chain(self.window.releases.iter().skip(released))
+    }
 }
 
 /// A window as it is seen in one look.
@@ -194,7 +205,7 @@ fn made(version: &Arc<Window>, before: Option<&Arc<Window>>) -> Moment {
         kind,
         hours_before: None,
         window: version.clone(),
-        before: before.map(|before| before.stretch()),
+        before: before.cloned(),
     }
 }
 
@@ -281,7 +292,8 @@ impl Subscription {
 mod tests {
     use super::*;
     use crate::domain::cell::Selector;
-    use crate::domain::window::{Act, Cause, Proof, RestoreBy};
+    use crate::domain::time::Interval;
+    use crate::domain::window::{Cause, Proof, RestoreBy};
 
     fn at(hours: i64) -> Timestamp {
         Timestamp::from_millis(1_660_000_000_000 + hours * 3_600_000)

@@ -344,12 +344,12 @@ impl Window {
         part.business = vec![BusinessPattern::Exact(business.clone())];
         // A group of it that goes on later, as a person has said, has not restarted before that.
         let later = || {
-            let meant = |act: &&Act| act.counts_for(stop) && act.cells.overlaps(&part);
+            let meant = |act: &&Act| self.counts(act, stop) && act.cells.overlaps(&part);
             self.restores.iter().filter(meant).filter_map(|act| act.ready_from).max()
         };
         let upstreams = if part.upstream.is_empty() { restart_of } else { &cells.upstream };
         let first_cover =
-            |part: &Selector| self.lets_go(|act| act.counts_for(stop) && act.cells.covers(part));
+            |part: &Selector| self.lets_go(|act| self.counts(act, stop) && act.cells.covers(part));
         if upstreams.is_empty() {
             return first_cover(&part).map(|at| later().map_or(at, |ready| ready.max(at)));
         }

@@ -139,14 +139,14 @@ impl Window {
 
     /// Where a stop goes on, what probes proved before is proved no longer.
     pub fn forget_disproved(&mut self, now: Timestamp) {
-        let ends: Vec<Timestamp> = self
+        let provable: Vec<Timestamp> = self
             .policy
             .iter()
             .filter(|row| row.stops())
-            .map(|row| self.interval_of(row).end)
-            .filter(|&end| end <= now)
+            .map(|row| self.provable_from(self.interval_of(row)))
+            .filter(|&from| from <= now)
             .collect();
-        let proves = |at: Timestamp| ends.iter().any(|&end| end <= at);
+        let proves = |at: Timestamp| provable.iter().any(|&from| from <= at);
         self.restores.retain(|act| act.proof != Proof::Probes || proves(act.at));
     }
 

@@ -142,17 +142,6 @@ pub struct Window {
 }
 
 impl Act {
-    /// Whether it says anything about a part that is planned to be stopped for `planned`: an act
-    /// before the stop says nothing about the core after it, and probes prove nothing before
-    /// the planned end.
-    #[must_use]
-    pub fn counts_for(&self, planned: Interval) -> bool {
-        match self.proof {
-            Proof::Signed => planned.start <= self.at,
-            Proof::Probes => planned.end <= self.at,
-        }
-    }
-
     /// From when on it lets go.
     #[must_use]
     pub fn lets_go_at(&self) -> Timestamp {
@@ -257,6 +246,26 @@ impl Window {
         }
     }
 
+    /// From when on good probes prove a part that is planned to be stopped for `planned`: from the
+    /// planned end, because a core may answer while it is worked on. The end of a stop that nobody
+    /// planned is only expected, and the core is proved as soon as it answers.
+    #[must_use]
+    pub fn provable_from(&self, planned: Interval) -> Timestamp {
+        match self.cause {
+            Cause::Planned => planned.end,
+            Cause::Unplanned => planned.start,
+        }
+    }
+
+    /// Whether `act` says anything about a part that is planned to be stopped for `planned`: one
+    /// before the stop says nothing about the core after it.
+    pub(super) fn counts(&self, act: &Act, planned: Interval) -> bool {
+        match act.proof {
+            Proof::Signed => planned.start <= act.at,
+            Proof::Probes => self.provable_from(planned) <= act.at,
+        }
+    }
+
     /// When `cell` was restored, if it was. An act from before the cell's own stop proves
     /// nothing about the core after it, and is left out.
     #[must_use]
@@ -265,7 +274,7 @@ impl Window {
             return None;
         }
         let planned = self.row_for(cell).map_or(self.planned, |(_, row)| self.interval_of(row));
-        self.lets_go(|act| act.counts_for(planned) && act.cells.matches(cell))
+        self.lets_go(|act| self.counts(act, planned) && act.cells.matches(cell))
     }
 
     /// When the first restore that counts lets go. What a person has said is ready later, later
@@ -278,11 +287,16 @@ impl Window {
         counting().filter(before).map(Act::lets_go_at).min()
     }
 
-    /// Whether `cell` was restored so that it may go at once.
+    /// Whether `cell` was restored so that it may go at once, and released where that is needed.
     #[must_use]
-    pub fn is_ready(&self, cell: &Cell) -> bool {
-        let planned = self.row_for(cell).map_or(self.planned, |(_, row)| self.interval_of(row));
-        let counts = |act: &Act| act.counts_for(planned) && act.cells.matches(cell);
+    pub fn is_let_go(&self, cell: &Cell) -> bool {
+        let row = self.row_for(cell).map(|(_, row)| row);
+        let planned = row.map_or(self.planned, |row| self.interval_of(row));
+        let waits = row.is_some_and(|r| r.disposition.is_some_and(Disposition::needs_release));
+        if waits && self.released_at(cell).is_none() {
+            return false;
+        }
+        let counts = |act: &Act| self.counts(act, planned) && act.cells.matches(cell);
         let signed = |act: &Act| act.proof == Proof::Signed;
         // Later probes do not outdo a person's word that it is ready later.
         let said = self.restores.iter().any(|act| counts(act) && signed(act));
@@ -304,7 +318,7 @@ impl Window {
         let planned = self.row_for(cell).map_or(self.planned, |(_, row)| self.interval_of(row));
         self.releases
             .iter()
-            .filter(|act| act.counts_for(planned) && act.cells.matches(cell))
+            .filter(|act| self.counts(act, planned) && act.cells.matches(cell))
             .map(Act::lets_go_at)
             .min()
     }
@@ -350,15 +364,25 @@ impl Window {
         ended.is_some_and(|ended| planned.start <= at && at < ended)
     }
 
-    /// The row that is in force for new submissions of `cell` at `now`.
+    /// Whether `cell` was restored and released by `now`.
+    fn is_released(&self, cell: &Cell, now: Timestamp) -> bool {
+        let by_now = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
+        by_now(self.restored_at(cell)) && by_now(self.released_at(cell))
+    }
+
+    /// The row that is in force for new submissions of `cell` at `now`: until its part is back, and
+    /// where a person has to let it go, until then, so that all of them are met alike.
     #[must_use]
     pub fn row_in_force(&self, cell: &Cell, now: Timestamp) -> Option<(u32, &Row)> {
         let (index, row) = self.row_for(cell)?;
         let planned = self.interval_of(row);
         let disposition = row.disposition?;
         let begun = self.cancelled_at.is_none() && planned.start <= now;
-        let over = self.restored_at(cell).is_some_and(|at| at <= now)
-            || (disposition.passes() && planned.end <= now);
+        let back = match disposition.needs_release() {
+            true => self.is_released(cell, now),
+            false => self.restored_at(cell).is_some_and(|at| at <= now),
+        };
+        let over = back || (disposition.passes() && planned.end <= now);
         (begun && !over).then_some((index, row))
     }
 
@@ -372,11 +396,11 @@ impl Window {
             return None;
         }
         if self.restored_at(cell).is_none_or(|at| now < at) {
-            let known = now < planned.end || self.ready_from(cell, now).is_some();
+            let known = now < self.provable_from(planned) || self.ready_from(cell, now).is_some();
             return Some(if known { Lock::Stopped } else { Lock::Verifying });
         }
-        let released = self.released_at(cell).is_some_and(|at| at <= now);
-        (disposition.needs_release() && !released).then_some(Lock::AwaitingRelease)
+        let waits = disposition.needs_release() && !self.is_released(cell, now);
+        waits.then_some(Lock::AwaitingRelease)
     }
 
     /// How long before a part stops its long work is not begun any more.

@@ -452,8 +452,8 @@ impl Machine {
         }
     }
 
-    /// N good probes in a row, the first of them at `since`, are proof for every part whose
-    /// planned end was not after it, where the window allows it. A part that no transaction has
+    /// N good probes in a row, the first of them at `since`, are proof for every part that can be
+    /// proved from then on, where the window allows it. A part that no transaction has
     /// touched yet counts like the others: the catalogue says which there are.
     fn restore_by_probes(
         &mut self,
@@ -477,9 +477,9 @@ impl Machine {
                 .filter(|cell| cell.upstream == name)
                 .filter(|cell| window.lock(cell, now) == Some(Lock::Verifying))
                 .filter_map(|cell| window.row_for(cell))
-                .map(|(_, row)| window.interval_of(row).end)
+                .map(|(_, row)| window.provable_from(window.interval_of(row)))
                 .peekable();
-            let proved = waiting.peek().is_some() && waiting.all(|end| end <= since);
+            let proved = waiting.peek().is_some() && waiting.all(|from| from <= since);
             if !proved || window.restore_by != RestoreBy::Probes {
                 continue;
             }
@@ -494,7 +494,7 @@ impl Machine {
                 ready_from: None,
                 by: "probes".to_owned(),
                 proof: Proof::Probes,
-                reason: "good probes in a row after the planned end".to_owned(),
+                reason: "good probes in a row".to_owned(),
             });
             self.push(out, Change::WindowSet(Arc::new(next)));
             self.reopen(index, now, out);

@@ -183,6 +183,15 @@ impl Machine {
         }
     }
 
+    /// Whether there is anything to let go: it has begun and is not over.
+    fn is_on(&self, window: &Window, now: Timestamp) -> Result<(), Fault> {
+        if now < window.stretch().start {
+            let state = "not begun; cancel it or move it".to_owned();
+            return Err(Fault::WrongState { what: "the window", state });
+        }
+        self.not_over(window, now)
+    }
+
     fn change(
         &mut self,
         id: &WindowId,
@@ -263,11 +272,7 @@ impl Machine {
             return Err(Fault::Invalid(why.to_owned()));
         }
         let ready_from = ready_from.filter(|from| now < *from);
-        if now < next.planned.start {
-            let state = "not begun; cancel it or move it".to_owned();
-            return Err(Fault::WrongState { what: "the window", state });
-        }
-        self.not_over(&next, now)?;
+        self.is_on(&next, now)?;
         let by = o.by.clone();
         let reason = o.reason.clone();
         next.restores.push(Act { cells: cells.clone(), at: now, ready_from, by, proof, reason });
@@ -291,6 +296,7 @@ impl Machine {
         out: &mut Decision,
     ) -> Result<Done, Fault> {
         let mut next = self.next_version(id, None, o, now)?;
+        self.is_on(&next, now)?;
         let (by, reason, proof) = (o.by.clone(), o.reason.clone(), Proof::Signed);
         next.releases.push(Act { cells, at: now, ready_from: None, by, proof, reason });
         Ok(self.set_window(next, out))

@@ -20,12 +20,12 @@ use super::orders::without_errors;
 use super::step::Decision;
 use super::view::DraftView;
 use crate::domain::catalogue::Line;
-use crate::domain::cell::{BusinessPattern, Selector};
+use crate::domain::cell::{BusinessPattern, Cell, Selector};
 use crate::domain::deadline::DeadlineRule;
 use crate::domain::gate::Outage;
 use crate::domain::ids::{UpstreamName, WindowId};
 use crate::domain::policy::{Advice, Disposition, Row};
-use crate::domain::review::{NOT_IN_NOTICE, review};
+use crate::domain::review::{NOT_IN_NOTICE, cells_of, review};
 use crate::domain::time::{Interval, Timestamp};
 use crate::domain::window::{self, Act, Cause, Proof, RestoreBy, Window};
 
@@ -45,14 +45,10 @@ impl Machine {
                 continue;
             }
             let of_it = || self.cells.iter().filter(|cell| cell.upstream == index);
-            let unplanned = |cell: &&super::machine::CellSlot| {
-                window::lock(self.in_play(), &cell.cell, now).is_none()
-            };
-            let Some(id) =
-                id_of(slot.name.as_str(), outage).filter(|_| of_it().any(|c| unplanned(&c)))
-            else {
+            if !self.is_unplanned(index, now) {
                 continue;
-            };
+            }
+            let Some(id) = id_of(slot.name.as_str(), outage) else { continue };
             drafts.push(DraftView {
                 id,
                 upstream: Some(slot.name.clone()),
@@ -68,6 +64,20 @@ impl Machine {
             Some(DraftView { id, upstream: None, began, ended, waiting: 0 })
         }));
         drafts
+    }
+
+    /// Whether no window stops all of an upstream at `now`. Where no submission has come for it, the
+    /// catalogue says what there is.
+    fn is_unplanned(&self, index: usize, now: Timestamp) -> bool {
+        let free = |cell: &Cell| window::lock(self.in_play(), cell, now).is_none();
+        let mut seen = self.cells.iter().filter(|cell| cell.upstream == index).peekable();
+        if seen.peek().is_some() {
+            return seen.any(|slot| free(&slot.cell));
+        }
+        let name = &self.upstreams[index].name;
+        let anywhere = Selector::default();
+        let cells = self.lines_of(Some(name)).flat_map(|line| cells_of(line, &anywhere));
+        cells.filter(|cell| cell.upstream == *name).any(|cell| free(&cell))
     }
 
     fn is_proposed(&self, outage: &Outage, now: Timestamp) -> bool {

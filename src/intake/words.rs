@@ -7,6 +7,7 @@
 
 use super::receipt::say_when;
 use crate::domain::catalogue::{Catalogue, Line};
+use crate::domain::cell::Selector;
 use crate::domain::policy::Row;
 use crate::domain::time::{Interval, Timestamp, Zone};
 use crate::web::problem::Message;
@@ -19,26 +20,35 @@ pub(super) fn lines_of<'c>(
     row: &'c Row,
     catalogue: &'c Catalogue,
 ) -> impl Iterator<Item = &'c Line> {
-    let cells = &row.cells;
-    catalogue.lines.iter().filter(move |line| {
-        let upstreams = || std::iter::once(&line.upstream).chain(line.upstream_for.values());
-        (cells.upstream.is_empty() || upstreams().any(|name| cells.upstream.contains(name)))
-            && (cells.business.is_empty()
-                || cells.business.iter().any(|pattern| pattern.matches(&line.business)))
-            && (cells.operation.is_empty() || cells.operation.contains(&line.operation))
-    })
+    catalogue.lines.iter().filter(|line| is_meant(line, &row.cells))
+}
+
+/// Whether `cells` chooses anything of a line.
+pub(super) fn is_meant(line: &Line, cells: &Selector) -> bool {
+    let mut upstreams = std::iter::once(&line.upstream).chain(line.upstream_for.values());
+    (cells.upstream.is_empty() || upstreams.any(|name| cells.upstream.contains(name)))
+        && (cells.business.is_empty()
+            || cells.business.iter().any(|pattern| pattern.matches(&line.business)))
+        && (cells.operation.is_empty() || cells.operation.contains(&line.operation))
 }
 
 /// What stops, as far as `rows` stop anything: titles of lines.
 pub(super) fn scope<'r>(rows: impl Iterator<Item = &'r Row>, catalogue: &Catalogue) -> Message {
+    titles(stopped(rows).flat_map(|row| lines_of(row, catalogue)))
+}
+
+/// The rows that stop anything. One that nobody has decided about may.
+pub(super) fn stopped<'r>(rows: impl Iterator<Item = &'r Row>) -> impl Iterator<Item = &'r Row> {
+    rows.filter(|row| row.disposition.is_none_or(|said| !said.passes()))
+}
+
+/// Lines by their titles, each title once.
+pub(super) fn titles<'l>(lines: impl Iterator<Item = &'l Line>) -> Message {
     let mut titles: Vec<(&str, &str)> = Vec::new();
-    // One that nobody has decided about may stop.
-    for row in rows.filter(|row| row.disposition.is_none_or(|said| !said.passes())) {
-        for line in lines_of(row, catalogue) {
-            let title = (line.title_zh.as_str(), line.title_en.as_str());
-            if !title.0.is_empty() && !title.1.is_empty() && !titles.contains(&title) {
-                titles.push(title);
-            }
+    for line in lines {
+        let title = (line.title_zh.as_str(), line.title_en.as_str());
+        if !title.0.is_empty() && !title.1.is_empty() && !titles.contains(&title) {
+            titles.push(title);
         }
     }
     if titles.is_empty() {

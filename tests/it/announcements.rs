@@ -11,7 +11,7 @@ use axum::extract::State as Taken;
 use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use holdover::domain::announcement::{Kind, Subscription};
-use holdover::domain::cell::Channel;
+use holdover::domain::cell::{Channel, Selector};
 use holdover::domain::ids::{InsuredHash, SubscriberName};
 use holdover::domain::policy::Disposition;
 use holdover::domain::time::{Interval, Monotonic, Now, Timestamp};
@@ -29,7 +29,7 @@ use holdover::intake::transfers::Transfers;
 use holdover::web::access::{KeyFile, Scope, create};
 use holdover::web::server::answer;
 use http_body_util::BodyExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -370,6 +370,39 @@ async fn a_whole_life_is_told_once_a_moment_and_version_in_order_and_signed() {
     let told: Vec<&str> =
         told["items"].as_array().unwrap().iter().map(|i| i["id"].as_str().unwrap()).collect();
     assert_eq!(told, ["window_other_2_cancelled", "window_other_1_announced"]);
+}
+
+/// Of two districts the first is handled again later: who is told so is told where and when.
+#[tokio::test]
+async fn a_restored_part_is_told_with_its_districts_and_its_time() {
+    let mut world = World::new("2022-08-15T05:00:00+08:00");
+    let receiver = Receiver::new(&[]).await;
+    world.tell(vec![subscriber("all", &receiver, all(), &format!("{OLD}\n"))]);
+    world.declare(stop()).await;
+    world.clock.set("2022-08-15T07:00:00+08:00");
+    let district = vec!["110105".parse().unwrap()];
+    let cells = Selector { district, ..Selector::default() };
+    for ready_from in [Some(at("2022-08-15T09:30:00+08:00")), None] {
+        let (window, cells) = ("stop".parse().unwrap(), cells.clone());
+        world.order(Command::Restore { window, cells, ready_from, proof: Proof::Signed }).await;
+    }
+    let calls = receiver.calls(3).await;
+    let [later, now] = [&calls[1], &calls[2]].map(Call::json);
+    assert_eq!(
+        (&later["type"], &later["data"]["message"]["en"]),
+        (
+            &json!("window.restored"),
+            &json!(
+                "Part of what was stopped is handled again from 2022-08-15 09:30: filing (110105)."
+            )
+        )
+    );
+    assert_eq!(
+        later["data"]["restored"],
+        json!([{"cells": {"district": ["110105"]}, "ready_from": "2022-08-15T09:30:00+08:00"}])
+    );
+    assert_eq!(now["data"]["message"]["zh"], "部分恢复：停机期间停办的备案（110105）已恢复办理。");
+    assert_eq!(now["data"]["restored"], json!([{"cells": {"district": ["110105"]}}]));
 }
 
 /// Checks that the reference library signs the call alike with each secret, and nothing else so.

@@ -359,4 +359,20 @@ async fn e5_a_date_is_proved_from_raw_inputs_by_a_script_that_knows_nothing_of_u
         }
         house.close();
     }
+    // Each window is asked about the date as it stood before any of them.
+    let house = house(Says(Err(IndexUnavailable))).await;
+    register(&house, json!({"original": "2022-08-13"})).await;
+    for (name, of) in [
+        ("one", json!("first_full_working_day")),
+        ("two", json!({"restore_plus_working_days": 7})),
+        ("three", json!({"restore_plus_days": 1})),
+    ] {
+        let body = stop(name, "2022-08-15T06:00:00+08:00", &rule(&of));
+        assert_eq!(house.post("/admin/v1/windows", &house.operator, body).await.0, 201);
+    }
+    let evidence = look(&house, "evidence?business=filing.one&original=2022-08-13").await;
+    assert_eq!(evidence["effective"], "2022-08-24");
+    if let Some(counted) = counted_by_script(&evidence) {
+        assert_eq!(counted, "2022-08-24");
+    }
 }

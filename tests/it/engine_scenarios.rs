@@ -334,8 +334,16 @@ fn cells_that_wait_for_a_person_go_district_by_district() {
         assert_eq!(bench.sent(), [expected.0]);
         bench.settle(Outcome::Applied(answer("ok")));
     }
-    let window = &bench.machine.windows()[0].clone();
-    assert_eq!(bench.machine.phase(window, bench.now), Phase::Completed);
+    // A third district, of which nothing came, is not back because of that.
+    let (cells, name) = (Selector::default(), || "stop".parse().unwrap());
+    for (release, phase) in [(false, Phase::Replaying), (true, Phase::Completed)] {
+        let order = Command::Release { window: name(), cells: cells.clone() };
+        assert!(!release || matches!(bench.order(order), Some(Reply::Done(_))));
+        let window = &bench.machine.windows()[0].clone();
+        assert_eq!(bench.machine.phase(window, bench.now), phase);
+    }
+    let over = bench.order(Command::Release { window: name(), cells });
+    assert!(matches!(over, Some(Reply::Invalid(Fault::WindowCompleted(_)))), "{over:?}");
 }
 
 #[test]

@@ -122,10 +122,12 @@ fn what_a_window_holds_is_told_by_its_disposition_as_before() {
     bench.set("2022-08-13T10:00:00+08:00");
     let held = record(&mut bench, filing(1));
     assert_eq!((held.told.disposition, held.told.kept), (Disposition::HoldForRelease, false));
-    // Restored, not released: policy lets it through again, and the gate does not.
+    // Restored, not released: it waits for a person like what came before.
     let (window, cells, proof) = ("stop".parse().unwrap(), upstream("b"), Proof::Signed);
     bench.order(Command::Restore { window, cells, ready_from: None, proof });
     let waits = record(&mut bench, filing(2));
     assert_eq!(gate(&bench, "b", "filing.one"), GateState::AwaitingRelease);
-    assert_eq!((waits.told.disposition, waits.told.kept), (Disposition::Pass, true));
+    assert_eq!((waits.told.disposition, waits.told.kept), (Disposition::HoldForRelease, false));
+    bench.order(Command::Release { window: "stop".parse().unwrap(), cells: upstream("b") });
+    assert_eq!(record(&mut bench, filing(3)).told.disposition, Disposition::Pass);
 }

@@ -81,6 +81,11 @@ fn an_order_needs_two_persons_where_it_lets_go_early_and_nowhere_else() {
     bench.set("2022-08-13T10:00:00+08:00");
     let early = Some(Deed::OpenEarly);
     assert_eq!(deed(&mut bench, restore("b")), early);
+    let later = |ready: &str| {
+        let (window, cells, ready_from) = ("stop".parse().unwrap(), upstream("b"), Some(at(ready)));
+        Command::Restore { window, cells, ready_from, proof: Proof::Signed }
+    };
+    assert_eq!(deed(&mut bench, later("2022-08-15T05:59:00+08:00")), early);
     assert_eq!(deed(&mut bench, end(None, "2022-08-14T20:00:00+08:00")), early);
     assert_eq!(deed(&mut bench, end(Some(0), "2022-08-13T20:00:00+08:00")), early);
     let ends_at = Some(at("2022-08-13T20:00:00+08:00"));
@@ -180,6 +185,16 @@ fn operator(house: &House, name: &str, scopes: &[Scope]) -> String {
     create(&house.folder.path().join("keys.json"), new).unwrap()
 }
 
+/// Who did what with which outcome by the audit log, and the number of its third record.
+fn acts(house: &House) -> (Vec<Value>, u64) {
+    let log = tail(&house.folder.path().join(FILE_NAME), 100).unwrap();
+    let acts = log.iter().map(|record| {
+        let entry = &record.entry;
+        json!([entry.actor, entry.action, entry.outcome])
+    });
+    (acts.collect(), log[2].seq)
+}
+
 #[tokio::test]
 async fn g5_one_person_alone_cannot_open_early_with_any_key() {
     let shelf = Shelf::default();
@@ -233,14 +248,7 @@ async fn g5_one_person_alone_cannot_open_early_with_any_key() {
     assert_eq!(window["phase"], "completed");
     assert_eq!(house.post(&path, &wang, json!({})).await.1, "not_found", "it is settled once");
 
-    let log = tail(&house.folder.path().join(FILE_NAME), 100).unwrap();
-    let acts: Vec<Value> = log
-        .iter()
-        .map(|record| {
-            let entry = &record.entry;
-            json!([entry.actor, entry.action, entry.outcome])
-        })
-        .collect();
+    let (acts, proposed) = acts(&house);
     assert_eq!(
         acts[2..],
         [
@@ -252,11 +260,15 @@ async fn g5_one_person_alone_cannot_open_early_with_any_key() {
             json!(["Li Na", "window.restore", "refused"]),
             json!(["Wang Wei", "window.restore", "begun"]),
             json!(["Wang Wei", "window.restore", "refused"]),
+            json!(["Li Na", "proposal.approve", "begun"]),
+            json!(["Li Na", "proposal.approve", "refused"]),
+            json!(["Li Na", "proposal.approve", "begun"]),
+            json!(["Li Na", "proposal.approve", "refused"]),
             json!(["Wang Wei", "proposal.approve", "begun"]),
             json!(["Wang Wei", "proposal.approve", "done"]),
         ]
     );
-    assert_eq!(id, log[2].seq);
+    assert_eq!(id, proposed);
     house.close();
 }
 

@@ -8,8 +8,9 @@
 //! its first occurrence, that names the rule: recurring stops are declared by `[recurring]`, which a
 //! person decides on.
 //!
-//! Times are UTC, of a named zone (TZID is a name of the time zone database; a VTIMEZONE is not
-//! read) or whole days, which begin at midnight in `--zone`. Times without a zone are refused: a stop
+//! Times are instants (UTC), of a named zone (TZID is a name of the time zone database; a VTIMEZONE is
+//! not read) or whole days, which begin at midnight in `--zone`. A window's days are days of its zone, so
+//! an instant does not make it one of UTC: it is of `--zone`. Times without a zone are refused: a stop
 //! must not depend on whose machine read it. Nothing is written unless the whole calendar is good.
 
 use super::super::Run;
@@ -38,7 +39,7 @@ pub(in crate::cli) struct Import {
     /// The folder of draft files; it is made where there is none
     #[arg(long, value_name = "FOLDER")]
     into: PathBuf,
-    /// The zone in which whole days begin
+    /// The zone of whole days and of instants (UTC); a time with a TZID keeps its own
     #[arg(long, value_name = "ZONE", default_value = "Asia/Shanghai", value_parser = zone)]
     zone: Zone,
 }
@@ -230,7 +231,7 @@ fn instant(property: &Property, days_in: Zone) -> Result<(Timestamp, Zone, bool)
         })
     };
     if let Some(utc) = value.strip_suffix(['Z', 'z']) {
-        return Ok((Timestamp::from_civil(civil(utc)?, chrono_tz::UTC), chrono_tz::UTC, false));
+        return Ok((Timestamp::from_civil(civil(utc)?, chrono_tz::UTC), days_in, false));
     }
     let said = civil(value)?;
     let Some(named) = property.parameters.get("TZID") else {

@@ -5,12 +5,13 @@ use super::super::plan::{self, Planned};
 use super::super::words;
 use super::outbox::Announcement;
 use crate::domain::announcement::{Kind, Moment};
-use crate::domain::catalogue::Catalogue;
+use crate::domain::catalogue::{Catalogue, Line};
+use crate::domain::cell::Selector;
 use crate::domain::deadline::Extension;
 use crate::domain::ids::{Business, DeadlineId, InstitutionCode, Seq, UpstreamName, WindowId};
 use crate::domain::term::Deadline;
 use crate::domain::time::{Interval, Timestamp};
-use crate::domain::window::{Phase, Window};
+use crate::domain::window::{Act, Phase, Window};
 use crate::web::problem::{Code, Message, Problem};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -21,7 +22,7 @@ const CASES_MAX: usize = 100;
 
 /// What is told of a window.
 #[derive(Serialize)]
-struct WindowData {
+struct WindowData<'a> {
     message: Message,
     /// Of a reminder: how many hours before the start it is.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,6 +30,9 @@ struct WindowData {
     /// Of a change: what was planned before.
     #[serde(skip_serializing_if = "Option::is_none")]
     before: Option<Before>,
+    /// Of a restore: what is handled again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    restored: Vec<Restored<'a>>,
     /// The version that is told of, as `GET /v1/windows` has it.
     window: Planned,
 }
@@ -37,6 +41,16 @@ struct WindowData {
 struct Before {
     starts_at: String,
     ends_at: String,
+}
+
+/// A part that is handled again.
+#[derive(Serialize)]
+struct Restored<'a> {
+    /// Which cells; without any choice all of the window's.
+    cells: &'a Selector,
+    /// From when on, where that is later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ready_from: Option<String>,
 }
 
 /// What is told of a date.
@@ -69,8 +83,12 @@ pub(super) fn of_window(
     now: Timestamp,
 ) -> Result<Announcement, Problem> {
     let Moment { at, kind, hours_before, window, before } = moment;
-    let moved = (*kind == Kind::Changed).then_some(*before).flatten();
+    let moved = before.as_ref().filter(|_| *kind == Kind::Changed).map(|before| before.stretch());
     let moved = moved.filter(|before| *before != window.stretch());
+    let restored = moment.let_go().filter(|_| *kind == Kind::Restored).map(|act| Restored {
+        cells: &act.cells,
+        ready_from: act.ready_from.map(|at| at.rfc3339(window.zone)),
+    });
     let told_before = |of: Interval| Before {
         starts_at: of.start.rfc3339(window.zone),
         ends_at: of.end.rfc3339(window.zone),
@@ -79,6 +97,7 @@ pub(super) fn of_window(
         message: about_window(moment, moved, &state.catalogue),
         hours_before: *hours_before,
         before: moved.map(told_before),
+        restored: restored.collect(),
         window: plan::planned(window, phase),
     };
     let short = kind.as_str().trim_start_matches("window.");
@@ -139,10 +158,7 @@ fn about_window(moment: &Moment, moved: Option<Interval>, catalogue: &Catalogue)
             format!("停机开始：{what}现已停止办理，预计{end}恢复。"),
             format!("The stop has begun: {what_en}; the restart is planned for {end_en}."),
         ),
-        Kind::Restored => (
-            format!("部分恢复：停机期间停办的业务（{what}）有一部分已恢复办理。"),
-            format!("Part of what was stopped ({what_en}) is handled again."),
-        ),
+        Kind::Restored => restored(moment, catalogue),
         Kind::Ended => (
             format!("停机结束：{what}已恢复办理。"),
             format!("The stop is over: {what_en} is handled again."),
@@ -155,6 +171,39 @@ fn about_window(moment: &Moment, moved: Option<Interval>, catalogue: &Catalogue)
         Kind::Extended => (String::new(), String::new()),
     };
     Message { zh, en }
+}
+
+/// What is handled again, where and from when on: an act is of some districts, or is ready later.
+fn restored(moment: &Moment, catalogue: &Catalogue) -> (String, String) {
+    let window = &moment.window;
+    let acts: Vec<&Act> = moment.let_go().collect();
+    let rows = words::stopped(window.policy.iter());
+    let lines = rows.flat_map(|row| {
+        let here = acts.iter().filter(|act| act.cells.overlaps(&row.cells));
+        let chosen = here.map(|act| &act.cells).collect::<Vec<_>>();
+        let is_chosen = move |line: &&Line| chosen.iter().any(|by| words::is_meant(line, by));
+        words::lines_of(row, catalogue).filter(is_chosen)
+    });
+    let Message { zh: what, en: what_en } = words::titles(lines);
+    let districts: BTreeSet<&str> =
+        acts.iter().flat_map(|act| &act.cells.district).map(|d| d.as_str()).collect();
+    let districts = districts.into_iter().collect::<Vec<_>>().join(", ");
+    let (at, at_en) = match districts.is_empty() {
+        true => (String::new(), String::new()),
+        false => (format!("（{districts}）"), format!(" ({districts})")),
+    };
+    let later = acts.iter().filter_map(|act| act.ready_from).max();
+    let Some(Message { zh: from, en: from_en }) = later.map(|at| words::when(at, window.zone))
+    else {
+        return (
+            format!("部分恢复：停机期间停办的{what}{at}已恢复办理。"),
+            format!("Part of what was stopped is handled again: {what_en}{at_en}."),
+        );
+    };
+    (
+        format!("部分恢复：停机期间停办的{what}{at}将于{from}恢复办理。"),
+        format!("Part of what was stopped is handled again from {from_en}: {what_en}{at_en}."),
+    )
 }
 
 /// A date that was told anew.

@@ -269,7 +269,7 @@ impl Life {
 
     fn release(&mut self, index: usize, which: [bool; 2]) -> Outcomes {
         let Some(known) = self.model.windows.get(index) else { return Ok(()) };
-        let may = !known.cancelled;
+        let may = !known.cancelled && known.begun(self.now) && !known.is_over(self.now);
         let window = Self::name(index).parse().unwrap();
         let command = Command::Release { window, cells: cells_of(which) };
         let done = Self::is_done(self.bench.order(command))?;

@@ -86,8 +86,12 @@ impl Planned {
     /// What is said of a new submission in the minute `now`, if anything.
     fn says(&self, business: usize, now: u32) -> Option<Disposed> {
         let said = self.rows[business];
-        let back = self.first(&self.restored, business, self.plan.from).is_some_and(|at| at <= now);
-        let over = back || (said == Disposed::Pass && self.plan.to <= now);
+        let by_now = |acts: &[(u32, [bool; 2])]| {
+            self.first(acts, business, self.plan.from).is_some_and(|at| at <= now)
+        };
+        let let_go = said != Disposed::Release || by_now(&self.released);
+        let over =
+            (by_now(&self.restored) && let_go) || (said == Disposed::Pass && self.plan.to <= now);
         (self.begun(now) && !self.cancelled && !over).then_some(said)
     }
 

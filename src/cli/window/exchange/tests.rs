@@ -30,7 +30,7 @@ fn times_are_taken_in_utc_in_a_named_zone_and_as_whole_days() {
             "DTSTART:20220812T110000Z\r\nDTEND:20220814T220000Z",
             "2022-08-12T19:00:00+08:00",
             "2022-08-15T06:00:00+08:00",
-            "UTC",
+            "Asia/Shanghai",
         ),
         (
             "DTSTART;TZID=Asia/Shanghai:20220812T190000\r\nDURATION:P2DT11H",
