@@ -13,7 +13,7 @@ use crate::domain::cell::Cell;
 use crate::domain::gate::HealthPhase;
 use crate::domain::ids::{UpstreamName, WindowId};
 use crate::domain::plan_review::review_plan;
-use crate::domain::review::{self, WindowFault};
+use crate::domain::review::{self, FaultCode, WindowFault};
 use crate::domain::time::Timestamp;
 use crate::domain::window::{self, Window};
 use std::collections::BTreeMap;
@@ -104,6 +104,12 @@ impl Machine {
         let others = self.in_play();
         let mut faults = review_plan(window, others, catalogue, calendar, longest, now);
         faults.extend(review::review(window, catalogue, calendar));
+        let here = self.settings.zone;
+        if window.deadlines.is_some() && window.zone != here {
+            let why =
+                format!("its days end as in {}, and dates here are days of {here}", window.zone);
+            faults.push(WindowFault::warning(FaultCode::WrongRule, "zone", why));
+        }
         faults
     }
 

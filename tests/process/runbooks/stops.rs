@@ -106,9 +106,10 @@ pub(super) fn weekend(page: &Page) {
     stage.site.core.script_all(&json!({}));
     stage.until("applied", 2);
     shell.section("While the backlog is sent");
-    stage.until_phase("move", "completed");
+    assert_eq!(stage.phase("move"), "replaying", "filings wait for their districts");
     shell.section("Monday, before going home");
     shell.close();
+    stage.until_phase("move", "completed");
     assert_eq!((stage.effects("before"), stage.effects("held")), (1, 1));
     stage.balanced();
 }
