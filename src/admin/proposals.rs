@@ -171,7 +171,7 @@ pub(super) async fn approve(
         command,
     };
     let (done, audit_head) = carry_out(&state, &caller, act).await?;
-    Ok(Json(ProposalSettled { id, result: shortly(&done), audit_head }))
+    Ok(Json(ProposalSettled { id, result: shortly(&state.numbers, &done), audit_head }))
 }
 
 pub(super) async fn reject(
