@@ -31,9 +31,35 @@ pub(super) fn lines_of<'c>(
 
 /// What stops, as far as `rows` stop anything: titles of lines.
 pub(super) fn scope<'r>(rows: impl Iterator<Item = &'r Row>, catalogue: &Catalogue) -> Message {
-    let mut titles: Vec<(&str, &str)> = Vec::new();
     // One that nobody has decided about may stop.
-    for row in rows.filter(|row| row.disposition.is_none_or(|said| !said.passes())) {
+    titled(rows.filter(|row| row.disposition.is_none_or(|said| !said.passes())), catalogue)
+}
+
+/// What a row speaks of, in English: titles of lines, and to whom and where it is limited.
+pub(super) fn of_row(row: &Row, catalogue: &Catalogue) -> String {
+    let cells = &row.cells;
+    let mut said = titled(std::iter::once(row), catalogue).en;
+    let joined = |words: Vec<String>| words.join(" or ");
+    for (what, named) in [
+        ("class", joined(cells.class.iter().map(ToString::to_string).collect())),
+        ("channel", joined(cells.channel.iter().map(ToString::to_string).collect())),
+        ("district", joined(cells.district.iter().map(ToString::to_string).collect())),
+        ("label", joined(cells.label.iter().map(ToString::to_string).collect())),
+    ] {
+        if !named.is_empty() {
+            said.push_str(&format!(", {what} {named}"));
+        }
+    }
+    for (name, values) in &cells.attributes {
+        said.push_str(&format!(", {name} {}", joined(values.clone())));
+    }
+    said
+}
+
+/// The titles of the lines that rows speak of.
+fn titled<'r>(rows: impl Iterator<Item = &'r Row>, catalogue: &Catalogue) -> Message {
+    let mut titles: Vec<(&str, &str)> = Vec::new();
+    for row in rows {
         for line in lines_of(row, catalogue) {
             let title = (line.title_zh.as_str(), line.title_en.as_str());
             if !title.0.is_empty() && !title.1.is_empty() && !titles.contains(&title) {
