@@ -356,7 +356,8 @@ pub fn review_standing(
         && let Some(stop) = Interval::new(start_of(day), start_of(day).after(DAY))
         && let Err(missing) = rule.moved(day.into(), &stop, chrono_tz::UTC, calendar)
     {
-        faults.error(FaultCode::NoCalendar, "deadlines.rule", missing.to_string());
+        let why = format!("{} leads from its first day out of the calendar: {missing}", rule.rule);
+        faults.error(FaultCode::NoCalendar, "deadlines.rule", why);
     }
     faults.0
 }
