@@ -16,6 +16,7 @@ use super::proposals::Proposed;
 use super::refusal::Refusal;
 use super::text::Reason;
 use super::types::OperatorCode;
+use crate::domain::numbers::Numbers;
 use crate::engine::change::AuditHead;
 use crate::engine::event::{Command, Done, Event, Fault, Order, Reply};
 use crate::web::problem::{Code, Problem};
@@ -91,7 +92,7 @@ async fn carry_out_here(
     entry.of = Some(begun.records);
     entry.before = Value::Null;
     match &result {
-        Ok(done) => (entry.outcome, entry.after) = (Outcome::Done, shortly(done)),
+        Ok(done) => (entry.outcome, entry.after) = (Outcome::Done, shortly(&state.numbers, done)),
         Err(refusal) => {
             let certain = refusal.is_certain();
             entry.outcome = match certain {
@@ -189,7 +190,8 @@ pub(super) fn unexpected() -> Refusal {
         .into()
 }
 
-pub(super) fn shortly(done: &Done) -> Value {
+/// What came of an order, in short: what it is about by the names that people know.
+pub(super) fn shortly(numbers: &Numbers, done: &Done) -> Value {
     match done {
         Done::Window(window) => super::windows::shortly(window),
         Done::Cases(cases) => {
@@ -200,10 +202,30 @@ pub(super) fn shortly(done: &Done) -> Value {
         Done::Blob(new) => serde_json::json!({ "new": new }),
         Done::Gates(gates) => serde_json::json!({ "cells": gates.len() }),
         Done::Transaction(seq, state) => {
-            serde_json::json!({ "transaction": seq.0, "state": state.as_str() })
+            serde_json::json!({ "transaction": numbers.transaction(*seq), "state": state.as_str() })
         }
         Done::Ticket(seq, state) => {
-            serde_json::json!({ "ticket": seq.0, "state": state.as_str() })
+            serde_json::json!({ "ticket": numbers.ticket(*seq), "state": state.as_str() })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::Seq;
+    use crate::domain::state::State as Standing;
+    use crate::domain::ticket::TicketState;
+
+    #[test]
+    fn what_came_of_an_order_is_told_by_the_number_that_people_know() {
+        let numbers = Numbers::default();
+        let of = |done| shortly(&numbers, &done);
+        let transaction = of(Done::Transaction(Seq(56), Standing::Waiting));
+        let id = numbers.transaction(Seq(56)).to_string();
+        assert!(id.starts_with("txn_"), "{id}");
+        assert_eq!(transaction, serde_json::json!({ "transaction": id, "state": "waiting" }));
+        let ticket = of(Done::Ticket(Seq(56), TicketState::Open));
+        assert_eq!(ticket["ticket"], numbers.ticket(Seq(56)).to_string());
     }
 }

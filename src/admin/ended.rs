@@ -8,6 +8,7 @@ use super::State;
 use super::history::{self, Unread};
 use super::refusal::Refusal;
 use crate::domain::ids::Seq;
+use crate::engine::change::Change;
 use crate::engine::event::{Command, Done, Fault};
 use crate::web::problem::Code;
 
@@ -48,18 +49,32 @@ pub(super) async fn or_wrong_state(
     let Some(transaction) = transaction.filter(|_| result.as_ref().is_err_and(not_found)) else {
         return result;
     };
-    let told = match history::of(state, transaction, false).await {
-        Ok(changes) => history::fold(&state.numbers, transaction, &changes),
+    let changes = match history::of(state, transaction, false).await {
+        Ok(changes) => changes,
         // It is not open; what became of it stands in a record that is damaged.
         Err(damaged @ Unread::Damaged(_)) => return Err(damaged.into()),
         // The engine's own word stands.
-        Err(Unread::Failed) => None,
+        Err(Unread::Failed) => return result,
     };
-    match told {
-        Some((told, _)) => {
-            let state = told.state.to_string();
+    if result.as_ref().is_err_and(Refusal::is_of_untold)
+        && let Some(state) = changes.iter().find_map(|(_, change)| told(change))
+    {
+        return Err(Fault::WrongState { what: "the result", state }.into());
+    }
+    match history::fold(&state.numbers, transaction, &changes) {
+        Some((ended, _)) => {
+            let state = ended.state.to_string();
             Err(Fault::WrongState { what: "the transaction", state }.into())
         }
         None => result,
+    }
+}
+
+/// That a result was told, how and by whom.
+fn told(change: &Change) -> Option<String> {
+    if let Change::ResultTold { how, by, .. } = change {
+        Some(format!("noted as told already ({how}, by {by})"))
+    } else {
+        None
     }
 }

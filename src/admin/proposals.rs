@@ -153,7 +153,11 @@ pub(super) async fn approve(
         let refused = Refusal::ours(OperatorCode::TwoPersons, why);
         let (done, audit_head) =
             carry_out(&state, &caller, approval(own, reason, Err(refused))).await?;
-        return Ok(Json(ProposalSettled { id, result: shortly(&done), audit_head }));
+        return Ok(Json(ProposalSettled {
+            id,
+            result: shortly(&state.numbers, &done),
+            audit_head,
+        }));
     }
     let taken = state.proposals.take(id, now);
     let taken = taken.ok_or_else(|| Problem::not_found(Sought::Proposal))?;
@@ -167,7 +171,7 @@ pub(super) async fn approve(
         }
     };
     let (done, audit_head) = carry_out(&state, &caller, approval(out, reason, command)).await?;
-    Ok(Json(ProposalSettled { id, result: shortly(&done), audit_head }))
+    Ok(Json(ProposalSettled { id, result: shortly(&state.numbers, &done), audit_head }))
 }
 
 fn approval(of: ProposalOut, reason: Reason, command: Result<Command, Refusal>) -> Act {

@@ -81,6 +81,14 @@ impl Refusal {
         }
     }
 
+    /// Whether it says that no result of that number is to be told.
+    pub(super) fn is_of_untold(&self) -> bool {
+        match self {
+            Self::Shared(problem) => problem.sought == Some(Sought::UntoldResult),
+            Self::Ours(_) => false,
+        }
+    }
+
     /// The proposal that the order waits as, where it does.
     pub(super) fn proposal(&self) -> Option<u64> {
         match self {

@@ -88,6 +88,7 @@ struct Seen {
     oldest: (Option<Timestamp>, Option<Timestamp>),
     at_risk: Option<Timestamp>,
     open_max: u64,
+    results_untold: u64,
     doubt: Option<Doubt>,
     calendar_lacks: Option<i32>,
 }
@@ -107,6 +108,7 @@ impl Seen {
             oldest: machine.oldest(),
             at_risk: machine.deadlines(at).at_risk,
             open_max: machine.limits().open_transactions_max as u64,
+            results_untold: machine.results_untold(),
             doubt: machine.clock_doubt(),
             calendar_lacks: machine.calendar_lacks(at),
         }
@@ -357,6 +359,7 @@ fn needs(seen: &Seen, beside: &Beside, out: &StatusOut) -> Vec<NeedOut> {
     of_the_store(&mut found, beside, out);
     of_time(&mut found, seen, out);
     of_delivery(&mut found, seen, out);
+    of_results(&mut found, seen);
     found.0.sort_by_key(|need| need.code);
     found.0
 }
@@ -546,6 +549,16 @@ fn of_delivery(found: &mut Needs, seen: &Seen, out: &StatusOut) {
             false => "the log says why (webhook_not_told)",
         };
         found.add(Need::SubscriberNotTold, what, next);
+    }
+}
+
+/// The duty to tell people what became of what they handed in.
+fn of_results(found: &mut Needs, seen: &Seen) {
+    if seen.results_untold > 0 {
+        let number = count(seen.results_untold);
+        let what = format!("pre-accepted results that the person was not told yet: {number}");
+        let next = "holdover transaction list --untold, then holdover transaction told ID …";
+        found.add(Need::ResultsUntold, what, next);
     }
 }
 

@@ -103,6 +103,9 @@ pub(super) struct ProblemBody {
     pub(super) next: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) request_id: Option<String>,
+    /// The number of the proposal that the order waits as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) proposal: Option<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) errors: Vec<FieldBody>,
 }
@@ -143,5 +146,22 @@ impl Failure {
             Self::Problem(problem) => exit_of(&problem.code, problem.status),
             Self::Local(exit, _) => *exit,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ProblemBody;
+    use serde_json::json;
+
+    #[test]
+    fn a_problem_is_passed_on_with_the_number_of_its_proposal() {
+        let told = json!({
+            "code": "two_persons", "title": "Another person is needed", "status": 409,
+            "detail": "it waits as proposal 12", "next": "have another person look at it",
+            "request_id": "1", "proposal": 12,
+        });
+        let body: ProblemBody = serde_json::from_value(told.clone()).unwrap();
+        assert_eq!(serde_json::to_value(body).unwrap(), told);
     }
 }

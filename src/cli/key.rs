@@ -178,7 +178,7 @@ fn whose(holder: &Holder) -> String {
 fn failed(error: keyfile::Error) -> Failure {
     let exit = match &error {
         keyfile::Error::Unknown(_) => Exit::NotFound,
-        keyfile::Error::Invalid(_) => Exit::Usage,
+        keyfile::Error::Invalid(_) | keyfile::Error::Alike(_) => Exit::Usage,
         keyfile::Error::Io { .. } | keyfile::Error::Damaged { .. } | keyfile::Error::TooOpen(_) => {
             Exit::Failure
         }

@@ -5,6 +5,7 @@ use super::args::{Reason, Yes};
 use super::exit::{Exit, Failure};
 use super::out::{Table, plain};
 use crate::admin::types::{Because, ProposalOut, ProposalSettled};
+use crate::domain::time::Timestamp;
 use serde_json::Value;
 
 const PATH: &str = "/admin/v1/proposals";
@@ -43,7 +44,7 @@ impl Verb {
                         table.row([
                             one.id.to_string(),
                             one.deed.to_string(),
-                            brief(one),
+                            brief(one, run),
                             plain(&one.by),
                             plain(&one.reason),
                             run.client.shown(one.lapses_at),
@@ -60,7 +61,7 @@ impl Verb {
                 let waiting: Vec<ProposalOut> = run.client.get(PATH).await?;
                 // Where there is none of that number the daemon says so, and what to do.
                 if let Some(one) = waiting.iter().find(|one| one.id == id) {
-                    let touches = format!("{}, proposed by {}", brief(one), plain(&one.by));
+                    let touches = format!("{}, proposed by {}", brief(one, run), plain(&one.by));
                     run.confirmed(yes.yes, &touches, "--yes")?;
                 }
                 settle(run, id, "approve", reason).await
@@ -71,7 +72,8 @@ impl Verb {
 }
 
 /// What is ordered, in words: `window.restore of window move: cells every one, proof signed`.
-fn brief(one: &ProposalOut) -> String {
+fn brief(one: &ProposalOut, run: &Run) -> String {
+    let words = |value: &Value| words(value, &|at| run.client.shown(at));
     let cells = one.object.strip_prefix("cells ").and_then(|json| serde_json::from_str(json).ok());
     let object = match cells {
         Some(cells) => format!("cells {}", words(&cells)),
@@ -82,11 +84,13 @@ fn brief(one: &ProposalOut) -> String {
     plain(&format!("{} of {object}{order}", one.action))
 }
 
-fn words(value: &Value) -> String {
+/// A value in words, its instants as `show` shows them.
+fn words(value: &Value, show: &dyn Fn(Timestamp) -> String) -> String {
+    let words = |value: &Value| words(value, show);
     match value {
         Value::Null => "none".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(list) => list.iter().map(words).collect::<Vec<_>>().join(" "),
+        Value::String(text) => text.parse().map_or_else(|_| text.clone(), show),
+        Value::Array(list) => list.iter().map(&words).collect::<Vec<_>>().join(" "),
         // A choice of cells by nothing chooses all of them.
         Value::Object(fields) if fields.is_empty() => "every one".to_owned(),
         Value::Object(fields) => {
@@ -104,7 +108,10 @@ async fn settle(run: &Run, id: u64, verb: &str, reason: Reason) -> Result<Exit, 
     let settled: ProposalSettled =
         run.client.post(&format!("{PATH}/{id}/{verb}"), &body, None).await?;
     run.out.data(&settled, || match verb {
-        "approve" => format!("proposal {id} is carried out: {}\n", words(&settled.result)),
+        "approve" => format!(
+            "proposal {id} is carried out: {}\n",
+            words(&settled.result, &|at| run.client.shown(at))
+        ),
         _ => format!("proposal {id} is rejected, nothing was done\n"),
     });
     let head = &settled.audit_head;
@@ -115,8 +122,12 @@ async fn settle(run: &Run, id: u64, verb: &str, reason: Reason) -> Result<Exit, 
 
 #[cfg(test)]
 mod tests {
-    use super::words;
-    use serde_json::json;
+    use crate::domain::time::Timestamp;
+    use serde_json::{Value, json};
+
+    fn words(value: &Value) -> String {
+        super::words(value, &|at: Timestamp| at.rfc3339(chrono_tz::Asia::Shanghai))
+    }
 
     #[test]
     fn an_order_is_told_in_words() {
@@ -124,5 +135,7 @@ mod tests {
         assert_eq!(words(&order), "cells every one, proof signed");
         let order = json!({"cells": {"upstream": ["agency", "portal"], "district": ["110105"]}});
         assert_eq!(words(&order), "cells district 110105, upstream agency portal");
+        let order = json!({"ends_at": "2022-08-14T22:00:00Z", "day": "2022-08-14"});
+        assert_eq!(words(&order), "day 2022-08-14, ends at 2022-08-15T06:00:00+08:00");
     }
 }

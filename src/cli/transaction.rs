@@ -16,7 +16,7 @@ use serde::Serialize;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
-    /// List transactions that are not final, or not told
+    /// List transactions that are not final; with --untold those whose result is to be told
     List(Box<Filter>),
     /// Show one transaction and everything that happened to it
     Show {

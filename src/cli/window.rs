@@ -314,37 +314,39 @@ async fn diff(
     from: Option<u32>,
     to: Option<u32>,
 ) -> Result<Exit, Failure> {
+    let WindowOut { zone, version: newest, .. } = get(run, id).await?;
     if from.is_none() && to.is_none() {
         let path = format!("/admin/v1/windows/{}/versions", segment(id.as_str()));
         let seen: VersionsOut = run.client.get(&path).await?;
         run.out.data(&seen, || {
             let text = |v: &VersionOut| {
-                let at = v.changed_at.to_string();
+                let at = v.changed_at.rfc3339(zone);
                 let by = format!("version {} by {} at {at}: {}", v.version, v.author, v.reason);
-                format!("{}\n{}", plain(&by), lines(v.differences.as_deref().unwrap_or_default()))
+                format!(
+                    "{}\n{}",
+                    plain(&by),
+                    lines(v.differences.as_deref().unwrap_or_default(), zone)
+                )
             };
             seen.items.iter().map(text).collect()
         });
         return Ok(Exit::Success);
     }
-    let to = match to {
-        Some(to) => to,
-        None => get(run, id).await?.version,
-    };
+    let to = to.unwrap_or(newest);
     let seen: VersionShown = run.client.get(&path_of(id, to, from)).await?;
     run.out.data(&seen, || {
         let since = seen.since.map_or("nothing before it".to_owned(), |v| format!("version {v}"));
         let differences = seen.differences.as_deref().unwrap_or_default();
-        format!("version {to} of {id}, compared with {since}\n{}", lines(differences))
+        format!("version {to} of {id}, compared with {since}\n{}", lines(differences, zone))
     });
     Ok(Exit::Success)
 }
 
-/// Differences, each on a line of its own.
-fn lines(differences: &[Difference]) -> String {
-    let side = |value: &Option<Value>| match value {
+/// Differences, each on a line of its own, their instants in `zone`.
+fn lines(differences: &[Difference], zone: Zone) -> String {
+    let side = |value: &Option<Value>| match value.as_ref().map(|value| in_zone(value, zone)) {
         None => "nothing".to_owned(),
-        Some(Value::String(text)) => text.clone(),
+        Some(Value::String(text)) => text,
         Some(other) => other.to_string(),
     };
     let line = |d: &Difference| {
@@ -352,6 +354,21 @@ fn lines(differences: &[Difference]) -> String {
         format!("  {}\n", plain(&text))
     };
     differences.iter().map(line).collect()
+}
+
+/// A value with its instants in `zone`.
+fn in_zone(value: &Value, zone: Zone) -> Value {
+    match value {
+        Value::String(text) => {
+            let at = text.parse::<Timestamp>();
+            at.map_or_else(|_| value.clone(), |at| Value::String(at.rfc3339(zone)))
+        }
+        Value::Array(items) => items.iter().map(|item| in_zone(item, zone)).collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| (name.clone(), in_zone(value, zone))).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
 }
 
 async fn list(run: &Run, next: usize) -> Result<Exit, Failure> {
@@ -519,7 +536,8 @@ async fn change(run: &Run, args: Change) -> Result<Exit, Failure> {
     }
     let seen = get(run, &args.id).await?;
     if args.confirm.confirm.is_none() {
-        run.out.note(trial::text(&trial::checked(run, &path, &body).await?).trim_end());
+        let checked = trial::checked(run, &path, &body).await?;
+        run.out.note(trial::text(&checked, run.client.zone()).trim_end());
     }
     args.confirm.check(run, &seen, &brief(&seen))?;
     act(run, &seen, "change", &body, "changed").await

@@ -1,11 +1,11 @@
 //! The rules about windows in files, and the report of `check-config`.
 
-use super::planned::{self, in_both};
+use super::planned::{self, in_both, problem as told};
 use super::raw::show_duration;
 use super::read::BUILT_IN;
 use super::{Config, Problem, Severity};
 use crate::domain::calendar::Calendar;
-use crate::domain::review::{contradictions, review};
+use crate::domain::review::{contradictions, review, review_standing};
 use crate::domain::time::Timestamp;
 use std::time::Duration;
 
@@ -19,12 +19,7 @@ pub fn check(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (index, window) in config.windows.iter().enumerate() {
         for fault in review(window, &config.catalogue, &config.calendar) {
-            problems.push(Problem {
-                key: format!("window.{}.{}", window.id, fault.field),
-                value: None,
-                why: fault.why,
-                severity: if fault.is_warning { Severity::Warning } else { Severity::Error },
-            });
+            problems.push(told(format!("window.{}.{}", window.id, fault.field), fault));
         }
         for other in &config.windows[index + 1..] {
             let found = contradictions(window, other, &config.catalogue);
@@ -40,6 +35,10 @@ pub fn check(config: &Config) -> Vec<Problem> {
                 severity: Severity::Error,
             });
         }
+    }
+    if let Some(rule) = &config.outages.deadlines {
+        let faults = review_standing(rule, &config.catalogue, &config.calendar).into_iter();
+        problems.extend(faults.map(|fault| told(format!("unplanned.{}", fault.field), fault)));
     }
     problems.extend(planned::check(config));
     problems.extend(retention(config));

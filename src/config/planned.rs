@@ -252,7 +252,8 @@ fn error(key: String, value: Option<String>, why: String) -> Problem {
     Problem { key, value, why, severity: Severity::Error }
 }
 
-fn problem(key: String, fault: WindowFault) -> Problem {
+/// A fault of what a file says, at its key.
+pub(super) fn problem(key: String, fault: WindowFault) -> Problem {
     let severity = if fault.is_warning { Severity::Warning } else { Severity::Error };
     Problem { key, value: None, why: fault.why, severity }
 }

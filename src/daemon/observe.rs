@@ -143,6 +143,7 @@ pub fn standing(machine: &Machine, now: Now) -> Standing {
         oldest_blocked,
         oldest_in_doubt: machine.oldest_in_doubt(),
         keys_blocked: machine.keys_blocked() as u64,
+        results_untold: machine.results_untold(),
         in_flight: machine
             .upstreams(now.wall)
             .into_iter()

@@ -204,7 +204,7 @@ impl DeadlineRule {
     }
 
     /// What `due`, which lies inside `stop`, is moved to. Never before `due`.
-    fn moved(
+    pub(super) fn moved(
         &self,
         due: Deadline,
         stop: &Interval,

@@ -2,7 +2,8 @@
 //! catalogue, a decision without a reason, deadlines without a rule or a legal basis, a policy
 //! without its notice, a contradiction of another window.
 //!
-//! Service hours are held to what a window's row is held to.
+//! Service hours are held to what a window's row is held to, and the standing rule for outages that
+//! nobody planned to what its rule is held to.
 //!
 //! A window from a file and one from an operator pass the same review. It changes nothing and
 //! decides no submission; that is `window`'s job.
@@ -12,15 +13,18 @@ use super::catalogue::{AttributeKind, Catalogue, Line};
 use super::cell::{Cell, Channel, Class};
 use super::deadline::{DeadlineRule, Rule, effective};
 use super::hours::ServiceHours;
-use super::ids::District;
+use super::ids::{Business, District};
 use super::policy::{Disposition, Row};
+use super::time::{CivilDate, Interval, Timestamp};
 use super::window::{Act, Cause, Proof, Window};
 use crate::domain::cell::Selector;
 use chrono::Datelike;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// The clause of a row that a person decided because the notice is silent.
 pub const NOT_IN_NOTICE: &str = "not_in_notice";
+const DAY: Duration = Duration::from_secs(86_400);
 
 super::cell::words!(
     /// What kind of mistake a window has. Most keep it from being in force; those from `begun` on
@@ -331,8 +335,40 @@ fn describe(cell: &Cell) -> String {
     text
 }
 
+/// Everything that is wrong with the standing rule for outages that nobody planned. When one comes it
+/// is held to what a window's rule is held to, and whoever confirms it at night cannot mend it then.
+///
+/// It knows no stop yet: one on the first day that the calendar knows stands for all. Its `restart_of`
+/// is found afresh for each outage (`engine/outages.rs`).
+#[must_use]
+pub fn review_standing(
+    rule: &DeadlineRule,
+    catalogue: &Catalogue,
+    calendar: &Calendar,
+) -> Vec<WindowFault> {
+    let mut faults = Faults(Vec::new());
+    review_rule(rule, catalogue, &mut faults);
+    if let Rule::FixedDate(_) = rule.rule {
+        let why = "a rule for every outage to come cannot name one day";
+        faults.error(FaultCode::WrongRule, "deadlines.rule", why);
+    }
+    review_businesses(rule, catalogue, &mut faults);
+    if let Some(day) = calendar.years.first().and_then(|&y| CivilDate::from_ymd_opt(y, 1, 1))
+        && let Some(stop) = Interval::new(start_of(day), start_of(day).after(DAY))
+        && let Err(missing) = rule.moved(day.into(), &stop, chrono_tz::UTC, calendar)
+    {
+        let why = format!("{} leads from its first day out of the calendar: {missing}", rule.rule);
+        faults.error(FaultCode::NoCalendar, "deadlines.rule", why);
+    }
+    faults.0
+}
+
+fn start_of(day: CivilDate) -> Timestamp {
+    Timestamp::from_civil(day.into(), chrono_tz::UTC)
+}
+
 /// What a rule says of itself.
-fn review_rule(window: &Window, rule: &DeadlineRule, catalogue: &Catalogue, faults: &mut Faults) {
+fn review_rule(rule: &DeadlineRule, catalogue: &Catalogue, faults: &mut Faults) {
     if rule.legal_basis.trim().is_empty() {
         faults.error(FaultCode::Unsaid, "deadlines.legal_basis", "say what the rule rests on");
     }
@@ -349,11 +385,6 @@ fn review_rule(window: &Window, rule: &DeadlineRule, catalogue: &Catalogue, faul
     let mut wrong = |field: &str, why: String| faults.error(FaultCode::WrongRule, field, why);
     if matches!(rule.rule, Rule::RestorePlusWorkingDays(0) | Rule::RestorePlusDays(0)) {
         wrong("deadlines.rule", format!("{} must be at least 1", rule.rule));
-    }
-    if let Rule::FixedDate(day) = rule.rule
-        && day < window.planned.end.civil(window.zone).date()
-    {
-        wrong("deadlines.rule", format!("{day} is before the planned end of the stop"));
     }
     if rule.day_ends_at.is_some_and(|end| end <= rule.opens_at) {
         wrong("deadlines.day_ends_at", "must be after opens_at".to_owned());
@@ -380,24 +411,17 @@ fn review_deadlines(
     calendar: &Calendar,
     faults: &mut Faults,
 ) {
-    review_rule(window, rule, catalogue, faults);
+    review_rule(rule, catalogue, faults);
+    if let Rule::FixedDate(day) = rule.rule
+        && day < window.planned.end.civil(window.zone).date()
+    {
+        let why = format!("{day} is before the planned end of the stop");
+        faults.error(FaultCode::WrongRule, "deadlines.rule", why);
+    }
     if rule.rule == Rule::None {
         return;
     }
-    let mut businesses = BTreeSet::new();
-    for pattern in &rule.business {
-        let lines: Vec<&Line> =
-            catalogue.lines.iter().filter(|line| pattern.matches(&line.business)).collect();
-        if lines.is_empty() {
-            let name = String::from(pattern.clone());
-            faults.error(
-                FaultCode::NotInCatalogue,
-                "deadlines.business",
-                format!("no line of the catalogue is {name}"),
-            );
-        }
-        businesses.extend(lines.into_iter().map(|line| &line.business));
-    }
+    let businesses = review_businesses(rule, catalogue, faults);
     if rule.restart_of.is_empty() {
         faults.error(
             FaultCode::Unsaid,
@@ -415,6 +439,39 @@ fn review_deadlines(
             return;
         }
     }
+    review_reach(window, &businesses, calendar, faults);
+}
+
+/// The businesses that a rule names.
+fn review_businesses<'a>(
+    rule: &DeadlineRule,
+    catalogue: &'a Catalogue,
+    faults: &mut Faults,
+) -> BTreeSet<&'a Business> {
+    let mut businesses = BTreeSet::new();
+    for pattern in &rule.business {
+        let lines: Vec<&Line> =
+            catalogue.lines.iter().filter(|line| pattern.matches(&line.business)).collect();
+        if lines.is_empty() {
+            let name = String::from(pattern.clone());
+            faults.error(
+                FaultCode::NotInCatalogue,
+                "deadlines.business",
+                format!("no line of the catalogue is {name}"),
+            );
+        }
+        businesses.extend(lines.into_iter().map(|line| &line.business));
+    }
+    businesses
+}
+
+/// Whether the calendar reaches as far as the dates of a stop may move.
+fn review_reach(
+    window: &Window,
+    businesses: &BTreeSet<&Business>,
+    calendar: &Calendar,
+    faults: &mut Faults,
+) {
     // The last day that the stop takes away is the one that moves farthest.
     let mut over = window.clone();
     over.restores = vec![Act {

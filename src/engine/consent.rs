@@ -30,8 +30,8 @@ impl Machine {
             return Err(Fault::Invalid("another person must agree to it".to_owned()));
         }
         if self.stands(&proposed.command) != seen {
-            let state = "about what has changed since: have it proposed again".to_owned();
-            return Err(Fault::WrongState { what: "the proposal", state });
+            let state = "not as it was when it was proposed".to_owned();
+            return Err(Fault::WrongState { what: "what the proposal is about", state });
         }
         let by = format!("{} and {}", proposed.by, order.by);
         Ok(Order { by, ..*proposed })

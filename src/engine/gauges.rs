@@ -43,6 +43,12 @@ impl Machine {
         &self.settings.limits
     }
 
+    /// Pre-accepted transactions that are final and whose result was not told to the person.
+    #[must_use]
+    pub const fn results_untold(&self) -> u64 {
+        self.untold.finals_count()
+    }
+
     /// What waits for each upstream, before and behind its gates.
     #[must_use]
     pub fn replays(&self, now: Timestamp) -> Vec<ReplayView> {

@@ -31,7 +31,7 @@ impl Machine {
     pub fn needed_before(&self, before: Seq, from: u32, count: u32) -> (Vec<Seq>, Option<u32>) {
         let mut found = Vec::new();
         if from == 0 {
-            found.extend(self.untold.range(..before).map(|(&transaction, _)| transaction));
+            found.extend(self.untold.numbers(..before));
         }
         let end = from.saturating_add(count).min(self.live.places());
         let live = (from..end).filter_map(|place| self.live.at_place(place));
@@ -42,7 +42,7 @@ impl Machine {
     /// Whether the accept record of `transaction` is still needed: it is not final, or its
     /// result has not been told.
     pub(super) fn needs_record(&self, transaction: Seq) -> bool {
-        self.live.find(transaction).is_some() || self.untold.contains_key(&transaction)
+        self.live.find(transaction).is_some() || self.untold.contains(transaction)
     }
 
     /// The transaction of the same key that `slot` waits behind.
@@ -141,7 +141,7 @@ impl Machine {
     /// A transaction that is final and whose result has not been told.
     #[must_use]
     pub fn untold(&self, seq: Seq) -> Option<&Untold> {
-        self.untold.get(&seq)?.as_deref()
+        self.untold.get(seq)
     }
 
     fn view(&self, slot: Slot) -> TransactionView {
@@ -162,9 +162,7 @@ impl Machine {
             provisional: self.live.extra(slot).and_then(|e| e.provisional.clone()),
             given_up_for: self.live.extra(slot).and_then(|e| e.given_up_for),
             at: live.at,
-            result_told: live
-                .is(PRE_ACCEPTED)
-                .then(|| !self.untold.contains_key(&live.transaction)),
+            result_told: live.is(PRE_ACCEPTED).then(|| !self.untold.contains(live.transaction)),
         }
     }
 

@@ -18,6 +18,7 @@ use super::live::{
 use super::ports::{Answer, KeyEntry, KeyRuns};
 use super::schedule::Plan;
 use super::settings::{Settings, sabotaged};
+use super::untold::UntoldResults;
 use super::view::Untold;
 use super::windows::Earlier;
 use crate::domain::cell::Cell;
@@ -176,8 +177,7 @@ pub struct Machine {
     pub(super) ticketed: BTreeSet<Seq>,
     pub(super) dead: BTreeSet<Seq>,
     pub(super) doubtful: BTreeSet<Seq>,
-    /// Pre-accepted ones whose result has not been told, and what is left of those that are final.
-    pub(super) untold: BTreeMap<Seq, Option<Box<Untold>>>,
+    pub(super) untold: UntoldResults,
     /// Keys of records that no sealed run covers yet.
     pub(super) recent: HashMap<KeyHash, KeyEntry>,
     pub(super) runs: Box<dyn KeyRuns>,
@@ -259,7 +259,7 @@ impl Machine {
             ticketed: BTreeSet::new(),
             dead: BTreeSet::new(),
             doubtful: BTreeSet::new(),
-            untold: BTreeMap::new(),
+            untold: UntoldResults::default(),
             recent: HashMap::new(),
             runs,
             keys_covered: Seq(0),
@@ -361,9 +361,7 @@ impl Machine {
             Change::Superseded { transaction, by_transaction, at } => {
                 self.apply_superseded(*transaction, *by_transaction, *at);
             }
-            Change::ResultTold { transaction, .. } => {
-                self.untold.remove(transaction);
-            }
+            Change::ResultTold { transaction, .. } => self.untold.note_told(*transaction),
             Change::WindowSet(window) => self.apply_window(window),
             Change::OverridesSet(list) => {
                 self.overrides.clone_from(list);
@@ -515,7 +513,7 @@ impl Machine {
             self.agenda.insert((at, Due::Ticket(seq)));
         }
         if facts.pre_accepted {
-            self.untold.insert(seq, None);
+            self.untold.await_result(seq);
         }
         if state == State::Waiting {
             self.cells[cell as usize].waiting += 1;
@@ -559,7 +557,7 @@ impl Machine {
                 at: carried.facts.at,
                 ended_at: carried.ended_at.unwrap_or(carried.facts.at),
             };
-            self.untold.insert(carried.transaction, Some(Box::new(untold)));
+            self.untold.note_final(untold);
             return;
         }
         let seq = carried.transaction;
@@ -739,8 +737,8 @@ impl Machine {
         self.shift(slot, step);
         let live = *self.live.get(slot);
         let transaction = live.transaction;
-        if let Some(untold) = self.untold.get_mut(&transaction) {
-            *untold = Some(Box::new(Untold {
+        if self.untold.contains(transaction) {
+            self.untold.note_final(Untold {
                 transaction,
                 institution: self.institutions[live.institution as usize].clone(),
                 cell: self.cells[live.cell as usize].cell.clone(),
@@ -749,7 +747,7 @@ impl Machine {
                 attempts: u32::from(live.attempts),
                 at: live.at,
                 ended_at: at,
-            }));
+            });
         }
         self.ticketed.remove(&transaction);
         self.dead.remove(&transaction);

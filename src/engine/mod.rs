@@ -52,5 +52,6 @@ pub mod step;
 pub mod stored;
 pub(crate) mod subject;
 mod turns;
+mod untold;
 pub mod view;
 pub mod windows;

@@ -170,7 +170,7 @@ impl Machine {
         let rest = (Bound::Excluded(search.after), Bound::Unbounded);
         let ended = match search.walk {
             Walk::Numbers(Among::Untold) => {
-                let numbers = self.untold.range(rest).map(|(&seq, _)| seq);
+                let numbers = self.untold.numbers(rest);
                 let is_final = |seq| self.untold(seq).is_some_and(|one| keep(&glance_back(one)));
                 search.walk(numbers, |seq| keeps_number(seq) || is_final(seq))
             }
@@ -247,9 +247,7 @@ impl Machine {
             institution: &self.institutions[live.institution as usize],
             cell: &cell.cell,
             gate: Some(cell.gate),
-            result_told: live
-                .is(PRE_ACCEPTED)
-                .then(|| !self.untold.contains_key(&live.transaction)),
+            result_told: live.is(PRE_ACCEPTED).then(|| !self.untold.contains(live.transaction)),
         }
     }
 }

@@ -22,7 +22,7 @@ impl Machine {
         // numbers: one that replaces another has its place.
         let live = slots.into_iter().flat_map(|slot| self.live.chain_from(slot));
         let live = live.map(|slot| self.carried(slot));
-        let untold = self.untold.values().flatten().map(|untold| carried_untold(untold));
+        let untold = self.untold.finals().map(carried_untold);
         let mut carried = live.chain(untold).peekable();
         let carried = std::iter::from_fn(move || {
             carried.peek()?;
@@ -86,7 +86,7 @@ impl Machine {
                 self_contained: !live.is(NOT_SELF_CONTAINED),
                 needs_credential: live.is(NEEDS_CREDENTIAL),
                 ticket_after: extra.ticket_after,
-                pre_accepted: live.is(PRE_ACCEPTED) && self.untold.contains_key(&live.transaction),
+                pre_accepted: live.is(PRE_ACCEPTED) && self.untold.contains(live.transaction),
                 has_files: live.is(HAS_FILES),
                 at: live.at,
             },

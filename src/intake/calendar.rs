@@ -141,8 +141,7 @@ fn event(
     line(out, "STATUS", if cancelled { "CANCELLED" } else { "CONFIRMED" });
     // It takes nobody's time.
     line(out, "TRANSP", "TRANSPARENT");
-    let clauses: Vec<&str> = rows.iter().map(|row| row.clause.as_str()).collect();
-    let clauses = clauses.join(", ");
+    let clauses = each_once(rows.iter().map(|row| row.clause.as_str())).join(", ");
     let is_planned = of.cause.is_planned();
     let kind = if is_planned { "Planned stop" } else { "Unplanned stop" };
     let kind_zh = if is_planned { "计划停机" } else { "故障停机" };
@@ -151,20 +150,32 @@ fn event(
     let summary = format!("{kind_zh}：{scope} / {kind} {}: {clauses}", of.id);
     line(out, "SUMMARY", &escaped(&summary));
     let said = format!("{kind_zh}：{scope}，{times}。\n{kind}: {scope_en}, {times_en}.\n");
-    line(out, "DESCRIPTION", &escaped(&(said + &description(of, rows))));
+    line(out, "DESCRIPTION", &escaped(&(said + &description(of, rows, catalogue))));
     line(out, "END", "VEVENT");
 }
 
-fn description(window: &Window, rows: &[&Row]) -> String {
+/// What is said, in its order, and nothing of it twice.
+fn each_once<T: PartialEq>(said: impl Iterator<Item = T>) -> Vec<T> {
+    let mut once = Vec::new();
+    for one in said {
+        if !once.contains(&one) {
+            once.push(one);
+        }
+    }
+    once
+}
+
+fn description(window: &Window, rows: &[&Row], catalogue: &Catalogue) -> String {
     let mut lines = Vec::with_capacity(rows.len() + 1);
     if let Some(notice) = &window.notice {
         let published_at = notice.published_at.rfc3339(window.zone);
         lines.push(format!("{}, published {published_at}", notice.source));
     }
-    lines.extend(rows.iter().map(|row| {
+    let rows = rows.iter().map(|row| {
         let disposition = row.disposition.map_or("not decided yet", |said| said.as_str());
-        let cells = serde_json::to_string(&row.cells).unwrap_or_default();
-        format!("{}: {disposition}, counter: {}; {cells}", row.clause, row.advice.as_str())
-    }));
+        let of = words::of_row(row, catalogue);
+        format!("{}: {disposition}, counter: {}; {of}", row.clause, row.advice.as_str())
+    });
+    lines.extend(each_once(rows));
     lines.join("\n")
 }

@@ -154,6 +154,13 @@ pub(super) async fn posted<T: serde::de::DeserializeOwned>(
     let asked = serde_json::from_slice(&body).map_err(|error| {
         // Never the library's words: they may repeat a value.
         if error.is_data() {
+            // The name of a missing field is ours.
+            let said = error.to_string();
+            let missing = said.strip_prefix("missing field `").and_then(|s| s.split_once('`'));
+            if let Some((field, _)) = missing {
+                let (pointer, detail) = (format!("/{field}"), "missing".into());
+                return Problem::fields(vec![FieldError { pointer, detail, code: None }]);
+            }
             let detail = "a field is missing, unknown or of the wrong type; see /openapi.json";
             return Problem::new(Code::Invalid, detail);
         }

@@ -42,6 +42,27 @@ pub(super) fn stopped<'r>(rows: impl Iterator<Item = &'r Row>) -> impl Iterator<
     rows.filter(|row| row.disposition.is_none_or(|said| !said.passes()))
 }
 
+/// What a row speaks of, in English: titles of lines, and to whom and where it is limited.
+pub(super) fn of_row(row: &Row, catalogue: &Catalogue) -> String {
+    let cells = &row.cells;
+    let mut said = titles(lines_of(row, catalogue)).en;
+    let joined = |words: Vec<String>| words.join(" or ");
+    for (what, named) in [
+        ("class", joined(cells.class.iter().map(ToString::to_string).collect())),
+        ("channel", joined(cells.channel.iter().map(ToString::to_string).collect())),
+        ("district", joined(cells.district.iter().map(ToString::to_string).collect())),
+        ("label", joined(cells.label.iter().map(ToString::to_string).collect())),
+    ] {
+        if !named.is_empty() {
+            said.push_str(&format!(", {what} {named}"));
+        }
+    }
+    for (name, values) in &cells.attributes {
+        said.push_str(&format!(", {name} {}", joined(values.clone())));
+    }
+    said
+}
+
 /// Lines by their titles, each title once.
 pub(super) fn titles<'l>(lines: impl Iterator<Item = &'l Line>) -> Message {
     let mut titles: Vec<(&str, &str)> = Vec::new();

@@ -534,6 +534,8 @@ pub struct Standing {
     pub oldest_in_doubt: Option<Timestamp>,
     /// Ordering keys with something waiting behind a doubt, a dead letter or a needed action.
     pub keys_blocked: u64,
+    /// Pre-accepted transactions that are final and not told.
+    pub results_untold: u64,
     /// Attempts that are out, for each upstream.
     pub in_flight: Vec<(UpstreamName, u64)>,
     /// Each cell's upstream and gate.
@@ -638,6 +640,7 @@ pub fn stands(standing: &Standing, at: Timestamp) {
         series.oldest_blocked.set(seconds(standing.oldest_blocked));
         series.oldest_in_doubt.set(seconds(standing.oldest_in_doubt));
         series.keys_blocked.set(number(standing.keys_blocked));
+        series.results_untold.set(number(standing.results_untold));
         series.backlog_limit.set(number(standing.open_max));
         series.registered.set(number(standing.deadlines));
         series.blob_files.set(number(standing.attachments.0));

@@ -162,6 +162,8 @@ catalogue! {
     KEYS_BLOCKED Kind::Gauge, "holdover_keys_blocked", &[],
         "Ordering keys with something waiting behind a doubt, a dead letter or a needed action";
     DEAD_LETTERS Kind::Gauge, "holdover_dead_letters", &[], "Dead letters that wait for a person";
+    RESULTS_UNTOLD Kind::Gauge, "holdover_results_untold", &[],
+        "Pre-accepted transactions that are final and whose result was not noted as told to the person";
     EXTENDED Kind::Counter, "holdover_deadlines_extended_total", &["rule"],
         "Moves of deadlines that were told";
     REGISTERED Kind::Gauge, "holdover_deadlines_registered", &[], "Registered deadlines";
@@ -374,6 +376,7 @@ pub(super) struct Series {
     pub(super) at_risk: Gauge,
     pub(super) keys_blocked: Gauge,
     pub(super) dead_letters: Gauge,
+    pub(super) results_untold: Gauge,
     extended: Vec<Counter>,
     tickets: Vec<Gauge>,
     pub(super) sync_seconds: Histogram,
@@ -412,6 +415,8 @@ impl Series {
             ((business.clone(), *operation), series)
         };
         let upstream = |name: &UpstreamName| (name.clone(), Upstream::new(name.as_str()));
+        let subscriber =
+            |name: &SubscriberName| (name.clone(), SubscriberSeries::new(name.as_str()));
         let index_ready = gauge!(INDEX_READY);
         index_ready.set(0);
         gauge!(CALENDAR_END).set(super::events::seconds(Some(known.calendar_ends)));
@@ -445,6 +450,7 @@ impl Series {
             ),
             keys_blocked: gauge!(KEYS_BLOCKED),
             dead_letters: gauge!(DEAD_LETTERS),
+            results_untold: gauge!(RESULTS_UNTOLD),
             extended: each(RULES.iter().copied(), |rule| counter!(EXTENDED, "rule" => rule)),
             tickets: each(
                 TicketState::ALL.iter().map(|t| t.as_str()),
@@ -471,11 +477,7 @@ impl Series {
             ),
             index_ready,
             kafka: KafkaSeries::new(),
-            subscribers: known
-                .subscribers
-                .iter()
-                .map(|name| (name.clone(), SubscriberSeries::new(name.as_str())))
-                .collect(),
+            subscribers: known.subscribers.iter().map(subscriber).collect(),
         }
     }
 

@@ -56,6 +56,7 @@ pub const FIELDS: &[&str] = &[
     "phase",
     "reason",
     "request_id",
+    "retry_after_ms",
     "route",
     "seq",
     "share_ms",

@@ -37,6 +37,14 @@ pub enum Error {
     /// There is no such key.
     #[error("there is no key {0}; see the list of keys")]
     Unknown(String),
+    /// A spelling of a name that is known otherwise: where two persons are needed, one would
+    /// count as two.
+    #[error(
+        "there is a key in force of an operator {0:?}, whose name differs only in case or spaces: \
+         one person would count as two; spell it so for the same person, and give another person a \
+         name that tells them apart"
+    )]
+    Alike(String),
     /// A key that would be good for nothing or for too much.
     #[error("{0}")]
     Invalid(&'static str),
@@ -120,6 +128,9 @@ pub fn create(path: &Path, new: NewKey) -> Result<String, Error> {
     }
     new.holder.check(&new.scopes).map_err(Error::Invalid)?;
     change(path, |keys| {
+        if let Some(known) = alike(keys, &new) {
+            return Err(Error::Alike(known));
+        }
         let taken = |id: &str| keys.iter().any(|key| key.id == id);
         let made = new_key_text(&taken).map_err(Error::Invalid)?;
         keys.push(KeyRecord {
@@ -132,6 +143,21 @@ pub fn create(path: &Path, new: NewKey) -> Result<String, Error> {
             revoked_at: None,
         });
         Ok(made.text)
+    })
+}
+
+/// The name of an operator with a key in force that is `new`'s but for case and spaces.
+fn alike(keys: &[KeyRecord], new: &NewKey) -> Option<String> {
+    let Holder::Operator { name } = &new.holder else { return None };
+    let folded = |name: &str| name.split_whitespace().collect::<String>().to_lowercase();
+    let in_force = |key: &&KeyRecord| {
+        key.revoked_at.is_none() && key.expires_at.is_none_or(|at| new.created_at < at)
+    };
+    keys.iter().filter(in_force).find_map(|key| match &key.holder {
+        Holder::Operator { name: known } if known != name && folded(known) == folded(name) => {
+            Some(known.clone())
+        }
+        Holder::Operator { .. } | Holder::Institution { .. } => None,
     })
 }
 

@@ -144,3 +144,27 @@ fn keys_made_at_the_same_time_are_all_kept() {
     });
     assert_eq!(list(&path).unwrap().len(), 20);
 }
+
+#[test]
+fn one_person_gets_no_second_name_that_differs_in_case_or_spaces_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.json");
+    let make = |name: &str, now: &str| {
+        let holder = Holder::Operator { name: name.to_owned() };
+        let (scopes, created_at) = (vec![Scope::Operate], at(now));
+        create(&path, NewKey { holder, scopes, created_at, expires_at: None })
+    };
+    make("Anna A", "2022-08-13T00:00:00Z").unwrap();
+    for name in ["anna a", "Anna  A", " Anna A", "AnnaA", "Anna\u{3000}A"] {
+        let refused = make(name, "2022-08-13T00:00:00Z");
+        assert!(matches!(&refused, Err(Error::Alike(known)) if known == "Anna A"), "{refused:?}");
+    }
+    make("Anna A", "2022-08-13T00:00:00Z").expect("a second key of the same person");
+    make("Anna B", "2022-08-13T00:00:00Z").expect("another person");
+    assert_eq!(list(&path).unwrap().len(), 3, "what is refused is not written");
+    // A name that was misspelt is free again once its keys are revoked.
+    for key in list(&path).unwrap() {
+        revoke(&path, &key.id, at("2022-08-14T00:00:00Z")).unwrap();
+    }
+    make("anna a", "2022-08-15T00:00:00Z").unwrap();
+}

@@ -89,3 +89,17 @@ async fn a_repeat_is_answered_where_there_is_no_room_for_more_cases() {
     assert_eq!((status, &told["code"]), (507, &json!("disk_reserve")));
     assert_eq!(register(&house, &house.mine, &first).await, (number, true));
 }
+
+#[tokio::test]
+async fn a_case_that_lacks_a_field_is_told_which() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = Desk::open(folder.path()).house();
+    for field in ["business", "reference"] {
+        let mut lacking = case("2022-08-13", "case 1");
+        lacking.as_object_mut().unwrap().remove(field).unwrap();
+        let (status, _, told) = house.send("POST", "/v1/deadlines", &house.mine, &lacking).await;
+        assert_eq!((status, &told["code"]), (422, &json!("invalid")));
+        let errors = json!([{ "pointer": format!("/{field}"), "detail": "missing" }]);
+        assert_eq!(told["errors"], errors, "{told}");
+    }
+}

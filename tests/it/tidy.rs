@@ -83,7 +83,7 @@ const FUNCTION_LINES_MAX: usize = 80;
 /// Files and functions over the limits: path, function or `""`, lines allowed, reason. The list
 /// may only shrink: an entry that is no longer needed, or allows more than it must, is a failure.
 const LARGE: &[(&str, &str, usize, &str)] =
-    &[("src/engine/machine.rs", "apply", 99, "the fold, read as a table: one arm for each change")];
+    &[("src/engine/machine.rs", "apply", 97, "the fold, read as a table: one arm for each change")];
 
 /// Words that say where or by what the files were made, or that were left for later. In pieces,
 /// so that this file does not contain them.

@@ -163,6 +163,11 @@ fn what_another_agrees_to_is_carried_out_in_both_names_and_never_in_one() {
     let window = &bench.machine.windows()[0];
     assert_eq!((window.author.as_str(), window.reason.as_str()), ("Li Na and operator", "proved"));
     assert_eq!(window.restores[0].by, "Li Na and operator");
+    let Some(Reply::Invalid(stale)) = bench.order(of("Wang Wei")) else { panic!() };
+    assert_eq!(
+        stale.to_string(),
+        "what the proposal is about is not as it was when it was proposed, which does not allow this"
+    );
     let twice = of("Li Na");
     let (by, reason) = ("Wang Wei".to_owned(), "proved".to_owned());
     let nested = Command::Agreed { to: Box::new(Order { by, reason, command: twice }), seen: 0 };

@@ -37,6 +37,12 @@ async fn worklist(house: &House) -> Vec<Value> {
     page["items"].as_array().unwrap().clone()
 }
 
+/// What of `status` is about the duty to tell.
+fn untold_need(status: &Value) -> Value {
+    let needs = status["needs"].as_array().unwrap().iter();
+    needs.filter(|need| need["code"] == "results_untold").cloned().collect()
+}
+
 fn pre_accepted(submission: &mut Submission) {
     submission.line.normal = Disposition::PreAccept;
 }
@@ -148,6 +154,37 @@ async fn a_result_stays_on_the_worklist_through_its_end_and_a_restart_until_it_i
     house.close();
     let house = Desk::open(folder.path()).house();
     assert_eq!(ids(&house, "told=false").await, [paid, back, waits, late].map(id));
+}
+
+#[tokio::test]
+async fn whoever_is_still_to_be_told_is_a_duty_that_the_status_names_and_nobody_is_told_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let [_, no, _, ordinary, ..] = fill(folder.path());
+    let house = Desk::open(folder.path()).house();
+    let tell = |seq| format!("/admin/v1/transactions/{}/told", Numbers::default().transaction(seq));
+    let how = || json!({"how": "telephone"});
+    // One that still waits is not among them.
+    let status = house.get("/admin/v1/status", &house.operator).await;
+    let duty = json!([{
+        "code": "results_untold",
+        "what": "pre-accepted results that the person was not told yet: 4",
+        "next": "holdover transaction list --untold, then holdover transaction told ID …",
+    }]);
+    assert_eq!(untold_need(&status), duty);
+    assert_eq!(house.post(&tell(no), &house.operator, how()).await.0, 200);
+    let status = house.get("/admin/v1/status", &house.operator).await;
+    assert!(untold_need(&status)[0]["what"].as_str().unwrap().ends_with(": 3"), "{status}");
+    let (_, code, again) = house.post(&tell(no), &house.operator, how()).await;
+    assert_eq!(code, "wrong_state");
+    assert_eq!(
+        again,
+        "the result is noted as told already (telephone, by Li Na), which does not allow this"
+    );
+    let of_nobody = house.post(&tell(ordinary), &house.operator, how()).await.2;
+    assert_eq!(of_nobody, "the transaction is applied, which does not allow this");
+    house.close();
+    let desk = Desk::open(folder.path());
+    assert_eq!(desk.machine.results_untold(), 3, "counted anew after a restart");
 }
 
 #[test]

@@ -174,6 +174,9 @@ fn change_round(cli: &Cli, file: &str, start: &str, end: &str) {
     assert_eq!(changed["version"], 3, "{changed}");
     let told = cli.tells(&["window", "diff", "move"]);
     assert!(told.contains("version 3 by Li Na") && told.contains("  /ends_at: "), "{told}");
+    // As `window show` has them: with the zone's own offset.
+    let instants = |text: &str| text.matches("+08:00").count();
+    assert!(instants(&told) >= 5 && !told.contains('Z'), "{told}");
     assert_eq!(cli.does(&["window", "diff", "move", "--from", "1"])["since"], 1);
     assert_eq!(cli.does(&["window", "show", "move", "--version", "1"])["version"], 1);
     let row = ["--row", "0", "--until", &later, "--reason", "filings take longer"];

@@ -50,6 +50,7 @@ fn quiet() -> Seen {
         oldest: (None, None),
         at_risk: None,
         open_max: 100,
+        results_untold: 0,
         doubt: None,
         calendar_lacks: None,
     }
@@ -240,6 +241,13 @@ fn a_release_is_asked_for_where_something_waits_for_it() {
     };
     assert_eq!(back(0), []);
     assert_eq!(back(2), [Need::ReleaseAwaited]);
+}
+
+#[test]
+fn a_result_that_the_person_was_not_told_needs_a_person() {
+    let out = status(Seen { results_untold: 1_200, ..quiet() }, beside());
+    assert_eq!(out.needs.iter().map(|need| need.code).collect::<Vec<_>>(), [Need::ResultsUntold]);
+    assert_eq!(out.needs[0].what, "pre-accepted results that the person was not told yet: 1,200");
 }
 
 #[test]

@@ -55,6 +55,8 @@ words!(
         DeadLetters = "dead_letters",
         /// Nobody has told for a while what became of some.
         InDoubt = "in_doubt",
+        /// Results of pre-accepted transactions were not told to the person.
+        ResultsUntold = "results_untold",
         /// Little room is left on the disk.
         DiskLow = "disk_low",
         /// No key is good for submitting, or for operating.
@@ -91,7 +93,7 @@ impl Need {
             Self::DiskLow => Some("HoldoverStoreSpaceLow"),
             Self::ConfigRefused => Some("HoldoverConfigReloadFailed"),
             Self::CalendarEnds => Some("HoldoverCalendarEnds"),
-            Self::ReleaseAwaited | Self::ProposalWaits | Self::NoKey => None,
+            Self::ReleaseAwaited | Self::ProposalWaits | Self::ResultsUntold | Self::NoKey => None,
         }
     }
 }

@@ -455,7 +455,12 @@ fn calendar(window: &WindowOut) -> String {
             continue;
         }
         let of = if times(row) == (None, None) { String::new() } else { format!(".{}", place + 1) };
-        let clauses: Vec<&str> = alike().map(|row| row.clause.as_str()).collect();
+        let mut clauses: Vec<&str> = Vec::new();
+        for row in alike() {
+            if !clauses.contains(&row.clause.as_str()) {
+                clauses.push(&row.clause);
+            }
+        }
         let (zh, en) = match window.cause.is_planned() {
             true => ("计划停机", "Planned stop"),
             false => ("故障停机", "Unplanned stop"),

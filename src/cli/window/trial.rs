@@ -8,12 +8,13 @@ use super::super::out::plain;
 use super::lines;
 use crate::admin::types::{FaultOut, ForecastOut, WindowChecked};
 use crate::domain::ids::WindowId;
+use crate::domain::time::Zone;
 use serde::Serialize;
 
 /// Tries `body` at `path`, which changes nothing, and shows what would become of it.
 pub(super) async fn trial(run: &Run, path: &str, body: &impl Serialize) -> Result<Exit, Failure> {
     let checked = checked(run, path, body).await?;
-    run.out.data(&checked, || text(&checked));
+    run.out.data(&checked, || text(&checked, run.client.zone()));
     run.out.note("nothing was changed");
     Ok(if checked.refused { exit_of("invalid", 422) } else { Exit::Success })
 }
@@ -49,12 +50,12 @@ pub(super) async fn forecast(
     Ok(if forecast.fits == Some(false) { Exit::NotReady } else { Exit::Success })
 }
 
-/// All of it, for people.
-pub(super) fn text(checked: &WindowChecked) -> String {
+/// All of it, for people, its instants in `zone`.
+pub(super) fn text(checked: &WindowChecked, zone: Zone) -> String {
     let mut text: String = checked.faults.iter().map(fault_line).collect();
     if let Some(differences) = &checked.differences {
         text.push_str("it would say otherwise:\n");
-        text.push_str(&lines(differences));
+        text.push_str(&lines(differences, zone));
     }
     text.extend(checked.forecast.as_ref().map(describe));
     let word = if checked.refused { "it would be refused\n" } else { "it would be in force\n" };

@@ -65,7 +65,8 @@ pub fn told(name: &SubscriberName) {
 /// A subscriber has not taken an announcement; it is told again after `pause`.
 pub fn not_told(name: &SubscriberName, why: &impl Display, pause: Duration) {
     tracing::warn!(
-        code = "webhook_not_told", subscriber = %name, error = %why, duration_ms = super::millis(pause),
+        code = "webhook_not_told", subscriber = %name, error = %why,
+        retry_after_ms = super::millis(pause),
         "a subscriber was not told; it is tried again, and what comes later waits behind it"
     );
     called(name, CallOutcome::NotTold);

@@ -89,6 +89,7 @@ const FOR_THE_ASKING: &[(&str, &str)] = &[
         "when what is in force was read, for who compares it with the files",
     ),
     ("holdover_http_request_duration_seconds", "per route: looked at when one route is slow"),
+    ("holdover_results_untold", "a duty of days, which the status names: it wakes nobody at night"),
     ("holdover_webhook_calls_total", "tells a refusing receiver from one that is away"),
     ("holdover_webhook_disabled", "the status says it by name, and the alert fires all the same"),
     ("holdover_webhook_waiting_announcements", "how many; the alert goes by how long"),

@@ -218,6 +218,8 @@ fn what_is_exported_is_declared_and_imported_again_with_the_same_times() {
             {"clause": "1", "cells": {"upstream": ["agency"]}, "disposition": "hold"},
             {"clause": "2", "cells": {"business": ["filing.*"]}, "disposition": "pre_accept",
                 "ends_at": "2022-08-14T06:00:00+08:00"},
+            {"clause": "3", "cells": {"upstream": ["portal"]}, "disposition": "hold"},
+            {"clause": "1", "cells": {"upstream": ["portal"]}, "disposition": "hold"},
         ],
         "restores": [], "releases": [],
     }))
@@ -234,7 +236,12 @@ fn what_is_exported_is_declared_and_imported_again_with_the_same_times() {
     let times = (again.starts_at, again.ends_at, again.zone);
     assert_eq!(times, (Some(exported.starts_at), Some(exported.ends_at), Some(SHANGHAI)));
 
-    let read = events(&calendar(&exported), SHANGHAI).unwrap();
+    let written = calendar(&exported);
+    let summaries: Vec<&str> =
+        written.lines().filter_map(|line| line.strip_prefix("SUMMARY:")).collect();
+    let expected = ["1\\, 3", "2"].map(|of| format!("计划停机 / Planned stop stop: {of}"));
+    assert_eq!(summaries, expected, "each clause once");
+    let read = events(&written, SHANGHAI).unwrap();
     let told: Vec<_> =
         read.iter().map(|e| (e.uid.as_str(), e.sequence, e.starts_at, e.ends_at)).collect();
     let starts_at = exported.starts_at;
