@@ -59,13 +59,16 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// What its version restored and released, and the one before had not.
-    pub fn let_go(&self) -> impl Iterator<Item = &Act> {
-        let before = self.before.as_ref();
-        let (restored, released) =
-            before.map_or((0, 0), |before| (before.restores.len(), before.releases.len()));
-        let restores = self.window.restores.iter().skip(restored);
-        restores.chain(self.window.releases.iter().skip(released))
+    /// What its version restored, and the one before had not.
+    pub fn restored(&self) -> impl Iterator<Item = &Act> {
+        let known = self.before.as_ref().map_or(0, |before| before.restores.len());
+        self.window.restores.iter().skip(known)
+    }
+
+    /// What its version released, and the one before had not.
+    pub fn released(&self) -> impl Iterator<Item = &Act> {
+        let known = self.before.as_ref().map_or(0, |before| before.releases.len());
+        self.window.releases.iter().skip(known)
     }
 }
 

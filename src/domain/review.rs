@@ -581,8 +581,9 @@ pub fn contradictions(one: &Window, other: &Window, catalogue: &Catalogue) -> Ve
     overlap(one, other, catalogue).contradicting
 }
 
-/// Every cell of the catalogue that a row of `window` stops and nobody has let go (restored and, where
-/// that is needed, released), whether or not a submission ever came for it. Where a row names districts or labels, each stands for its
+/// Every cell of the catalogue that a row of `window` stops and nobody has let go (restored and,
+/// where that is needed, released), whether or not a submission ever came for it. Where a row names
+/// districts or labels, each stands for its
 /// own cells; else one cell stands for all of them.
 #[must_use]
 pub fn unrestored(window: &Window, catalogue: &Catalogue) -> Vec<Cell> {

@@ -488,8 +488,8 @@ impl<'a, 's> Check<'a, 's> {
             let derived = has_ground.to_string();
             if values.insert(SPECIAL_CASE.to_owned(), derived.clone()).is_some_and(|v| v != derived)
             {
-                let detail = "follows from the field ground, which names the special case: leave this out, and send ground \
-                     where it is one";
+                let detail = "follows from the field ground, which names the special case: leave \
+                              this out, and send ground where it is one";
                 self.wrong_at(format!("/attributes/{SPECIAL_CASE}"), detail);
             }
         }

@@ -405,6 +405,41 @@ async fn a_restored_part_is_told_with_its_districts_and_its_time() {
     assert_eq!(now["data"]["restored"], json!([{"cells": {"district": ["110105"]}}]));
 }
 
+#[tokio::test]
+async fn what_waits_for_a_release_is_told_as_handled_again_when_it_is_released() {
+    let mut world = World::new("2022-08-15T05:00:00+08:00");
+    let receiver = Receiver::new(&[]).await;
+    world.tell(vec![subscriber("all", &receiver, all(), &format!("{OLD}\n"))]);
+    let stop = Window { deadlines: None, ..window(Disposition::HoldForRelease) };
+    world.declare(stop).await;
+    world.clock.set("2022-08-15T07:00:00+08:00");
+    world.restore().await;
+    receiver.calls(2).await;
+    for districts in [vec!["110105".parse().unwrap()], Vec::new()] {
+        let cells = Selector { district: districts, ..Selector::default() };
+        world.order(Command::Release { window: "stop".parse().unwrap(), cells }).await;
+    }
+    let calls = receiver.calls(4).await;
+    let told = calls.iter().skip(1).map(|call| {
+        let told = call.json();
+        json!([told["type"], told["data"]["message"]["en"]])
+    });
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            json!([
+                "window.restored",
+                "The system is back, and what a person has to release waits: filing."
+            ]),
+            json!([
+                "window.restored",
+                "Part of what was stopped is handled again: filing (110105)."
+            ]),
+            json!(["window.ended", "The stop is over: filing is handled again."]),
+        ]
+    );
+}
+
 /// Checks that the reference library signs the call alike with each secret, and nothing else so.
 /// (Its own check knows no other time than the machine's.)
 fn verified(call: &Call, secrets: &[&str]) {

@@ -5,10 +5,11 @@ use super::super::plan::{self, Planned};
 use super::super::words;
 use super::outbox::Announcement;
 use crate::domain::announcement::{Kind, Moment};
-use crate::domain::catalogue::{Catalogue, Line};
+use crate::domain::catalogue::Catalogue;
 use crate::domain::cell::Selector;
 use crate::domain::deadline::Extension;
 use crate::domain::ids::{Business, DeadlineId, InstitutionCode, Seq, UpstreamName, WindowId};
+use crate::domain::policy::{Disposition, Row};
 use crate::domain::term::Deadline;
 use crate::domain::time::{Interval, Timestamp};
 use crate::domain::window::{Act, Phase, Window};
@@ -85,7 +86,8 @@ pub(super) fn of_window(
     let Moment { at, kind, hours_before, window, before } = moment;
     let moved = before.as_ref().filter(|_| *kind == Kind::Changed).map(|before| before.stretch());
     let moved = moved.filter(|before| *before != window.stretch());
-    let restored = moment.let_go().filter(|_| *kind == Kind::Restored).map(|act| Restored {
+    let acts = moment.restored().chain(moment.released()).filter(|_| *kind == Kind::Restored);
+    let restored = acts.map(|act| Restored {
         cells: &act.cells,
         ready_from: act.ready_from.map(|at| at.rfc3339(window.zone)),
     });
@@ -173,27 +175,54 @@ fn about_window(moment: &Moment, moved: Option<Interval>, catalogue: &Catalogue)
     Message { zh, en }
 }
 
-/// What is handled again, where and from when on: an act is of some districts, or is ready later.
+/// What is handled again, where and from when on: an act is of some districts, or is ready later. What
+/// a named person has to release is not handled again by being restored.
 fn restored(moment: &Moment, catalogue: &Catalogue) -> (String, String) {
     let window = &moment.window;
-    let acts: Vec<&Act> = moment.let_go().collect();
-    let rows = words::stopped(window.policy.iter());
-    let lines = rows.flat_map(|row| {
-        let here = acts.iter().filter(|act| act.cells.overlaps(&row.cells));
-        let chosen = here.map(|act| &act.cells).collect::<Vec<_>>();
-        let is_chosen = move |line: &&Line| chosen.iter().any(|by| words::is_meant(line, by));
-        words::lines_of(row, catalogue).filter(is_chosen)
-    });
-    let Message { zh: what, en: what_en } = words::titles(lines);
+    let waits = |row: &Row| row.disposition.is_some_and(Disposition::needs_release);
+    let (mut again, mut later) = (Vec::new(), Vec::new());
+    for row in words::stopped(window.policy.iter()) {
+        let chosen = |act: &Act| {
+            let lines = words::lines_of(row, catalogue);
+            let lines = lines.filter(|line| words::is_meant(line, &act.cells));
+            lines.filter(|_| act.cells.overlaps(&row.cells)).collect::<Vec<_>>()
+        };
+        let released = |part: &Act| {
+            let of_row = window.releases.iter().filter(|act| act.cells.overlaps(&row.cells));
+            of_row.map(|act| &act.cells).any(|cells| cells.covers(&part.cells))
+        };
+        for act in moment.restored() {
+            if !waits(row) || released(act) {
+                again.extend(chosen(act))
+            } else {
+                later.extend(chosen(act))
+            }
+        }
+        let is_back = window.restores.iter().any(|act| act.cells.overlaps(&row.cells));
+        for act in moment.released().filter(|_| waits(row) && is_back) {
+            again.extend(chosen(act));
+        }
+    }
+    let acts = || moment.restored().chain(moment.released());
     let districts: BTreeSet<&str> =
-        acts.iter().flat_map(|act| &act.cells.district).map(|d| d.as_str()).collect();
+        acts().flat_map(|act| &act.cells.district).map(|d| d.as_str()).collect();
     let districts = districts.into_iter().collect::<Vec<_>>().join(", ");
     let (at, at_en) = match districts.is_empty() {
         true => (String::new(), String::new()),
         false => (format!("（{districts}）"), format!(" ({districts})")),
     };
-    let later = acts.iter().filter_map(|act| act.ready_from).max();
-    let Some(Message { zh: from, en: from_en }) = later.map(|at| words::when(at, window.zone))
+    if again.is_empty() {
+        let Message { zh: what, en: what_en } = words::titles(later.into_iter());
+        return (
+            format!("系统已恢复：停机期间停办的{what}{at}待专人放行后恢复办理。"),
+            format!(
+                "The system is back, and what a person has to release waits: {what_en}{at_en}."
+            ),
+        );
+    }
+    let Message { zh: what, en: what_en } = words::titles(again.into_iter());
+    let ready = acts().filter_map(|act| act.ready_from).max();
+    let Some(Message { zh: from, en: from_en }) = ready.map(|at| words::when(at, window.zone))
     else {
         return (
             format!("部分恢复：停机期间停办的{what}{at}已恢复办理。"),
