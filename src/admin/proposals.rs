@@ -48,16 +48,6 @@ struct Proposal {
     key: String,
 }
 
-impl Proposal {
-    /// Whether it is the same order, about what stands as it stood.
-    fn is(&self, act: &Proposed<'_>) -> bool {
-        let out = &self.out;
-        self.seen == act.seen
-            && (out.deed, out.action.as_str(), out.object.as_str(), &out.order)
-                == (act.deed, act.action, act.object, act.after)
-    }
-}
-
 impl Proposals {
     /// None yet. Each is to wait for `wait` and no longer.
     #[must_use]
@@ -81,7 +71,8 @@ impl Proposals {
     ) -> Refusal {
         let mut waiting = self.waiting(now);
         let deed = act.deed;
-        if let Some(Proposal { out, .. }) = waiting.values().find(|one| one.is(act)) {
+        let same = |one: &&Proposal| one.seen == act.seen && one.order.command == order.command;
+        if let Some(Proposal { out, .. }) = waiting.values().find(same) {
             let (id, by) = (out.id, &out.by);
             let who = if *by == order.by { "you have" } else { "another person has" };
             let why = format!("{deed} needs two persons: {who} proposed this as proposal {id}");
@@ -212,6 +203,8 @@ fn known(state: &State, text: &str, now: Timestamp) -> Result<u64, Refusal> {
 mod tests {
     use super::*;
     use crate::domain::cell::Selector;
+    use crate::domain::ids::Seq;
+    use crate::domain::state::State as Standing;
 
     #[test]
     fn a_proposal_waits_for_so_long_and_is_taken_once() {
@@ -242,5 +235,27 @@ mod tests {
         assert!(proposals.take(3, at("2022-08-13T11:00:00Z")).is_none(), "it was taken");
         let kept = (0..65).filter_map(|number| keep(number, "2022-08-13T12:00:00Z"));
         assert_eq!(kept.count(), PROPOSALS_MAX, "the others were told that nothing was done");
+    }
+
+    #[test]
+    fn the_same_order_is_one_proposal_and_another_about_the_same_is_another() {
+        let now = Timestamp::default();
+        let proposals = Proposals::new(Duration::from_secs(3600));
+        let keep = |number, verdict| {
+            let act = Proposed {
+                deed: Deed::ResolveDoubt,
+                seen: 1,
+                key: "1",
+                action: "in_doubt.resolve",
+                object: "transaction 7",
+                after: &Value::Null,
+            };
+            let command = Command::ResolveDoubt { transaction: Seq(7), verdict };
+            let order = Order { by: "Li Na".to_owned(), reason: "asked".to_owned(), command };
+            proposals.keep(number, &act, order, now).proposal()
+        };
+        assert_eq!(keep(1, Standing::Applied), Some(1));
+        assert_eq!(keep(2, Standing::Applied), Some(1), "as it was given before");
+        assert_eq!(keep(3, Standing::Refused), Some(3), "whatever is shown of it");
     }
 }

@@ -4,7 +4,7 @@ use super::exit::Failure;
 use crate::admin::types::GateOut;
 use crate::domain::cell::{BusinessPattern, Channel, Class, Operation, Selector, UnknownWord};
 use crate::domain::ids::{District, Label, UpstreamName};
-use crate::domain::time::{Timestamp, Zone};
+use crate::domain::time::{NO_ZONE, Timestamp, Zone};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::str::FromStr;
 
@@ -21,8 +21,7 @@ pub(super) fn instant(text: &str) -> Result<Timestamp, String> {
 
 /// Reads the name of a zone.
 pub(super) fn zone(text: &str) -> Result<Zone, String> {
-    let wrong = "expected a name of the time zone database, such as Asia/Shanghai";
-    text.parse().map_err(|_| wrong.to_owned())
+    text.parse().map_err(|_| NO_ZONE.to_owned())
 }
 
 /// Reads one of `words`, which the help lists.

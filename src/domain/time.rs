@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// An IANA time zone, such as `Asia/Shanghai`.
 pub type Zone = chrono_tz::Tz;
+/// What whoever named no zone is told.
+pub const NO_ZONE: &str = "expected a name of the time zone database, such as Asia/Shanghai";
 /// A day of the civil calendar, without a zone.
 pub type CivilDate = NaiveDate;
 

@@ -89,9 +89,9 @@ impl Machine {
 
     /// Whether it lets anything go before its time that is stopped at `now`.
     fn opens_early(&self, command: &Command, now: Timestamp) -> bool {
-        if let Command::Restore { window, cells, ready_from, .. } = command {
-            let at = ready_from.map_or(now, |ready| ready.max(now));
-            return self.window(window).is_some_and(|known| self.still_stops(&known, cells, at));
+        // Also where it goes on later: the end may be put off before then, and the word stands.
+        if let Command::Restore { window, cells, .. } = command {
+            return self.window(window).is_some_and(|known| self.still_stops(&known, cells, now));
         }
         if let Command::MoveWindowEnd { window, row, ends_at, .. } = command {
             let Some(known) = self.window(window) else { return false };
@@ -140,10 +140,10 @@ impl Machine {
         }
     }
 
-    /// Whether `window` may stop anything in `cells` at `at`, by its plan: also a part that no
-    /// submission came for.
-    fn still_stops(&self, window: &Window, cells: &Selector, at: Timestamp) -> bool {
-        let on = |row: &&Row| row.stops() && window.interval_of(row).contains(at);
+    /// Whether `window` may stop anything in `cells` whose planned end is still to come: also a part
+    /// that no submission came for.
+    fn still_stops(&self, window: &Window, cells: &Selector, now: Timestamp) -> bool {
+        let on = |row: &&Row| row.stops() && window.interval_of(row).contains(now);
         window.cancelled_at.is_none()
             && window.policy.iter().filter(on).any(|row| row.cells.overlaps(cells))
     }

@@ -134,7 +134,7 @@ pub struct LineFacts {
 }
 
 /// An operator's command. The author comes from the credential, the reason from the operator.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Order {
     /// Who.
     pub by: String,
@@ -145,7 +145,7 @@ pub struct Order {
 }
 
 /// What an operator can order.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Command {
     /// What another person has proposed and the one who orders this agrees to.
     Agreed {

@@ -1,4 +1,5 @@
-//! What may go now: gates, turns, pacing, and the agenda of things that become due.
+//! What may go now: gates, attempts, and the agenda of things that become due. Whose turn it is, and how
+//! fast an upstream is sent, is `turns`'.
 //!
 //! A cell's gate is computed from windows, overrides, service hours and the upstream's health, and
 //! kept until one of them changes or the next planned edge passes. Closing raises the cell's epoch at
